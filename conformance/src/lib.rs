@@ -1,0 +1,1 @@
+//! Real etcd clients and real processes, driven against a Flotilla cluster.

@@ -1,0 +1,3 @@
+//! The `flotilla` command.
+
+fn main() {}

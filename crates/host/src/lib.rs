@@ -1,0 +1,1 @@
+//! Many Raft groups on few threads: workers, apply, peer transport, snapshot transfer.

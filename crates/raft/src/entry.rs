@@ -1,0 +1,109 @@
+//! What the log holds, and what must be on disk beside it.
+
+use alloc::collections::BTreeSet;
+use bytes::Bytes;
+
+use crate::{EntryId, NodeId, Term};
+
+/// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
+/// received by leader").
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Term and index.
+    pub id: EntryId,
+    /// What the entry says.
+    pub payload: Payload,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// Nothing. A new leader appends one, so that an entry of its own term can commit (Raft §8).
+    Noop,
+    /// A command for the state machine: one buffer from the client's socket to the log.
+    Command(Bytes),
+    /// The members of the group from this entry on, in force as soon as it is appended
+    /// (thesis §4.1).
+    Configuration(Configuration),
+}
+
+impl Entry {
+    /// Bytes that the entry counts against windows and batch limits: its payload and a fixed
+    /// overhead, so that empty entries are not free.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        const OVERHEAD_BYTES: usize = 32;
+        OVERHEAD_BYTES
+            + match &self.payload {
+                Payload::Noop => 0,
+                Payload::Command(command) => command.len(),
+                Payload::Configuration(configuration) => 8 * configuration.member_count(),
+            }
+    }
+}
+
+/// Who votes and who learns (thesis §4.3). `outgoing` is empty except in a joint configuration.
+///
+/// Invariant: a node is not both a voter and a learner.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Configuration {
+    /// The voters; in a joint configuration those of C_new.
+    pub voters: BTreeSet<NodeId>,
+    /// The voters of C_old while the configuration is joint; empty otherwise.
+    pub outgoing: BTreeSet<NodeId>,
+    /// Members that receive the log and do not vote.
+    pub learners: BTreeSet<NodeId>,
+}
+
+impl Configuration {
+    /// A configuration of voters alone.
+    #[must_use]
+    pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Self {
+        Self { voters: voters.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Members counted once per role; an upper bound of distinct members.
+    #[must_use]
+    pub fn member_count(&self) -> usize {
+        self.voters.len() + self.outgoing.len() + self.learners.len()
+    }
+
+    /// Whether `node` has a vote in this configuration, in either half of a joint one.
+    #[must_use]
+    pub fn is_voter(&self, node: NodeId) -> bool {
+        self.voters.contains(&node) || self.outgoing.contains(&node)
+    }
+
+    /// Whether `node` is a member in any role.
+    #[must_use]
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.is_voter(node) || self.learners.contains(&node)
+    }
+
+    /// All members, each once, in order of id.
+    pub fn members(&self) -> impl Iterator<Item = NodeId> {
+        let all: BTreeSet<NodeId> =
+            self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
+        all.into_iter()
+    }
+}
+
+/// Term and vote, in one record: a crash leaves the old pair or the new one, never half
+/// (Raft Figure 2, "persistent state on all servers").
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct HardState {
+    /// Latest term the node has seen.
+    pub current_term: Term,
+    /// The candidate that received this node's vote in `current_term`.
+    pub voted_for: Option<NodeId>,
+}
+
+/// What stands for the log up to and including `last` (Raft §7): the entry's name and the
+/// configuration in force there. The state itself is the host's.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SnapshotMark {
+    /// The last entry that the snapshot covers; index 0 for a group that begins.
+    pub last: EntryId,
+    /// The configuration as of `last`.
+    pub configuration: Configuration,
+}

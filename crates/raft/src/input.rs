@@ -1,0 +1,55 @@
+//! What goes into a [`Node`](crate::Node): everything that can happen to it, as values.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::{Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed: `now` has reached [`Node::next_deadline`](crate::Node::next_deadline).
+    Tick,
+    /// A message came from a peer. Never trusted: a bad one is counted and dropped.
+    Message(Message),
+    /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where
+    /// they were placed.
+    Propose(Vec<Bytes>),
+    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the same context.
+    ReadIndex {
+        /// The caller's name for the request; unique in the life of the node.
+        context: u64,
+    },
+    /// Everything up to and including this [`Persist`](crate::Persist) is durable.
+    Persisted(PersistNumber),
+    /// The state machine has applied all entries up to and including this index.
+    Applied(LogIndex),
+    /// The answer to a [`Fetch`](crate::Fetch): consecutive entries from its first index on; fewer
+    /// than asked for is allowed, none is not.
+    Fetched {
+        /// The first index of the fetch.
+        from: LogIndex,
+        /// What the log holds there.
+        entries: Vec<Entry>,
+    },
+    /// The host has a durable state up to `upto` and wants the log before it gone, but for the
+    /// tail that options keep.
+    Compact {
+        /// Last index that may be dropped. Must be applied.
+        upto: LogIndex,
+    },
+    /// A [`SendSnapshot`](crate::SendSnapshot) has ended.
+    SnapshotSent {
+        /// The follower.
+        to: NodeId,
+        /// The snapshot that was delivered, or `None` if it could not be.
+        delivered: Option<SnapshotMark>,
+    },
+    /// The state machine now is the snapshot's; apply goes on behind it.
+    SnapshotInstalled(SnapshotMark),
+    /// Hand leadership to `to`, or to the best follower (thesis §3.10).
+    TransferLeadership {
+        /// The new leader, or `None` for the most up-to-date voter.
+        to: Option<NodeId>,
+    },
+}

@@ -1,0 +1,114 @@
+//! The RPCs as values. One variant per RPC and one per answer, each with the fields of its figure.
+
+use alloc::vec::Vec;
+
+use crate::{Entry, EntryId, LogIndex, NodeId, SnapshotMark, Term};
+
+/// One message between two nodes of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The sender.
+    pub from: NodeId,
+    /// The receiver.
+    pub to: NodeId,
+    /// The sender's current term; for a pre-vote request and its grant the term that the
+    /// candidate would begin (thesis §9.6).
+    pub term: Term,
+    /// The RPC or the answer.
+    pub body: Body,
+}
+
+/// The RPCs and their answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// "Would you vote for me?" Changes no term and no vote (thesis §9.6).
+    PreVote {
+        /// The candidate's last entry.
+        last: EntryId,
+    },
+    /// Answer to [`Body::PreVote`].
+    PreVoteResponse {
+        /// Whether the receiver would vote for the sender of the request.
+        granted: bool,
+    },
+    /// Raft §5.2.
+    RequestVote {
+        /// The candidate's last entry.
+        last: EntryId,
+        /// The current leader asked for this election (thesis §3.10): stickiness does not apply.
+        leadership_transfer: bool,
+    },
+    /// Answer to [`Body::RequestVote`].
+    RequestVoteResponse {
+        /// Whether the vote was given.
+        granted: bool,
+    },
+    /// Raft §5.3.
+    AppendEntries {
+        /// The entry just before `entries`.
+        prev: EntryId,
+        /// The leader's commit index.
+        commit_index: LogIndex,
+        /// Consecutive entries that follow `prev`; empty for a probe.
+        entries: Vec<Entry>,
+    },
+    /// Answer to [`Body::AppendEntries`].
+    AppendEntriesResponse(AppendOutcome),
+    /// The leader is alive; `round` is echoed, for check-quorum and for ReadIndex (thesis §6.4).
+    Heartbeat {
+        /// The leader's commit index, never beyond what this follower is known to hold.
+        commit_index: LogIndex,
+        /// The newest ReadIndex round that this heartbeat confirms; 0 for none. Unique in a term.
+        round: u64,
+    },
+    /// Answer to [`Body::Heartbeat`].
+    HeartbeatResponse {
+        /// The round of the heartbeat.
+        round: u64,
+        /// The follower's last index, so that a leader notices one that needs entries.
+        last_index: LogIndex,
+    },
+    /// The host has received, checked and staged a whole snapshot from the leader (Raft §7);
+    /// the bytes themselves travel between hosts.
+    InstallSnapshot {
+        /// What the snapshot stands for.
+        mark: SnapshotMark,
+    },
+    /// Answer to [`Body::InstallSnapshot`].
+    InstallSnapshotResponse {
+        /// The follower's log matches the leader's up to here; durable.
+        match_index: LogIndex,
+    },
+    /// "Begin an election at once" (thesis §3.10).
+    TimeoutNow,
+    /// A follower asks the leader for a read index (thesis §6.4).
+    ReadIndex {
+        /// The follower's name for the request; unique in its life.
+        context: u64,
+    },
+    /// Answer to [`Body::ReadIndex`].
+    ReadIndexResponse {
+        /// The name from the request.
+        context: u64,
+        /// Where the read is linearizable, or `None` when this node does not lead.
+        index: Option<LogIndex>,
+    },
+}
+
+/// What became of an AppendEntries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendOutcome {
+    /// The follower's log matches the leader's up to `match_index`; durable.
+    Accepted {
+        /// The last index that the request proved to match: `prev` plus the entries it carried.
+        match_index: LogIndex,
+    },
+    /// `prev` is not in the follower's log.
+    Rejected {
+        /// The index of the refused `prev`, so that a late refusal is told from a fresh one.
+        prev_index: LogIndex,
+        /// The largest entry of the follower at or before `prev_index` whose term is at most
+        /// `prev`'s: the leader skips a whole term a round.
+        hint: EntryId,
+    },
+}

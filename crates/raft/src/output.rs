@@ -1,0 +1,94 @@
+//! What a [`Node`](crate::Node) wants done, as values.
+//!
+//! The one ordering rule of the house is kept here, by the core and not by the caller: **a message
+//! is in [`Output::messages`] only once everything it says is durable.** A message that depends on
+//! a [`Persist`] stays inside the node until [`Input::Persisted`](crate::Input::Persisted) comes
+//! back. So the caller may do the parts of an output in any order and at the same time; only
+//! persists among themselves, and committed entries among themselves, are in order.
+
+use alloc::vec::Vec;
+
+use crate::{Entry, Event, HardState, LogIndex, Message, NodeId, SnapshotMark};
+
+/// The number of a [`Persist`], counted from 1 in the life of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct PersistNumber(pub u64);
+
+/// What the caller must do. Each list is in order.
+#[must_use]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// What must be made durable, in order; answered by [`Input::Persisted`](crate::Input::Persisted).
+    pub persists: Vec<Persist>,
+    /// Messages that may go now.
+    pub messages: Vec<Message>,
+    /// Entries to apply, in order and without a gap over the life of the node.
+    pub committed: Vec<Entry>,
+    /// Reads that were asked for by this host's callers and are decided.
+    pub reads: Vec<ReadOutcome>,
+    /// Old entries that the node needs from the log.
+    pub fetches: Vec<Fetch>,
+    /// Followers that need a snapshot.
+    pub send_snapshots: Vec<SendSnapshot>,
+    /// A staged snapshot that must replace the state machine, answered by
+    /// [`Input::SnapshotInstalled`](crate::Input::SnapshotInstalled). Comes only after the persist
+    /// that carries its mark is durable.
+    pub install_snapshot: Option<SnapshotMark>,
+    /// What happened, for scripts, logs and metrics; empty unless
+    /// [`Options::record_events`](crate::Options::record_events).
+    pub events: Vec<Event>,
+}
+
+/// One write to the log, atomic and in this order: mark, hard state, entries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Persist {
+    /// Its number, to be handed back.
+    pub number: PersistNumber,
+    /// The log now begins behind this mark. Entries up to the mark go; entries behind it go too
+    /// if `reset` is set.
+    pub mark: Option<MarkWrite>,
+    /// The new term and vote.
+    pub hard_state: Option<HardState>,
+    /// Consecutive entries; whatever the log holds at the first one's index and behind goes.
+    pub entries: Vec<Entry>,
+}
+
+/// A new beginning of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MarkWrite {
+    /// What stands for all before.
+    pub mark: SnapshotMark,
+    /// Whether entries behind the mark go as well: the log conflicts with the snapshot, or does
+    /// not reach it (Raft Figure 13, step 7).
+    pub reset: bool,
+}
+
+/// A read that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadOutcome {
+    /// The caller's name for it.
+    pub context: u64,
+    /// The read is linearizable once this index is applied; `None` when no leader could be
+    /// reached or leadership was lost: ask again.
+    pub index: Option<LogIndex>,
+}
+
+/// A wish for old entries: `from..to`, at most `bytes_max` but at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fetch {
+    /// First index.
+    pub from: LogIndex,
+    /// Index behind the last.
+    pub to: LogIndex,
+    /// A budget over [`Entry::size_bytes`].
+    pub bytes_max: usize,
+}
+
+/// A follower needs entries that the log no longer has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendSnapshot {
+    /// The follower.
+    pub to: NodeId,
+    /// The snapshot must cover at least this index.
+    pub at_least: LogIndex,
+}

@@ -1,0 +1,1 @@
+//! Append-only, checksummed, preallocated segment files.

@@ -1,0 +1,1 @@
+//! The deterministic world: whole hosts on virtual time, in one thread.

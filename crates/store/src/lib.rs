@@ -1,0 +1,1 @@
+//! The etcd data model as a replicated state machine.

@@ -1,0 +1,1 @@
+//! The Raft log of all groups of a node, in one stream.
