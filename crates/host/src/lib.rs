@@ -1,1 +1,50 @@
-//! Many Raft groups on few threads: workers, apply, peer transport, snapshot transfer.
+//! Many Raft groups on few threads.
+//!
+//! A [`Host`] owns the groups of one node and everything between the protocol and the machine:
+//!
+//! ```text
+//!  clients ──► GroupHandle ──► worker ──► wal writer ──► (durable) ──► worker ──► applier ──► replies
+//!                               │  ▲                                     │
+//!                               ▼  └── frames from peers                 └──► frames to peers
+//!                             bulk: old entries, snapshots out and in
+//! ```
+//!
+//! Each stage is a value with a `step` that takes all that waits for it, does it, and hands on: so
+//! a loaded node works in large batches and a quiet one adds no delay. In a process every stage has
+//! a thread ([`Host::start`]); in the simulator one thread calls `step` in an order that comes from
+//! a seed ([`Stages`]). No stage holds a lock while it waits for a disk or a network.
+//!
+//! A replicated service implements [`StateMachine`]; its clients use a [`GroupHandle`].
+
+mod applier;
+mod bulk;
+mod envelope;
+mod errors;
+mod frame;
+mod group;
+mod handle;
+mod mailbox;
+mod messages;
+mod options;
+mod receiver;
+mod records;
+mod staging;
+mod stages;
+mod state_machine;
+mod status;
+mod threads;
+pub mod transport;
+mod waiters;
+mod wal_writer;
+mod worker;
+
+pub use errors::{CallError, Fatal, ProposeError, ReadError, StartError, TransferError};
+pub use frame::{FRAME_VERSION, FrameFault};
+pub use handle::{CallTarget, GroupHandle};
+pub use options::{CallContext, CallHandler, CallReply, HostOptions, Observer, World};
+pub use receiver::Receiver;
+pub use stages::{GroupSetup, Stage, Stages};
+pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};
+pub use status::{Counters, CountersView, GroupStatus, Role};
+pub use threads::Host;
+pub use wal::GroupId;

@@ -1,0 +1,94 @@
+//! A queue between two stages: many push, one takes all.
+
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+
+/// Where a stage finds what waits for it.
+#[derive(Debug)]
+pub(crate) struct Mailbox<T> {
+    inner: Mutex<Inner<T>>,
+    arrived: Condvar,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    items: Vec<T>,
+    /// The owner sleeps; without this every push would pay for a wake-up call to the system.
+    waiting: bool,
+    closed: bool,
+}
+
+impl<T> Default for Mailbox<T> {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(Inner { items: Vec::new(), waiting: false, closed: false }),
+            arrived: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Mailbox<T> {
+    /// Adds one item; hands it back if the mailbox is closed.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(item);
+        }
+        inner.items.push(item);
+        self.wake(inner);
+        Ok(())
+    }
+
+    /// Moves all waiting items behind those in `into`, in the order of their arrival.
+    pub(crate) fn take_all(&self, into: &mut Vec<T>) {
+        let mut inner = self.inner.lock();
+        if into.is_empty() {
+            // The emptied buffer goes back, so that neither side allocates in the long run.
+            std::mem::swap(&mut inner.items, into);
+        } else {
+            into.append(&mut inner.items);
+        }
+    }
+
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.inner.lock().items.is_empty()
+    }
+
+    /// Refuses what comes from now on and wakes the owner.
+    pub(crate) fn close(&self) {
+        let mut inner = self.inner.lock();
+        inner.closed = true;
+        self.wake(inner);
+    }
+
+    /// Whether [`Mailbox::close`] was called.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.lock().closed
+    }
+
+    /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+        let mut inner = self.inner.lock();
+        if !inner.items.is_empty() || inner.closed {
+            return;
+        }
+        inner.waiting = true;
+        match timeout {
+            Some(timeout) => {
+                self.arrived.wait_for(&mut inner, timeout);
+            }
+            None => self.arrived.wait(&mut inner),
+        }
+        inner.waiting = false;
+    }
+
+    fn wake(&self, mut inner: parking_lot::MutexGuard<'_, Inner<T>>) {
+        if inner.waiting {
+            inner.waiting = false;
+            drop(inner);
+            self.arrived.notify_one();
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What a host is told at its start.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use env::{Clock, Disk, Entropy, Net};
+use raft::NodeId;
+use wal::GroupId;
+
+use crate::{Fatal, GroupStatus};
+
+/// The world that a host runs in.
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Files.
+    pub disk: Arc<dyn Disk>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Frames of the protocol. Their path carries nothing else, so that neither clients nor
+    /// snapshots can hold up a heartbeat.
+    pub net: Arc<dyn Net>,
+    /// Frames with pieces of snapshots.
+    pub bulk_net: Arc<dyn Net>,
+    /// Dice.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+/// How a host behaves.
+#[derive(Clone)]
+pub struct HostOptions {
+    /// This node.
+    pub node_id: NodeId,
+    /// The cluster; frames of another one are refused.
+    pub cluster_id: u64,
+    /// Where staged snapshots lie.
+    pub data_dir: PathBuf,
+    /// Threads that own groups; at least 1.
+    pub worker_count: usize,
+    /// Milliseconds between two heartbeats of a leader.
+    pub heartbeat_interval_ms: u64,
+    /// The shortest time without a leader after which a follower campaigns.
+    pub election_timeout_ms: u64,
+    /// A proposal or read that has no result by then fails.
+    pub request_timeout_ms: u64,
+    /// Entries after which the state machine is flushed and the log cut.
+    pub snapshot_entry_count: u64,
+    /// Bytes of entries after which the state machine is flushed and the log cut.
+    pub snapshot_bytes: u64,
+    /// Entries that stay in the log behind a cut, so that a follower that was away for a moment
+    /// needs no snapshot.
+    pub log_tail_entry_count: u64,
+    /// Committed entries that may wait for the applier before proposals are refused.
+    pub apply_backlog_entries_max: u64,
+    /// Largest command in bytes.
+    pub command_bytes_max: usize,
+    /// Answers calls of other nodes' servers.
+    pub call_handler: CallHandler,
+    /// Hears of each change of role, term or leader.
+    pub observer: Observer,
+    /// Hears of the fault that ended this host; the process should end.
+    pub on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
+}
+
+/// What a call comes with.
+#[derive(Clone, Copy, Debug)]
+pub struct CallContext {
+    /// The node that asks.
+    pub from: NodeId,
+    /// The group that the call is about.
+    pub group: GroupId,
+}
+
+/// Takes the answer to a call.
+pub type CallReply = Box<dyn FnOnce(Bytes) + Send>;
+/// Answers calls; may answer later, from any thread. Must not block.
+pub type CallHandler = Arc<dyn Fn(CallContext, Bytes, CallReply) + Send + Sync>;
+/// Hears of each change of role, term or leader, from a worker's thread. Must not block.
+pub type Observer = Arc<dyn Fn(GroupId, &GroupStatus) + Send + Sync>;
+
+impl HostOptions {
+    /// Options with etcd's times and defaults for everything else.
+    #[must_use]
+    pub fn new(node_id: NodeId, cluster_id: u64, data_dir: PathBuf) -> Self {
+        Self {
+            node_id,
+            cluster_id,
+            data_dir,
+            worker_count: 1,
+            heartbeat_interval_ms: 100,
+            election_timeout_ms: 1000,
+            request_timeout_ms: 7000,
+            snapshot_entry_count: 10_000,
+            snapshot_bytes: 64 << 20,
+            log_tail_entry_count: 5_000,
+            apply_backlog_entries_max: 5_000,
+            command_bytes_max: 2 << 20,
+            call_handler: Arc::new(|_, _, _| {}),
+            observer: Arc::new(|_, _| {}),
+            on_fatal: Arc::new(|_| {}),
+        }
+    }
+}
+
+impl fmt::Debug for HostOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostOptions")
+            .field("node_id", &self.node_id)
+            .field("cluster_id", &self.cluster_id)
+            .field("data_dir", &self.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The host:port of each peer, for the transport.
+pub type PeerAddresses = BTreeMap<NodeId, String>;
