@@ -1,3 +1,70 @@
-//! The workshop's own commands.
+//! The workshop's own commands. They need nothing but cargo.
+//!
+//! `cargo xtask ci` is the whole gate, the same on a desk and in CI; the other commands are its
+//! stages and the two regenerators (`rewrite` for golden scripts, `codegen` for protobuf code).
 
-fn main() {}
+#![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
+
+mod ci;
+mod conformance;
+mod generate;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+The workshop's commands.
+
+Usage: cargo xtask <command>
+
+  ci                      the whole gate: format, clippy, tests, docs, tidy, conformance
+  ci --from <stage>       the same, beginning with the named stage
+  tidy [--tighten]        floors, links and names in Markdown, sizes, banned words;
+                          --tighten records smaller sizes in xtask/ratchet.txt
+  rewrite [crate]         write the expected part of the golden scripts again (REWRITE=1)
+  codegen                 generate the protobuf code of crates/api again
+  conformance [--long] [--release] [--etcd] [filter]
+                          real clients and killed processes against three nodes;
+                          --long runs the minute-long forms,
+                          --etcd drives the etcd of this machine instead
+
+Example: cargo xtask ci --from docs
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let root = workspace_root();
+    let done = match words.split_first() {
+        Some((&"ci", rest)) => ci::run(&root, rest),
+        Some((&"tidy", rest)) => tidy::run(&root, rest),
+        Some((&"rewrite", rest)) => generate::rewrite(&root, rest),
+        Some((&"codegen", [])) => generate::codegen(&root),
+        Some((&"conformance", rest)) => conformance::run(&root, rest),
+        Some((&("help" | "--help" | "-h"), _)) => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Some((unknown, _)) => Err(format!("no command is called {unknown:?}\n\n{USAGE}")),
+        None => Err(USAGE.to_owned()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            println!("{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The folder that holds the workspace's `Cargo.toml`: the parent of this crate's own folder.
+fn workspace_root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_path_buf()
+}
+
+/// The cargo that started us, so that a toolchain override stays in force.
+fn cargo() -> std::process::Command {
+    std::process::Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}

@@ -1,0 +1,44 @@
+//! `cargo xtask conformance`: builds the binary and runs the conformance crate against it.
+
+use std::path::Path;
+
+/// Runs the conformance tests; the flags become variables that the tests read.
+pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let mut release = false;
+    let mut filter = None;
+    let mut command = crate::cargo();
+    command.current_dir(root).args(["test", "--package", "conformance"]);
+    for &argument in arguments {
+        match argument {
+            "--long" => {
+                command.env("CONFORMANCE_LONG", "1");
+            }
+            "--etcd" => {
+                command.env("CONFORMANCE_TARGET", "etcd");
+            }
+            "--release" => release = true,
+            flag if flag.starts_with('-') => {
+                return Err(format!("conformance has no flag {flag:?}; see cargo xtask help"));
+            }
+            name => filter = Some(name),
+        }
+    }
+    build_server(root, release)?;
+    if release {
+        command.arg("--release");
+    }
+    // The clusters of two tests would share two cores and wait for each other: one test at a time.
+    command.args(["--", "--test-threads", "1", "--nocapture"]).args(filter);
+    let status = command.status().map_err(|error| format!("cargo test could not run: {error}"))?;
+    if status.success() { Ok(()) } else { Err("conformance: FAILED (see above)".to_owned()) }
+}
+
+fn build_server(root: &Path, release: bool) -> Result<(), String> {
+    let mut command = crate::cargo();
+    command.current_dir(root).args(["build", "--quiet", "--package", "flotilla"]);
+    if release {
+        command.arg("--release");
+    }
+    let status = command.status().map_err(|error| format!("cargo build could not run: {error}"))?;
+    if status.success() { Ok(()) } else { Err("conformance: the server does not build".to_owned()) }
+}
