@@ -20,7 +20,8 @@ pub enum OpenMode {
 pub trait Disk: Send + Sync + Debug {
     /// Opens a file.
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>>;
-    /// Makes a directory and those above it, readable by the owner alone.
+    /// Makes a directory and those above it, readable by the owner alone. They are durable when
+    /// this returns.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Names in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -49,8 +50,9 @@ pub trait File: Send + Sync + Debug {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
-    /// Reserves and zeroes space, so that later writes below `len_bytes` neither fail for space
-    /// nor change the file's size; also sets the length.
+    /// Sets the length. Space behind the present end is reserved and zeroed, so that later writes
+    /// below `len_bytes` neither fail for space nor change the file's metadata; bytes that the file
+    /// has already stay.
     fn allocate(&self, len_bytes: u64) -> io::Result<()>;
     /// Cuts or extends the file.
     fn set_len(&self, len_bytes: u64) -> io::Result<()>;

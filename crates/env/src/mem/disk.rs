@@ -1,0 +1,359 @@
+//! A disk in memory that can crash, fill up, fail and rot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::inode::Inode;
+use super::names::Names;
+use crate::{Disk, DiskLock, File, OpenMode, SplitMix};
+
+/// What [`Disk::free_bytes`] says of a disk without a limit.
+const UNLIMITED_BYTES: u64 = 1 << 40;
+
+/// A call that can be made to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// [`Disk::open`], for any mode.
+    Open,
+    /// [`File::read_exact_at`].
+    Read,
+    /// [`File::write_all_at`]. Half of the bytes arrive before the error.
+    Write,
+    /// [`File::allocate`] and [`File::set_len`].
+    Allocate,
+    /// [`File::sync_data`]. What was written since the last sync is then never made durable by a
+    /// later one: systems forget that pages are dirty when writing them back fails.
+    Sync,
+    /// [`Disk::sync_dir`].
+    SyncDir,
+    /// [`Disk::rename`], [`Disk::remove_file`] and [`Disk::remove_dir_all`].
+    Rename,
+}
+
+/// What has been asked of a disk since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    /// Calls of [`File::write_all_at`].
+    pub writes: u64,
+    /// Bytes written by them.
+    pub written_bytes: u64,
+    /// Calls of [`File::sync_data`].
+    pub syncs: u64,
+    /// Calls of [`File::allocate`].
+    pub allocations: u64,
+}
+
+/// A disk in memory. Clones are handles of the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct MemDisk {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    names: Names,
+    locks: BTreeSet<PathBuf>,
+    /// Grows with each crash: handles of the process before are dead.
+    life: u64,
+    counts: DiskCounts,
+    /// Calls until the failure (1 is the next), and what it says.
+    faults: BTreeMap<Operation, (u64, io::ErrorKind)>,
+    space_bytes: Option<u64>,
+}
+
+#[derive(Debug)]
+struct MemFile {
+    state: Arc<Mutex<State>>,
+    inode: Arc<Mutex<Inode>>,
+    life: u64,
+    writable: bool,
+}
+
+#[derive(Debug)]
+struct MemLock {
+    state: Arc<Mutex<State>>,
+    path: PathBuf,
+    life: u64,
+}
+
+impl MemDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The machine stops. Each 512-byte sector that was written and not synced is kept or lost as
+    /// the dice fall, names that were not synced are kept up to some point in their order, and
+    /// locks and open files of the dead process go.
+    pub fn crash(&self, dice: &mut SplitMix) {
+        self.state.lock().crash(Some(dice));
+    }
+
+    /// The same, and nothing that was not synced is left.
+    pub fn crash_all_lost(&self) {
+        self.state.lock().crash(None);
+    }
+
+    /// The process stops and the machine does not: nothing that was written is lost, but open
+    /// files and locks go.
+    pub fn kill(&self) {
+        let mut state = self.state.lock();
+        state.life += 1;
+        state.locks.clear();
+    }
+
+    /// Makes the `nth` call of `operation` from now on fail, once; 1 is the next.
+    pub fn fail(&self, operation: Operation, nth: u64, kind: io::ErrorKind) {
+        assert!(nth > 0, "calls are counted from 1");
+        self.state.lock().faults.insert(operation, (nth, kind));
+    }
+
+    /// Takes back what [`Self::fail`] has set and that has not happened.
+    pub fn clear_faults(&self) {
+        self.state.lock().faults.clear();
+    }
+
+    /// Limits the bytes of all files; growing beyond gives [`io::ErrorKind::StorageFull`].
+    pub fn limit_space(&self, bytes: Option<u64>) {
+        self.state.lock().space_bytes = bytes;
+    }
+
+    /// Flips the bits of `mask` in one byte of a file, unnoticed by everyone.
+    pub fn corrupt(&self, path: &Path, offset: u64, mask: u8) {
+        let state = self.state.lock();
+        let inode = state.names.file(path).expect("a test corrupts a file that exists");
+        let offset = usize::try_from(offset).expect("a file in memory fits the address space");
+        inode.lock().corrupt(offset, mask);
+    }
+
+    /// A file's bytes as reads would see them.
+    #[must_use]
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        let inode = self.state.lock().names.file(path).ok()?;
+        let bytes = inode.lock().bytes().to_vec();
+        Some(bytes)
+    }
+
+    /// What has been asked of the disk so far.
+    #[must_use]
+    pub fn counts(&self) -> DiskCounts {
+        self.state.lock().counts
+    }
+
+    /// A disk of its own with what this one holds now, all of it durable: for trying many
+    /// accidents on one state.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let names = self.state.lock().names.fork();
+        Self { state: Arc::new(Mutex::new(State { names, ..State::default() })) }
+    }
+}
+
+impl State {
+    fn crash(&mut self, mut dice: Option<&mut SplitMix>) {
+        for (_, inode) in self.names.files() {
+            inode.lock().crash(dice.as_deref_mut());
+        }
+        self.names.crash(dice);
+        self.locks.clear();
+        self.faults.clear();
+        self.life += 1;
+    }
+
+    /// Counts a call down to its failure.
+    fn meet_fault(&mut self, operation: Operation) -> io::Result<()> {
+        let Some((left, kind)) = self.faults.get_mut(&operation) else { return Ok(()) };
+        *left -= 1;
+        if *left > 0 {
+            return Ok(());
+        }
+        let kind = *kind;
+        self.faults.remove(&operation);
+        Err(io::Error::new(kind, format!("{operation:?} was made to fail")))
+    }
+
+    fn check_space(&self, growth: u64) -> io::Result<()> {
+        match self.space_bytes {
+            Some(limit) if growth > 0 && self.names.used_bytes() + growth > limit => {
+                Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Disk for MemDisk {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Box<dyn File>> {
+        let mut state = self.state.lock();
+        state.meet_fault(Operation::Open)?;
+        let inode = match mode {
+            OpenMode::CreateNew => state.names.create_file(path)?,
+            OpenMode::ReadWrite | OpenMode::ReadOnly => state.names.file(path)?,
+        };
+        let writable = mode != OpenMode::ReadOnly;
+        let life = state.life;
+        Ok(Box::new(MemFile { state: Arc::clone(&self.state), inode, life, writable }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.state.lock().names.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.state.lock().names.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        Ok(self.state.lock().names.look_up(path).is_ok())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.meet_fault(Operation::Rename)?;
+        state.names.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.meet_fault(Operation::Rename)?;
+        state.names.file(path)?;
+        state.names.remove(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.meet_fault(Operation::Rename)?;
+        state.names.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.meet_fault(Operation::SyncDir)?;
+        state.names.look_up(dir)?;
+        state.names.sync_dir(dir);
+        Ok(())
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>> {
+        let mut state = self.state.lock();
+        state.names.look_up(path)?;
+        if !state.locks.insert(path.to_path_buf()) {
+            return Err(io::Error::new(io::ErrorKind::WouldBlock, "the folder is locked"));
+        }
+        let life = state.life;
+        Ok(Box::new(MemLock { state: Arc::clone(&self.state), path: path.to_path_buf(), life }))
+    }
+
+    fn free_bytes(&self, _path: &Path) -> io::Result<u64> {
+        let state = self.state.lock();
+        let limit = state.space_bytes.unwrap_or(UNLIMITED_BYTES);
+        Ok(limit.saturating_sub(state.names.used_bytes()))
+    }
+}
+
+impl MemFile {
+    /// The world's lock, unless the machine has crashed since the file was opened.
+    fn enter(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.state.lock();
+        if state.life == self.life {
+            Ok(state)
+        } else {
+            Err(io::Error::other("the process that opened this file is dead"))
+        }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.writable {
+            Ok(())
+        } else {
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"))
+        }
+    }
+
+    fn len(&self) -> u64 {
+        self.inode.lock().bytes().len() as u64
+    }
+}
+
+impl File for MemFile {
+    fn len_bytes(&self) -> io::Result<u64> {
+        let _state = self.enter()?;
+        Ok(self.len())
+    }
+
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut state = self.enter()?;
+        state.meet_fault(Operation::Read)?;
+        let inode = self.inode.lock();
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = start
+            .checked_add(buffer.len())
+            .and_then(|end| inode.bytes().get(start..end))
+            .ok_or_else(|| {
+            io::Error::new(io::ErrorKind::UnexpectedEof, "read behind the end")
+        })?;
+        buffer.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.enter()?;
+        let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        if let Err(error) = state.meet_fault(Operation::Write) {
+            self.inode.lock().write(&bytes[..bytes.len() / 2], at);
+            return Err(error);
+        }
+        state.check_space((offset + bytes.len() as u64).saturating_sub(self.len()))?;
+        self.inode.lock().write(bytes, at);
+        state.counts.writes += 1;
+        state.counts.written_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
+        self.check_writable()?;
+        let mut state = self.enter()?;
+        state.counts.allocations += 1;
+        state.meet_fault(Operation::Allocate)?;
+        state.check_space(len_bytes.saturating_sub(self.len()))?;
+        let len = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.inode.lock().set_len(len);
+        Ok(())
+    }
+
+    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
+        self.allocate(len_bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.enter()?;
+        state.counts.syncs += 1;
+        if let Err(error) = state.meet_fault(Operation::Sync) {
+            self.inode.lock().fail_sync();
+            return Err(error);
+        }
+        self.inode.lock().sync();
+        Ok(())
+    }
+}
+
+impl DiskLock for MemLock {}
+
+impl Drop for MemLock {
+    fn drop(&mut self) {
+        let mut state = self.state.lock();
+        // After a crash the lock may already be another process's.
+        if state.life == self.life {
+            state.locks.remove(&self.path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! A network in memory: frames take a while, in order per pair, and some never come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::VirtualClock;
+use crate::{Clock, Moment, Net, SplitMix};
+
+/// Frames that may wait between two nodes; more are dropped, as a full queue would.
+const QUEUE_FRAMES_MAX: usize = 4096;
+
+/// A frame that has arrived.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// The sender.
+    pub from: u64,
+    /// The receiver.
+    pub to: u64,
+    /// What was sent.
+    pub frame: Bytes,
+}
+
+/// The network. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct MemNet {
+    clock: VirtualClock,
+    state: Arc<Mutex<State>>,
+}
+
+/// One node's way to send.
+#[derive(Clone, Debug)]
+pub struct MemEndpoint {
+    net: MemNet,
+    node: u64,
+}
+
+struct State {
+    dice: SplitMix,
+    nodes: BTreeSet<u64>,
+    /// By arrival, then by order of sending.
+    in_flight: BTreeMap<(Moment, u64), Delivery>,
+    sent: u64,
+    /// The arrival of the last frame between two nodes, which the next must not overtake, and how
+    /// many wait.
+    pairs: BTreeMap<(u64, u64), Pair>,
+    cuts: BTreeSet<(u64, u64)>,
+    loss_permille: u64,
+    delay_min: Duration,
+    delay_max: Duration,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Pair {
+    last: Moment,
+    waiting: usize,
+}
+
+impl MemNet {
+    /// A network without nodes, where a frame takes between 0.1 and 1 ms and none is lost.
+    #[must_use]
+    pub fn new(clock: VirtualClock, seed: u64) -> Self {
+        let state = State {
+            dice: SplitMix::new(seed),
+            nodes: BTreeSet::new(),
+            in_flight: BTreeMap::new(),
+            sent: 0,
+            pairs: BTreeMap::new(),
+            cuts: BTreeSet::new(),
+            loss_permille: 0,
+            delay_min: Duration::from_micros(100),
+            delay_max: Duration::from_millis(1),
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Makes `node` known and gives it its way to send.
+    #[must_use]
+    pub fn endpoint(&self, node: u64) -> MemEndpoint {
+        self.state.lock().nodes.insert(node);
+        MemEndpoint { net: self.clone(), node }
+    }
+
+    /// Takes the frames that have arrived by `now`, in order of arrival.
+    #[must_use]
+    pub fn due(&self, now: Moment) -> Vec<Delivery> {
+        let mut state = self.state.lock();
+        let later = state.in_flight.split_off(&(Moment(now.0.saturating_add(1)), 0));
+        let arrived = std::mem::replace(&mut state.in_flight, later);
+        let mut deliveries = Vec::with_capacity(arrived.len());
+        for delivery in arrived.into_values() {
+            let route = (delivery.from, delivery.to);
+            if let Some(pair) = state.pairs.get_mut(&route) {
+                pair.waiting -= 1;
+            }
+            // A cut also takes what was under way.
+            if !state.cuts.contains(&route) {
+                deliveries.push(delivery);
+            }
+        }
+        deliveries
+    }
+
+    /// When the next frame arrives.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Moment> {
+        self.state.lock().in_flight.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Cuts the wire between two nodes, both ways.
+    pub fn cut(&self, a: u64, b: u64) {
+        self.cut_one_way(a, b);
+        self.cut_one_way(b, a);
+    }
+
+    /// Cuts what `from` sends to `to`.
+    pub fn cut_one_way(&self, from: u64, to: u64) {
+        self.state.lock().cuts.insert((from, to));
+    }
+
+    /// Cuts `node` off from all nodes known so far, both ways.
+    pub fn isolate(&self, node: u64) {
+        let others: Vec<u64> = self.state.lock().nodes.iter().copied().collect();
+        for other in others.into_iter().filter(|other| *other != node) {
+            self.cut(node, other);
+        }
+    }
+
+    /// Mends the wire between two nodes, both ways.
+    pub fn heal(&self, a: u64, b: u64) {
+        let mut state = self.state.lock();
+        state.cuts.remove(&(a, b));
+        state.cuts.remove(&(b, a));
+    }
+
+    /// Mends everything.
+    pub fn heal_all(&self) {
+        self.state.lock().cuts.clear();
+    }
+
+    /// Loses this many of a thousand frames.
+    pub fn set_loss_permille(&self, permille: u64) {
+        self.state.lock().loss_permille = permille;
+    }
+
+    /// How long a frame takes.
+    pub fn set_delay(&self, min: Duration, max: Duration) {
+        assert!(min <= max, "a delay from {min:?} to {max:?} is no range");
+        let mut state = self.state.lock();
+        state.delay_min = min;
+        state.delay_max = max;
+    }
+
+    /// Forgets what is under way to and from `node`: it has crashed.
+    pub fn drop_frames_of(&self, node: u64) {
+        let mut state = self.state.lock();
+        state.in_flight.retain(|_, delivery| delivery.from != node && delivery.to != node);
+        state.pairs.retain(|(from, to), _| *from != node && *to != node);
+    }
+}
+
+impl State {
+    fn delay(&mut self) -> Duration {
+        let range = self.delay_max.saturating_sub(self.delay_min);
+        let range = u64::try_from(range.as_nanos()).unwrap_or(u64::MAX - 1);
+        self.delay_min + Duration::from_nanos(self.dice.below(range + 1))
+    }
+}
+
+impl Net for MemEndpoint {
+    fn send(&self, to: u64, frame: Bytes) -> bool {
+        let now = self.net.clock.now();
+        let mut state = self.net.state.lock();
+        if !state.nodes.contains(&to) {
+            return false;
+        }
+        let route = (self.node, to);
+        let pair = state.pairs.get(&route).copied().unwrap_or_default();
+        if pair.waiting >= QUEUE_FRAMES_MAX {
+            return false;
+        }
+        // The dice are thrown for every frame, so that a cut does not change what follows.
+        let lost = state.dice.below(1000) < state.loss_permille;
+        let at = now.after(state.delay()).max(pair.last);
+        if lost || state.cuts.contains(&route) {
+            return true;
+        }
+        state.sent += 1;
+        let key = (at, state.sent);
+        state.in_flight.insert(key, Delivery { from: self.node, to, frame });
+        state.pairs.insert(route, Pair { last: at, waiting: pair.waiting + 1 });
+        true
+    }
+}
+
+impl fmt::Debug for MemNet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemNet").field("in_flight", &self.state.lock().in_flight.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+
+#[test]
+fn file_reads_back_what_was_written_and_allocated_space_is_zero() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a");
+    let file = OsDisk.open(&path, OpenMode::CreateNew).unwrap();
+    file.write_all_at(b"hello", 3).unwrap();
+    file.allocate(3 << 20).unwrap();
+    assert_eq!(file.len_bytes().unwrap(), 3 << 20, "allocate sets the length");
+    let mut bytes = [9_u8; 10];
+    file.read_exact_at(&mut bytes, 0).unwrap();
+    assert_eq!(&bytes, b"\0\0\0hello\0\0", "what was in the file stays");
+    file.sync_data().unwrap();
+    file.allocate(4).unwrap();
+    assert_eq!(file.len_bytes().unwrap(), 4, "allocate cuts as well");
+    let error = file.read_exact_at(&mut bytes, 0).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+    let again = OsDisk.open(&path, OpenMode::CreateNew).unwrap_err();
+    assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+}
+
+#[test]
+fn files_and_folders_are_private() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("x/y");
+    OsDisk.create_dir_all(&folder).unwrap();
+    OsDisk.create_dir_all(&folder).unwrap();
+    OsDisk.open(&folder.join("f"), OpenMode::CreateNew).unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir.path().join("x")), 0o700);
+    assert_eq!(mode(&folder), 0o700);
+    assert_eq!(mode(&folder.join("f")), 0o600);
+    assert_eq!(OsDisk.list(&folder).unwrap(), ["f"]);
+}
+
+#[test]
+fn lock_is_exclusive_until_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let held = OsDisk.lock(dir.path()).unwrap();
+    let error = OsDisk.lock(dir.path()).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    drop(held);
+    OsDisk.lock(dir.path()).unwrap();
+}
+
+#[test]
+fn free_bytes_and_entropy_and_clock_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(OsDisk.free_bytes(dir.path()).unwrap() > 0);
+    assert_ne!(OsEntropy.next_u64(), OsEntropy.next_u64());
+    let clock = OsClock::new();
+    let earlier = clock.now();
+    assert!(clock.now() >= earlier);
+    assert!(clock.wall_ms() > 1_600_000_000_000, "a wall clock after 2020");
+}
