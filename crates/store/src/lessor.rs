@@ -1,0 +1,176 @@
+//! When leases expire: the leader's business alone, outside of the replicated state.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use env::Moment;
+
+use crate::request::LeaseId;
+use crate::store::{LeaseChange, LeaseChanges, Store};
+
+/// The deadlines of the leases, kept by the leader.
+///
+/// Invariant: `by_deadline` has one element per element of `leases`.
+#[derive(Debug, Default)]
+pub struct Lessor {
+    leading: bool,
+    leases: BTreeMap<LeaseId, Deadline>,
+    by_deadline: BTreeSet<(Moment, LeaseId)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Deadline {
+    /// When the lease expires.
+    at: Moment,
+    /// When [`Lessor::expired`] tells of it next: `at`, later again if a revocation was lost.
+    tell_at: Moment,
+    ttl: i64,
+}
+
+/// What a lease that exists has left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRemaining {
+    /// Seconds granted.
+    pub granted_ttl: i64,
+    /// Time left; zero if it has expired and waits for its revocation.
+    pub remaining: Duration,
+}
+
+impl Lessor {
+    /// Of a node that does not lead.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether this node keeps the deadlines.
+    #[must_use]
+    pub fn is_leading(&self) -> bool {
+        self.leading
+    }
+
+    /// The node leads from now on: every lease gets its full time (or what a checkpoint says it had
+    /// left), since nobody knows when it was last kept alive. So a change of leader can only make
+    /// a lease longer.
+    pub fn promote(&mut self, now: Moment, store: &Store) {
+        self.leading = true;
+        store.subscribe_lease_changes();
+        self.reload(now, store);
+    }
+
+    /// The node does not lead any more.
+    pub fn demote(&mut self, store: &Store) {
+        store.unsubscribe_lease_changes();
+        *self = Self::default();
+    }
+
+    /// Takes up leases that were granted or revoked since the last call. The leader calls it before
+    /// it renews, asks or expires.
+    pub fn observe(&mut self, now: Moment, store: &Store) {
+        if !self.leading {
+            return;
+        }
+        match store.take_lease_changes() {
+            LeaseChanges::Reload => {
+                // Known leases keep their deadlines: a reload must not extend them for ever.
+                let known = std::mem::take(&mut self.leases);
+                self.reload(now, store);
+                let kept: Vec<_> =
+                    known.into_iter().filter(|(id, _)| self.leases.contains_key(id)).collect();
+                for (id, deadline) in kept {
+                    self.set(id, deadline);
+                }
+            }
+            LeaseChanges::Changes(changes) => {
+                for change in changes {
+                    match change {
+                        LeaseChange::Granted { id, ttl } => {
+                            self.set(id, Deadline::new(now, ttl, ttl));
+                        }
+                        LeaseChange::Revoked { id } => self.remove(id),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives a lease its full time again and returns its time to live in seconds; `None` for one
+    /// that does not exist, and for one that has expired, whose revocation is on its way.
+    pub fn renew(&mut self, id: LeaseId, now: Moment) -> Option<i64> {
+        let deadline = *self.leases.get(&id)?;
+        if deadline.at <= now {
+            return None;
+        }
+        self.set(id, Deadline::new(now, deadline.ttl, deadline.ttl));
+        Some(deadline.ttl)
+    }
+
+    /// What a lease has left.
+    #[must_use]
+    pub fn remaining(&self, id: LeaseId, now: Moment) -> Option<LeaseRemaining> {
+        let deadline = self.leases.get(&id)?;
+        Some(LeaseRemaining { granted_ttl: deadline.ttl, remaining: deadline.at.since(now) })
+    }
+
+    /// Leases that have expired, the oldest first, at most `limit`. They stay until their
+    /// revocation was applied; each is told again after `retry`, in case a proposal was lost.
+    pub fn expired(&mut self, now: Moment, limit: usize, retry: Duration) -> Vec<LeaseId> {
+        let due: Vec<(Moment, LeaseId)> =
+            self.by_deadline.iter().take_while(|(at, _)| *at <= now).take(limit).copied().collect();
+        for (_, id) in &due {
+            if let Some(deadline) = self.leases.get(id).copied() {
+                self.set(*id, Deadline { tell_at: now.after(retry), ..deadline });
+            }
+        }
+        due.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// When [`Lessor::expired`] will next have something.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.by_deadline.first().map(|(at, _)| *at)
+    }
+
+    /// Every lease and what it has left, in order of expiry: for `LeaseLeases` and for checkpoints.
+    #[must_use]
+    pub fn leases(&self, now: Moment) -> Vec<(LeaseId, LeaseRemaining)> {
+        let mut all: Vec<_> =
+            self.leases.iter().map(|(id, deadline)| (deadline.at, *id, deadline.ttl)).collect();
+        all.sort_unstable();
+        all.into_iter()
+            .map(|(at, id, granted_ttl)| {
+                (id, LeaseRemaining { granted_ttl, remaining: at.since(now) })
+            })
+            .collect()
+    }
+}
+
+impl Lessor {
+    fn reload(&mut self, now: Moment, store: &Store) {
+        self.leases.clear();
+        self.by_deadline.clear();
+        for lease in store.leases() {
+            self.set(lease.id, Deadline::new(now, lease.ttl, lease.remaining_ttl));
+        }
+    }
+
+    fn set(&mut self, id: LeaseId, deadline: Deadline) {
+        self.remove(id);
+        self.leases.insert(id, deadline);
+        self.by_deadline.insert((deadline.tell_at, id));
+    }
+
+    fn remove(&mut self, id: LeaseId) {
+        if let Some(deadline) = self.leases.remove(&id) {
+            let there = self.by_deadline.remove(&(deadline.tell_at, id));
+            assert!(there, "a lease with a deadline must be in the order of deadlines");
+        }
+    }
+}
+
+impl Deadline {
+    fn new(now: Moment, ttl: i64, remaining_ttl: i64) -> Self {
+        let at = now.after(Duration::from_secs(u64::try_from(remaining_ttl).unwrap_or(0)));
+        Self { at, tell_at: at, ttl }
+    }
+}
