@@ -1,0 +1,83 @@
+//! The configurations in the log. The newest one is in force, committed or not (thesis §4.1); when
+//! its entry is truncated, the one before it is in force again.
+
+use alloc::vec::Vec;
+
+use crate::{Configuration, Entry, LogIndex, Payload, RestoredFault, SnapshotMark};
+
+/// The configuration at the mark and every one behind it.
+///
+/// Invariant: never empty; indexes strictly rise.
+#[derive(Clone, Debug)]
+pub(crate) struct ConfigurationHistory(Vec<(LogIndex, Configuration)>);
+
+impl ConfigurationHistory {
+    pub(crate) fn new(mark: &SnapshotMark) -> Self {
+        Self(alloc::vec![(mark.last.index, mark.configuration.clone())])
+    }
+
+    pub(crate) fn restore(
+        mark: &SnapshotMark,
+        behind: &[(LogIndex, Configuration)],
+        last: LogIndex,
+    ) -> Result<Self, RestoredFault> {
+        let mut history = Self::new(mark);
+        for (index, configuration) in behind {
+            if *index <= history.index() || *index > last || !is_sound(configuration) {
+                return Err(RestoredFault::Configurations);
+            }
+            history.0.push((*index, configuration.clone()));
+        }
+        Ok(history)
+    }
+
+    /// The configuration in force.
+    pub(crate) fn current(&self) -> &Configuration {
+        &self.0.last().expect("the configuration of the mark is never removed").1
+    }
+
+    /// Where it came into force.
+    pub(crate) fn index(&self) -> LogIndex {
+        self.0.last().expect("the configuration of the mark is never removed").0
+    }
+
+    /// The configuration that was in force at `index`, which is not before the mark.
+    pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
+        let behind = self.0.partition_point(|(first, _)| *first <= index);
+        assert!(behind > 0, "the configuration at {index} was asked for, which is before the mark");
+        &self.0[behind - 1].1
+    }
+
+    /// Takes note of the configurations among new entries; says whether there was one.
+    pub(crate) fn append(&mut self, entries: &[Entry]) -> bool {
+        let before = self.0.len();
+        for entry in entries {
+            if let Payload::Configuration(configuration) = &entry.payload {
+                self.0.push((entry.id.index, configuration.clone()));
+            }
+        }
+        self.0.len() > before
+    }
+
+    /// Rolls back to what was in force before `from`; says whether that is another one.
+    pub(crate) fn truncate(&mut self, from: LogIndex) -> bool {
+        let before = self.0.len();
+        while self.index() >= from && self.0.len() > 1 {
+            self.0.pop();
+        }
+        self.0.len() < before
+    }
+
+    /// Forgets what was in force before the mark.
+    pub(crate) fn compact(&mut self, mark: LogIndex) {
+        let behind = self.0.partition_point(|(first, _)| *first <= mark);
+        self.0.drain(..behind - 1);
+        self.0[0].0 = mark;
+    }
+}
+
+/// Whether a configuration can be in force: it has voters, and nobody is voter and learner at once.
+pub(crate) fn is_sound(configuration: &Configuration) -> bool {
+    !configuration.voters.is_empty()
+        && configuration.learners.iter().all(|learner| !configuration.is_voter(*learner))
+}

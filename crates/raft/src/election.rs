@@ -1,0 +1,247 @@
+//! Elections: timeouts, pre-vote, votes, check-quorum (Raft §5.2, §5.4.1; thesis §4.2.3, §9.6).
+//!
+//! Scripts: `testdata/election/`.
+
+use crate::quorum::ElectionResult;
+use crate::role::RoleState;
+use crate::{
+    Body, EntryId, Event, HardState, Message, Node, NodeId, PeerFault, Term, Tick, VoteRefusal,
+};
+
+/// Why a node campaigns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Campaign {
+    /// Nothing was heard from a leader.
+    Timeout,
+    /// The leader asked for it: no pre-vote, and stickiness does not apply (thesis §3.10).
+    Transfer,
+}
+
+impl Node {
+    pub(crate) fn tell_time(&mut self, now: Tick) {
+        // A clock that goes back would be the host's bug; standing still is the harmless answer.
+        self.now = self.now.max(now);
+        if self.campaign_at.is_none() {
+            self.reset_election_timer();
+            // Alone in the group there is nobody to disturb and nobody to wait for.
+            if self.is_sole_voter() {
+                self.campaign_at = Some(self.now);
+            }
+        }
+    }
+
+    pub(crate) fn reset_election_timer(&mut self) {
+        let timeout = self.jitter.election_timeout_ticks(self.options.election_timeout_ticks);
+        self.campaign_at = Some(self.now.after(timeout));
+    }
+
+    fn is_sole_voter(&self) -> bool {
+        let configuration = self.configurations.current();
+        configuration.is_voter(self.options.id)
+            && configuration.voters.len() == 1
+            && configuration.outgoing.is_empty()
+    }
+
+    /// Only voters campaign (E16), and only from a state that is whole: a snapshot that is being
+    /// installed is not (E17).
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.configurations.current().is_voter(self.options.id) && !self.apply.is_installing()
+    }
+
+    /// Does what time has made due.
+    pub(crate) fn handle_time(&mut self) {
+        self.expire_forwarded_reads();
+        let RoleState::Leader(leader) = &self.role else {
+            if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
+                self.campaign(Campaign::Timeout);
+            }
+            return;
+        };
+        let (beat, check) = (leader.heartbeat_at, leader.quorum_check_at);
+        if check <= self.now {
+            self.check_quorum();
+        }
+        self.expire_transfer();
+        if beat <= self.now {
+            self.send_heartbeats();
+        }
+    }
+
+    /// A leader that a quorum no longer answers cannot commit, and must not serve: it steps down,
+    /// so that clients look for the leader that the others may have elected (thesis §6.2).
+    fn check_quorum(&mut self) {
+        let id = self.options.id;
+        let next = self.now.after(self.options.election_timeout_ticks);
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        leader.quorum_check_at = next;
+        let quorum_is_active =
+            leader.quorum_value(|member| u64::from(member.is_active || member.id == id)) > 0;
+        for member in &mut leader.members {
+            member.is_active = false;
+        }
+        if self.options.check_quorum && !quorum_is_active {
+            let term = self.current_term();
+            self.record(|| Event::QuorumLost { term });
+            self.become_follower(term, None);
+        }
+    }
+
+    /// Stickiness: a leader lives, as far as this node can tell. A leader vouches for itself as
+    /// long as check-quorum lets it lead.
+    pub(crate) fn hears_a_leader(&self) -> bool {
+        if !self.options.check_quorum && !self.options.pre_vote {
+            return false;
+        }
+        match &self.role {
+            RoleState::Leader(_) => self.options.check_quorum,
+            RoleState::Follower { leader_id: Some(_) } => {
+                let timeout = self.options.election_timeout_ticks;
+                self.leader_heard_at.is_some_and(|heard| self.now < heard.after(timeout))
+            }
+            RoleState::Follower { leader_id: None }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => false,
+        }
+    }
+
+    pub(crate) fn campaign(&mut self, why: Campaign) {
+        if self.options.pre_vote && why == Campaign::Timeout {
+            self.become_pre_candidate();
+            self.ask_for_pre_votes();
+        } else {
+            self.become_candidate();
+            self.ask_for_votes(why);
+        }
+    }
+
+    fn ask_for_pre_votes(&mut self) {
+        let last = self.log.last();
+        let after = self.persister.of_index(last.index);
+        // The term that would begin; this node's own stays as it is.
+        let term = self.current_term().next();
+        self.ask_voters(after, term, &Body::PreVote { last });
+        self.count_pre_vote(self.options.id, true);
+    }
+
+    /// The requests leave when this node's own vote is durable (E4): otherwise a crash could let it
+    /// vote for another in a term in which it won.
+    fn ask_for_votes(&mut self, why: Campaign) {
+        let last = self.log.last();
+        let after = self.persister.of_index(last.index).max(self.persister.of_hard_state());
+        let leadership_transfer = why == Campaign::Transfer;
+        self.ask_voters(
+            after,
+            self.current_term(),
+            &Body::RequestVote { last, leadership_transfer },
+        );
+    }
+
+    fn ask_voters(&mut self, after: crate::PersistNumber, term: Term, body: &Body) {
+        let from = self.options.id;
+        let configuration = self.configurations.current();
+        let voters = configuration.members().filter(|member| configuration.is_voter(*member));
+        for to in voters.filter(|to| *to != from) {
+            let message = Message { from, to, term, body: body.clone() };
+            self.outbox.send_after(after, self.persister.durable(), message);
+        }
+    }
+
+    /// Thesis §9.6: would this node vote for the candidate in `term`, if it came to that?
+    pub(crate) fn handle_pre_vote(&mut self, from: NodeId, term: Term, last: EntryId) {
+        let refusal = if term <= self.current_term() {
+            Some(VoteRefusal::OldTerm)
+        } else if self.hears_a_leader() {
+            Some(VoteRefusal::LeaderAlive)
+        } else {
+            (last < self.log.last()).then_some(VoteRefusal::LogBehind)
+        };
+        if let Some(because) = refusal {
+            self.refuse_vote(from, term, because);
+            return self.answer(from, Body::PreVoteResponse { granted: false });
+        }
+        // The grant carries the term it is about; granting promises nothing, so nothing is saved.
+        let body = Body::PreVoteResponse { granted: true };
+        let message = Message { from: self.options.id, to: from, term, body };
+        self.outbox.send_after(self.persister.of_hard_state(), self.persister.durable(), message);
+    }
+
+    pub(crate) fn handle_pre_vote_response(&mut self, from: NodeId, term: Term, granted: bool) {
+        let is_about_next = term == self.current_term().next();
+        if !matches!(self.role, RoleState::PreCandidate(_)) || granted != is_about_next {
+            return self.record(|| Event::StaleMessage { from, term });
+        }
+        self.count_pre_vote(from, granted);
+    }
+
+    fn count_pre_vote(&mut self, from: NodeId, granted: bool) {
+        let RoleState::PreCandidate(ballots) = &mut self.role else { return };
+        ballots.record(from, granted);
+        match ballots.tally(self.configurations.current()) {
+            ElectionResult::Won(_) => {
+                self.become_candidate();
+                self.ask_for_votes(Campaign::Timeout);
+            }
+            // The timer goes on; the next round may meet a leader, or fewer refusals.
+            ElectionResult::Lost | ElectionResult::Open => {}
+        }
+    }
+
+    /// Figure 2, RequestVote, receiver. Anybody is answered, member or not: who may vote is for the
+    /// candidate's configuration to say, which may be newer than this node's (M6).
+    pub(crate) fn handle_request_vote(&mut self, from: NodeId, last: EntryId) {
+        let term = self.current_term();
+        let vote_is_free = match self.hard_state.voted_for {
+            Some(candidate) => candidate == from,
+            // A leader of this term was elected already: the vote would only be wasted.
+            None => self.leader_id().is_none(),
+        };
+        let refusal = if !vote_is_free {
+            Some(VoteRefusal::AlreadyVoted)
+        } else {
+            (last < self.log.last()).then_some(VoteRefusal::LogBehind)
+        };
+        if let Some(because) = refusal {
+            self.refuse_vote(from, term, because);
+            return self.answer(from, Body::RequestVoteResponse { granted: false });
+        }
+        self.set_hard_state(HardState { current_term: term, voted_for: Some(from) });
+        self.reset_election_timer();
+        self.record(|| Event::Voted { term, candidate: from });
+        // Leaves when the vote is durable (E1): a vote that is forgotten can be given twice.
+        self.answer(from, Body::RequestVoteResponse { granted: true });
+    }
+
+    pub(crate) fn refuse_vote(&mut self, candidate: NodeId, term: Term, because: VoteRefusal) {
+        self.record(|| Event::VoteRefused { term, candidate, because });
+    }
+
+    pub(crate) fn handle_request_vote_response(&mut self, from: NodeId, granted: bool) {
+        if !matches!(self.role, RoleState::Candidate { .. }) {
+            let term = self.current_term();
+            return self.record(|| Event::StaleMessage { from, term });
+        }
+        if !self.configurations.current().is_voter(from) {
+            return self.fault(from, PeerFault::UnknownSender);
+        }
+        self.count_vote(from, granted);
+    }
+
+    /// This node's vote for itself counts once it is durable, like any other.
+    pub(crate) fn count_own_vote(&mut self) {
+        if let RoleState::Candidate { own_vote, .. } = &self.role
+            && *own_vote <= self.persister.durable()
+        {
+            self.count_vote(self.options.id, true);
+        }
+    }
+
+    fn count_vote(&mut self, from: NodeId, granted: bool) {
+        let RoleState::Candidate { ballots, .. } = &mut self.role else { return };
+        ballots.record(from, granted);
+        match ballots.tally(self.configurations.current()) {
+            ElectionResult::Won(quorum) => self.become_leader(quorum),
+            // Raft §5.2: wait for the timeout; the term is lost, not the group.
+            ElectionResult::Lost | ElectionResult::Open => {}
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A follower and its leader's log (Raft §5.3): AppendEntries and heartbeats, receiving side.
+//!
+//! Scripts: `testdata/replication/`.
+
+use alloc::vec::Vec;
+
+use crate::log::slice::LogSlice;
+use crate::{AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Node, NodeId, PeerFault};
+
+/// What a slice of the leader's log is, seen from this log.
+enum Fit {
+    /// `prev` is here; the entries from `skip` on are new, the ones before are here already.
+    Follows { skip: usize },
+    /// `prev` is not here.
+    Gap,
+    /// An entry that is committed here is another one there.
+    ConflictsWithCommitted,
+}
+
+impl Node {
+    /// Figure 2, AppendEntries, receiver. The leader is already accepted.
+    pub(crate) fn handle_append_entries(
+        &mut self,
+        from: NodeId,
+        prev: EntryId,
+        leader_commit: LogIndex,
+        entries: Vec<Entry>,
+    ) {
+        let slice = match LogSlice::new(self.current_term(), prev, entries) {
+            Ok(slice) => slice,
+            Err(fault) => return self.fault(from, fault),
+        };
+        let skip = match self.fit(&slice) {
+            Fit::ConflictsWithCommitted => {
+                return self.fault(from, PeerFault::ConflictsWithCommitted);
+            }
+            Fit::Gap => return self.reject_append(from, prev),
+            Fit::Follows { skip } => skip,
+        };
+        // L3: what was proved to match ends with the slice. The log may go on behind it with
+        // entries that conflict, so neither the answer nor the commit index may look there.
+        let match_index = slice.last().index;
+        let news = slice.into_entries_behind(skip);
+        if let Some(first) = news.first() {
+            if first.id.index <= self.log.last().index {
+                self.truncate(first.id.index);
+            }
+            self.append(news);
+        }
+        self.learn_commit_index(leader_commit.min(match_index).min(self.log.last().index));
+        let outcome = AppendOutcome::Accepted { match_index };
+        self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
+    }
+
+    /// Compares, and changes nothing.
+    fn fit(&self, slice: &LogSlice) -> Fit {
+        let prev = slice.prev();
+        // L8: what is before the mark is committed, here and therefore there.
+        if prev.index >= self.log.mark().index && !self.log.contains(prev) {
+            // A committed `prev` that differs is no gap that probing could close.
+            let is_committed = prev.index <= self.commit_index;
+            return if is_committed { Fit::ConflictsWithCommitted } else { Fit::Gap };
+        }
+        // L1: entries are compared one by one, since a delayed message may carry a prefix of what
+        // is here; cutting behind it would lose entries that were acknowledged since.
+        let is_here =
+            |entry: &&Entry| entry.id.index < self.log.mark().index || self.log.contains(entry.id);
+        let skip = slice.entries().iter().take_while(is_here).count();
+        match slice.entries().get(skip) {
+            Some(entry) if entry.id.index <= self.commit_index => Fit::ConflictsWithCommitted,
+            Some(_) | None => Fit::Follows { skip },
+        }
+    }
+
+    /// Tells the leader where the logs may still agree. The hint skips, in one round, every entry
+    /// whose term is above `prev`'s:
+    ///
+    /// ```text
+    ///   index     1 2 3 4 5 6 7 8 9
+    ///   leader    1 3 3 3 5 5 5 5 5      probes with prev = 9@5
+    ///   follower  1 1 1 1 2 2            answers 6@2: "I have nothing of term 5"
+    ///                                    the leader's last entry of at most term 2 is 1@1: next = 2
+    /// ```
+    fn reject_append(&mut self, to: NodeId, prev: EntryId) {
+        let hint = self.log.last_at_most(prev.index, prev.term);
+        let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+        self.answer(to, Body::AppendEntriesResponse(outcome));
+    }
+
+    /// The heartbeat's commit index is bounded by the match index that the leader holds for this
+    /// node in this term, so the log here is the leader's up to it. A leader that claims more than
+    /// the log has is not believed (L9).
+    pub(crate) fn handle_heartbeat(&mut self, from: NodeId, commit_index: LogIndex, round: u64) {
+        let last_index = self.log.last().index;
+        if commit_index > last_index {
+            self.fault(from, PeerFault::CommitBeyondLog);
+        } else {
+            self.learn_commit_index(commit_index);
+        }
+        self.answer(from, Body::HeartbeatResponse { round, last_index });
+    }
+
+    /// Appends to the log, to the disk's queue and to the history of configurations: a leader its
+    /// own entries, a follower its leader's.
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let (first, last) = (first.id, last.id);
+        self.log.append(&entries);
+        if self.configurations.append(&entries) {
+            self.adopt_configuration();
+        }
+        self.persister.write_entries(entries);
+        self.record(|| Event::Appended { first, last });
+    }
+
+    /// Drops `from` and all behind it; only uncommitted entries are ever dropped.
+    fn truncate(&mut self, from: LogIndex) {
+        assert!(from > self.commit_index, "committed entries are never truncated");
+        self.log.truncate(from);
+        self.record(|| Event::Truncated { from });
+        if self.configurations.truncate(from) {
+            self.adopt_configuration();
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! The entries of an AppendEntries, checked once at the gate.
+
+use alloc::vec::Vec;
+
+use crate::{Entry, EntryId, PeerFault, Term};
+
+/// A piece of a leader's log, as it came from a peer. A value of this type guarantees:
+///
+/// 1. The first entry follows `prev`, and indexes go up by one.
+/// 2. Terms never fall, from `prev` on.
+/// 3. No term is above the sender's.
+/// 4. The place before the log is `0@0`.
+#[derive(Debug)]
+pub(crate) struct LogSlice {
+    prev: EntryId,
+    entries: Vec<Entry>,
+}
+
+impl LogSlice {
+    pub(crate) fn new(
+        leader_term: Term,
+        prev: EntryId,
+        entries: Vec<Entry>,
+    ) -> Result<Self, PeerFault> {
+        let mut before = prev;
+        for entry in &entries {
+            let follows = before.index.0.checked_add(1) == Some(entry.id.index.0);
+            if !follows || entry.id.term < before.term || entry.id.term.0 == 0 {
+                return Err(PeerFault::MalformedEntries);
+            }
+            before = entry.id;
+        }
+        let origin_is_zero = (prev.index.0 == 0) == (prev.term.0 == 0);
+        if before.term > leader_term || !origin_is_zero {
+            return Err(PeerFault::MalformedEntries);
+        }
+        Ok(Self { prev, entries })
+    }
+
+    pub(crate) fn prev(&self) -> EntryId {
+        self.prev
+    }
+
+    /// The last entry that the slice proves to be in the leader's log.
+    pub(crate) fn last(&self) -> EntryId {
+        self.entries.last().map_or(self.prev, |entry| entry.id)
+    }
+
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The entries without the first `count`.
+    pub(crate) fn into_entries_behind(mut self, count: usize) -> Vec<Entry> {
+        if count > 0 {
+            self.entries.drain(..count);
+        }
+        self.entries
+    }
+}

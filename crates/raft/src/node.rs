@@ -1,0 +1,265 @@
+//! The doors of a [`Node`]: what goes in, what comes out, and nothing of how it is decided.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::apply::ApplyQueue;
+use crate::configuration::ConfigurationHistory;
+use crate::fault::PeerFaults;
+use crate::jitter::Jitter;
+use crate::log::Log;
+use crate::outbox::Outbox;
+use crate::persist::Persister;
+use crate::read_index::ForwardedReads;
+use crate::role::{Role, RoleState};
+use crate::{
+    Configuration, EntryId, Event, HardState, Input, LogIndex, NodeId, Options, OptionsError,
+    Output, PeerFault, ProposeError, Restored, SnapshotMark, Term, Tick, TransferError,
+};
+
+/// One member of one group. See the [crate's manual](crate).
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub(crate) options: Options,
+    pub(crate) hard_state: HardState,
+    pub(crate) role: RoleState,
+    pub(crate) log: Log,
+    pub(crate) configurations: ConfigurationHistory,
+    /// Invariant: never falls; at or behind the mark, at or before the last entry.
+    pub(crate) commit_index: LogIndex,
+    pub(crate) apply: ApplyQueue,
+    pub(crate) persister: Persister,
+    pub(crate) outbox: Outbox,
+    /// Everything for the next output but persists and messages.
+    pub(crate) output: Output,
+    /// First indexes of the fetches that are not answered.
+    pub(crate) fetching: Vec<LogIndex>,
+    pub(crate) forwarded: ForwardedReads,
+    pub(crate) faults: PeerFaults,
+    pub(crate) jitter: Jitter,
+    pub(crate) now: Tick,
+    /// When a follower or candidate campaigns; `None` until the first input tells the time.
+    pub(crate) campaign_at: Option<Tick>,
+    /// When a leader of the current term was last heard from.
+    pub(crate) leader_heard_at: Option<Tick>,
+}
+
+/// What a node looks like from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: NodeId,
+    /// Its role.
+    pub role: Role,
+    /// Term and vote, durable or about to be.
+    pub hard_state: HardState,
+    /// The leader of the term, as far as known.
+    pub leader_id: Option<NodeId>,
+    /// Where the log begins.
+    pub mark: EntryId,
+    /// The last entry.
+    pub last: EntryId,
+    /// The log is on disk up to here.
+    pub durable_index: LogIndex,
+    /// Known to be committed up to here.
+    pub commit_index: LogIndex,
+    /// Applied up to here.
+    pub applied_index: LogIndex,
+    /// The configuration in force.
+    pub configuration: Configuration,
+    /// The peer to which leadership is being handed over.
+    pub transfer_to: Option<NodeId>,
+    /// What the leader knows of each follower; empty on others.
+    pub followers: Vec<FollowerStatus>,
+    /// What peers did wrong.
+    pub peer_faults: PeerFaults,
+}
+
+/// What a leader knows of a follower.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FollowerStatus {
+    /// The follower.
+    pub id: NodeId,
+    /// Its log is durably the leader's up to here.
+    pub match_index: LogIndex,
+    /// The next entry to send.
+    pub next_index: LogIndex,
+    /// Heard from since the last quorum check.
+    pub is_active: bool,
+    /// Waits for a snapshot.
+    pub needs_snapshot: bool,
+}
+
+impl Node {
+    /// Builds a node from what survived.
+    ///
+    /// # Errors
+    /// Options that contradict each other, or a restored state that contradicts itself.
+    pub fn new(options: Options, restored: Restored) -> Result<Self, OptionsError> {
+        options.validate()?;
+        Self::restore(options, &restored).map_err(OptionsError::Restored)
+    }
+
+    /// One thing has happened, at `now`. Never blocks, and never panics on what a peer sent.
+    pub fn handle(&mut self, now: Tick, input: Input) {
+        self.tell_time(now);
+        match input {
+            Input::Tick => {}
+            Input::Message(message) => self.step(message),
+            // The refusal is for callers of the door below; here nobody waits for it.
+            Input::Propose(commands) => drop(self.propose_commands(commands)),
+            Input::ReadIndex { context } => self.queue_read(context),
+            Input::Persisted(number) => self.handle_persisted(number),
+            Input::Applied(index) => self.handle_applied(index),
+            Input::Fetched { from, entries } => self.handle_fetched(from, entries),
+            Input::Compact { upto } => self.compact(upto),
+            Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
+            Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
+            Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
+        }
+        self.handle_time();
+    }
+
+    /// Proposes commands in order, as one append. Returns the name of the first entry; the others
+    /// follow it. An entry with that very name, once committed, is the command.
+    ///
+    /// # Errors
+    /// The commands are in no log and never will be.
+    pub fn propose(&mut self, now: Tick, commands: Vec<Bytes>) -> Result<EntryId, ProposeError> {
+        self.tell_time(now);
+        self.propose_commands(commands)
+    }
+
+    /// Asks for a linearizable read on this node, leader or not; the answer comes in
+    /// [`Output::reads`]. All reads asked for between two outputs share one round.
+    pub fn read_index(&mut self, now: Tick, context: u64) {
+        self.tell_time(now);
+        self.queue_read(context);
+    }
+
+    /// Hands leadership to `to`, or to the most up-to-date voter.
+    ///
+    /// # Errors
+    /// The transfer did not begin.
+    pub fn transfer_leadership(
+        &mut self,
+        now: Tick,
+        to: Option<NodeId>,
+    ) -> Result<(), TransferError> {
+        self.tell_time(now);
+        self.begin_transfer(to)
+    }
+
+    /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything.
+    /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Tick> {
+        let election = match &self.role {
+            RoleState::Leader(leader) => {
+                let transfer = leader.transfer.map(|transfer| transfer.abort_at);
+                let beat = leader.heartbeat_at.min(leader.quorum_check_at);
+                return Some(transfer.map_or(beat, |abort_at| abort_at.min(beat)));
+            }
+            RoleState::Follower { .. }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => match self.campaign_at {
+                None => Some(Tick(0)),
+                Some(at) => self.may_campaign().then_some(at),
+            },
+        };
+        let read = self.forwarded.next_deadline();
+        election.into_iter().chain(read).min()
+    }
+
+    /// What must be done now. Call it after every input, or after as many as were waiting: what
+    /// they asked for together goes out in larger pieces.
+    pub fn take_output(&mut self) -> Output {
+        self.begin_read_round();
+        self.forward_reads();
+        self.replicate();
+        self.hand_out_committed();
+        let mut output = core::mem::take(&mut self.output);
+        output.persists.extend(self.persister.take_pending());
+        output.messages = self.outbox.take();
+        output
+    }
+
+    /// The mark for a snapshot of the state as of `index`, with the configuration in force there.
+    /// `None` if `index` is before the log's mark or not yet applied.
+    #[must_use]
+    pub fn snapshot_mark(&self, index: LogIndex) -> Option<SnapshotMark> {
+        if index > self.apply.applied() {
+            return None;
+        }
+        let last = self.log.id_at(index)?;
+        Some(SnapshotMark { last, configuration: self.configurations.at(index).clone() })
+    }
+
+    /// What a node looks like from outside.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (transfer_to, followers) = match &self.role {
+            RoleState::Leader(leader) => {
+                (leader.transfer.map(|transfer| transfer.to), leader.follower_status(self.id()))
+            }
+            RoleState::Follower { .. }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => (None, Vec::new()),
+        };
+        Status {
+            id: self.id(),
+            role: self.role(),
+            hard_state: self.hard_state,
+            leader_id: self.leader_id(),
+            mark: self.log.mark(),
+            last: self.log.last(),
+            durable_index: self.persister.durable_index(),
+            commit_index: self.commit_index,
+            applied_index: self.apply.applied(),
+            configuration: self.configurations.current().clone(),
+            transfer_to,
+            followers,
+            peer_faults: self.faults,
+        }
+    }
+
+    /// This node.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.options.id
+    }
+
+    /// The current term.
+    #[must_use]
+    pub fn term(&self) -> Term {
+        self.hard_state.current_term
+    }
+
+    /// The role.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        match &self.role {
+            RoleState::Follower { .. } => Role::Follower,
+            RoleState::PreCandidate(_) => Role::PreCandidate,
+            RoleState::Candidate { .. } => Role::Candidate,
+            RoleState::Leader(_) => Role::Leader,
+        }
+    }
+
+    /// The leader of the current term, as far as known.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader_id()
+    }
+
+    pub(crate) fn record(&mut self, event: impl FnOnce() -> Event) {
+        if self.options.record_events {
+            self.output.events.push(event());
+        }
+    }
+
+    pub(crate) fn fault(&mut self, from: NodeId, fault: PeerFault) {
+        self.faults.add(fault);
+        self.record(|| Event::PeerFault { from, fault });
+    }
+}

@@ -1,0 +1,178 @@
+//! Every setting and every limit of a [`Node`](crate::Node), and what must hold between them.
+
+use core::fmt;
+
+use crate::NodeId;
+
+/// The settings of one node. Times are in ticks; the host decides how long a tick is. The defaults
+/// of [`Options::new`] suit a tick of one millisecond and a network within one region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// This node.
+    pub id: NodeId,
+    /// Chooses the random part of election timeouts and the names of forwarded reads. Must differ
+    /// between the nodes of a group and between two lives of a node.
+    pub seed: u64,
+    /// A follower that hears nothing campaigns after this long, up to twice as long
+    /// (Raft §5.2). Also the time in which a leader must hear from a quorum, and a transfer of
+    /// leadership must succeed.
+    pub election_timeout_ticks: u64,
+    /// The leader's heartbeat. Well below the election timeout.
+    pub heartbeat_interval_ticks: u64,
+    /// Ask "would you vote for me?" before a campaign (thesis §9.6).
+    pub pre_vote: bool,
+    /// A leader that does not hear from a quorum steps down, and a follower that hears from a
+    /// leader does not vote (thesis §6.2, §4.2.3).
+    pub check_quorum: bool,
+    /// Bytes of entries in one AppendEntries; a larger single entry travels alone.
+    pub append_batch_bytes_max: usize,
+    /// AppendEntries on their way to one follower, unanswered.
+    pub window_messages_max: usize,
+    /// Bytes of entries on their way to one follower, unanswered.
+    pub window_bytes_max: usize,
+    /// Bytes that a leader accepts and has not committed; then proposals are
+    /// [`Overloaded`](crate::ProposeError::Overloaded).
+    pub uncommitted_bytes_max: usize,
+    /// Bytes of committed entries that are handed out and not yet applied.
+    pub apply_window_bytes_max: usize,
+    /// Bytes of recent entries kept in memory for followers; older ones are fetched from the log.
+    pub cache_bytes_max: usize,
+    /// Entries before the host's snapshot that a compaction leaves in the log, so that a slow
+    /// follower needs no snapshot.
+    pub log_tail_kept: u64,
+    /// Fill [`Output::events`](crate::Output::events).
+    pub record_events: bool,
+}
+
+impl Options {
+    /// Good settings for ticks of one millisecond.
+    #[must_use]
+    pub fn new(id: NodeId, seed: u64) -> Self {
+        Self {
+            id,
+            seed,
+            election_timeout_ticks: 1000,
+            heartbeat_interval_ticks: 100,
+            pre_vote: true,
+            check_quorum: true,
+            append_batch_bytes_max: 512 << 10,
+            window_messages_max: 128,
+            window_bytes_max: 16 << 20,
+            uncommitted_bytes_max: 64 << 20,
+            apply_window_bytes_max: 32 << 20,
+            cache_bytes_max: 16 << 20,
+            log_tail_kept: 10_000,
+            record_events: false,
+        }
+    }
+
+    /// Checks the limits and the relations between them.
+    ///
+    /// # Errors
+    /// The first relation that does not hold.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        let positive = [
+            ("heartbeat_interval_ticks", self.heartbeat_interval_ticks > 0),
+            ("append_batch_bytes_max", self.append_batch_bytes_max > 0),
+            ("window_messages_max", self.window_messages_max > 0),
+            ("window_bytes_max", self.window_bytes_max > 0),
+            ("uncommitted_bytes_max", self.uncommitted_bytes_max > 0),
+            ("apply_window_bytes_max", self.apply_window_bytes_max > 0),
+        ];
+        if let Some((name, _)) = positive.iter().find(|(_, is_positive)| !is_positive) {
+            return Err(OptionsError::Zero { name });
+        }
+        // One lost heartbeat must not start an election.
+        if self.election_timeout_ticks < self.heartbeat_interval_ticks.saturating_mul(2) {
+            return Err(OptionsError::ElectionTimeoutTooShort {
+                election_timeout_ticks: self.election_timeout_ticks,
+                heartbeat_interval_ticks: self.heartbeat_interval_ticks,
+            });
+        }
+        // Tick arithmetic saturates; a timeout near the end of time would never fire.
+        if self.election_timeout_ticks > u64::MAX / 4 {
+            return Err(OptionsError::ElectionTimeoutTooLong {
+                election_timeout_ticks: self.election_timeout_ticks,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Why a node cannot be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionsError {
+    /// A limit is zero, so that nothing could ever move.
+    Zero {
+        /// The field of [`Options`].
+        name: &'static str,
+    },
+    /// The election timeout is less than two heartbeats.
+    ElectionTimeoutTooShort {
+        /// As given.
+        election_timeout_ticks: u64,
+        /// As given.
+        heartbeat_interval_ticks: u64,
+    },
+    /// The election timeout is beyond any clock.
+    ElectionTimeoutTooLong {
+        /// As given.
+        election_timeout_ticks: u64,
+    },
+    /// What the log gave back contradicts itself: the disk lost something, or the host mixed
+    /// groups. Nothing may be acknowledged from such a state.
+    Restored(RestoredFault),
+}
+
+/// How a [`Restored`](crate::Restored) contradicts itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RestoredFault {
+    /// The last entry is before the mark.
+    LastBeforeMark,
+    /// The current term is below the term of the last entry.
+    TermBelowLog,
+    /// The term runs are not in order, or do not end in the term of the last entry.
+    TermRuns,
+    /// The entries are not consecutive, do not end at the last entry, or contradict the term runs.
+    Entries,
+    /// A configuration is out of order, outside the log, or has a node both as voter and learner.
+    Configurations,
+    /// More was applied than the log holds: the log lost what a quorum may have counted.
+    AppliedBeyondLog,
+}
+
+impl fmt::Display for OptionsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Zero { name } => write!(f, "option {name} must not be zero"),
+            Self::ElectionTimeoutTooShort { election_timeout_ticks, heartbeat_interval_ticks } => {
+                write!(
+                    f,
+                    "election timeout of {election_timeout_ticks} ticks is less than two heartbeats \
+                     of {heartbeat_interval_ticks} ticks"
+                )
+            }
+            Self::ElectionTimeoutTooLong { election_timeout_ticks } => {
+                write!(f, "election timeout of {election_timeout_ticks} ticks never ends")
+            }
+            Self::Restored(fault) => write!(f, "restored state contradicts itself: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for RestoredFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::LastBeforeMark => "the last entry is before the snapshot mark",
+            Self::TermBelowLog => "the current term is below the term of the last entry",
+            Self::TermRuns => "the term runs do not describe the log",
+            Self::Entries => "the entries are not the tail of the log",
+            Self::Configurations => "the configurations do not fit the log",
+            Self::AppliedBeyondLog => "more is applied than the log holds",
+        })
+    }
+}
+
+impl core::error::Error for OptionsError {}

@@ -1,0 +1,74 @@
+//! Messages on their way out. A message that speaks of something not yet durable waits here.
+//!
+//! This is the place that makes the rule of [`output`](crate::Output) true: nobody else decides
+//! when a message may leave.
+
+use alloc::vec::Vec;
+
+use crate::{AppendOutcome, Body, Message, PersistNumber, Term};
+
+/// Messages that may go, and messages that wait for the disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outbox {
+    ready: Vec<Message>,
+    held: Vec<(PersistNumber, Message)>,
+}
+
+impl Outbox {
+    /// Queues a message that says nothing the disk does not know.
+    pub(crate) fn send(&mut self, message: Message) {
+        self.ready.push(message);
+    }
+
+    /// Queues a message that may leave once `after` is durable; `durable` is what is so now.
+    pub(crate) fn send_after(
+        &mut self,
+        after: PersistNumber,
+        durable: PersistNumber,
+        message: Message,
+    ) {
+        if after <= durable {
+            return self.send(message);
+        }
+        // A follower under load acknowledges many appends with one write: only the newest says
+        // anything, since a match index stands for all before it.
+        if let Some((last_after, last)) = self.held.last_mut()
+            && *last_after == after
+            && supersedes(&message, last)
+        {
+            *last = message;
+            return;
+        }
+        self.held.push((after, message));
+    }
+
+    /// Lets go what waited for the disk.
+    pub(crate) fn release(&mut self, durable: PersistNumber) {
+        if self.held.is_empty() {
+            return;
+        }
+        let released = self.held.extract_if(.., |(after, _)| *after <= durable);
+        self.ready.extend(released.map(|(_, message)| message));
+    }
+
+    /// Drops what waits and speaks for a term that is over (L21): a vote or an acknowledgement that
+    /// leaves late must not speak for a role that this node has left.
+    pub(crate) fn forget_before(&mut self, term: Term) {
+        self.held.retain(|(_, message)| message.term >= term);
+    }
+
+    pub(crate) fn take(&mut self) -> Vec<Message> {
+        core::mem::take(&mut self.ready)
+    }
+}
+
+fn supersedes(new: &Message, old: &Message) -> bool {
+    let (
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: new_match }),
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: old_match }),
+    ) = (&new.body, &old.body)
+    else {
+        return false;
+    };
+    new.to == old.to && new.term == old.term && new_match >= old_match
+}

@@ -1,0 +1,155 @@
+//! What is on its way to the disk, and what has arrived there.
+//!
+//! Everything that must be durable between two calls of
+//! [`take_output`](crate::Node::take_output) becomes one [`Persist`] with one number. Completions
+//! come back by number; since persists are written in order, number *n* stands for all up to *n*.
+//!
+//! What a completion proves about the *log* is subtler, because the log may have changed since:
+//!
+//! ```text
+//!   #1 writes 5 6 7 8 of term 1          in flight: (#1, up to 8)
+//!   #2 overwrites from 7 with term 2      in flight: (#1, up to 6)  (#2, up to 7)
+//! ```
+//!
+//! When #1 completes now, 7 and 8 must not count: an overwriting append therefore cuts back what
+//! every earlier flight will prove. It is cut back even if the same entry is appended a third time,
+//! since the crash that loses #3 and keeps #2 loses the entry.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber};
+
+#[derive(Clone, Debug)]
+struct Flight {
+    number: PersistNumber,
+    /// The log is durable up to here once this flight has landed.
+    proves_index: LogIndex,
+}
+
+/// Numbers writes and remembers which of them have landed.
+#[derive(Clone, Debug)]
+pub(crate) struct Persister {
+    /// What the next output will carry; its flight is the last of `flights`.
+    pending: Option<Persist>,
+    /// Invariant: numbers rise by one.
+    flights: VecDeque<Flight>,
+    newest: PersistNumber,
+    durable: PersistNumber,
+    durable_index: LogIndex,
+    /// The persist that carries the hard state now in force.
+    hard_state: PersistNumber,
+}
+
+impl Persister {
+    pub(crate) fn new(durable_index: LogIndex) -> Self {
+        Self {
+            pending: None,
+            flights: VecDeque::new(),
+            newest: PersistNumber(0),
+            durable: PersistNumber(0),
+            durable_index,
+            hard_state: PersistNumber(0),
+        }
+    }
+
+    fn pending(&mut self) -> &mut Persist {
+        self.pending.get_or_insert_with(|| {
+            self.newest = PersistNumber(self.newest.0 + 1);
+            self.flights
+                .push_back(Flight { number: self.newest, proves_index: LogIndex::default() });
+            Persist { number: self.newest, mark: None, hard_state: None, entries: Vec::new() }
+        })
+    }
+
+    fn prove_when_landed(&mut self, index: LogIndex) {
+        let flight = self.flights.back_mut().expect("a pending persist has a flight");
+        flight.proves_index = index;
+    }
+
+    pub(crate) fn write_hard_state(&mut self, hard_state: HardState) {
+        self.pending().hard_state = Some(hard_state);
+        self.hard_state = self.newest;
+    }
+
+    /// Writes entries; whatever the log holds from the first one on is overwritten.
+    pub(crate) fn write_entries(&mut self, mut entries: Vec<Entry>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let (first, last) = (first.id.index, last.id.index);
+        self.cut_back(first.previous());
+        let pending = self.pending();
+        let pending_first = pending.entries.first().map_or(first, |entry| entry.id.index);
+        if first <= pending_first {
+            pending.entries = entries;
+        } else {
+            let kept = usize::try_from(first.0 - pending_first.0)
+                .expect("fewer entries are pending than memory holds");
+            assert!(kept <= pending.entries.len(), "entries for the disk are consecutive");
+            pending.entries.truncate(kept);
+            pending.entries.append(&mut entries);
+        }
+        self.prove_when_landed(last);
+    }
+
+    /// Writes a mark. `kept` is the last index that is the same in the old log and the new.
+    pub(crate) fn write_mark(&mut self, write: MarkWrite, kept: LogIndex) {
+        if !write.reset {
+            self.pending().mark = Some(write);
+            return;
+        }
+        self.cut_back(kept);
+        let last = write.mark.last.index;
+        let pending = self.pending();
+        pending.entries.clear();
+        pending.mark = Some(write);
+        self.prove_when_landed(last);
+    }
+
+    fn cut_back(&mut self, last: LogIndex) {
+        self.durable_index = self.durable_index.min(last);
+        // Flights prove more and more, so the newest tells whether any of them proves too much.
+        for flight in self.flights.iter_mut().rev() {
+            flight.proves_index = flight.proves_index.min(last);
+        }
+    }
+
+    /// What must be written, for the output; at most one.
+    pub(crate) fn take_pending(&mut self) -> Option<Persist> {
+        self.pending.take()
+    }
+
+    /// Notes that all up to `number` is on disk.
+    pub(crate) fn landed(&mut self, number: PersistNumber) {
+        let issued = self.pending.as_ref().map_or(self.newest.0, |pending| pending.number.0 - 1);
+        assert!(number.0 <= issued, "persist {} completed, but only {issued} exist", number.0);
+        while let Some(flight) = self.flights.pop_front_if(|flight| flight.number <= number) {
+            self.durable_index = self.durable_index.max(flight.proves_index);
+        }
+        self.durable = self.durable.max(number);
+    }
+
+    /// All persists up to this one are on disk.
+    pub(crate) fn durable(&self) -> PersistNumber {
+        self.durable
+    }
+
+    /// The log as it is now is on disk up to here.
+    pub(crate) fn durable_index(&self) -> LogIndex {
+        self.durable_index
+    }
+
+    /// The persist after which term and vote are on disk.
+    pub(crate) fn of_hard_state(&self) -> PersistNumber {
+        self.hard_state
+    }
+
+    /// The persist after which term, vote, and the log up to `index` are on disk.
+    pub(crate) fn of_index(&self, index: LogIndex) -> PersistNumber {
+        if index <= self.durable_index {
+            return self.hard_state;
+        }
+        let flight = self.flights.iter().find(|flight| flight.proves_index >= index);
+        let flight = flight.expect("what is in the log and not on disk is in flight");
+        flight.number.max(self.hard_state)
+    }
+}

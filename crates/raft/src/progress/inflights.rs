@@ -1,0 +1,38 @@
+//! AppendEntries on their way to one follower, oldest first.
+
+use alloc::collections::VecDeque;
+
+use crate::{LogIndex, Options};
+
+/// The window: how much may be on its way before the follower has answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Inflights {
+    messages: VecDeque<(LogIndex, usize)>,
+    /// Invariant: the sum over `messages`.
+    size_bytes: usize,
+}
+
+impl Inflights {
+    pub(crate) fn is_full(&self, options: &Options) -> bool {
+        self.messages.len() >= options.window_messages_max
+            || self.size_bytes >= options.window_bytes_max
+    }
+
+    /// A message whose last entry is `last` has left.
+    pub(crate) fn add(&mut self, last: LogIndex, size_bytes: usize) {
+        self.messages.push_back((last, size_bytes));
+        self.size_bytes += size_bytes;
+    }
+
+    /// The follower holds everything up to `match_index`.
+    pub(crate) fn free_to(&mut self, match_index: LogIndex) {
+        while let Some((_, bytes)) = self.messages.pop_front_if(|(last, _)| *last <= match_index) {
+            self.size_bytes -= bytes;
+        }
+    }
+
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn counters(&self) -> (usize, usize) {
+        (self.messages.len(), self.size_bytes)
+    }
+}

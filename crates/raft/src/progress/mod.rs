@@ -1,0 +1,89 @@
+//! What a leader knows about one member, itself included.
+
+pub(crate) mod inflights;
+
+use self::inflights::Inflights;
+use crate::{LogIndex, NodeId};
+
+/// The leader's book on one member. Lives as long as the leadership.
+#[derive(Clone, Debug)]
+pub(crate) struct Progress {
+    pub(crate) id: NodeId,
+    /// Has a vote in C_new, in C_old: both while a joint configuration keeps a voter.
+    pub(crate) votes_incoming: bool,
+    pub(crate) votes_outgoing: bool,
+    /// The member's log is durably the leader's up to here. Invariant: never falls.
+    pub(crate) match_index: LogIndex,
+    /// The next entry to send. Invariant: above `match_index`.
+    pub(crate) next_index: LogIndex,
+    pub(crate) state: ProgressState,
+    /// Heard from since the last quorum check.
+    pub(crate) is_active: bool,
+    /// The newest ReadIndex round that the member confirmed.
+    pub(crate) confirmed_round: u64,
+    /// The commit index that the member was last told.
+    pub(crate) commit_sent: LogIndex,
+    /// `match_index` when the last heartbeat was answered: standing still with messages in flight
+    /// means that one got lost.
+    pub(crate) match_at_heartbeat: LogIndex,
+    /// An empty AppendEntries must go, to find out what the member has.
+    pub(crate) wants_nudge: bool,
+}
+
+/// How a member is being fed.
+#[derive(Clone, Debug)]
+pub(crate) enum ProgressState {
+    /// Where the logs agree is not known: one message at a time.
+    Probe {
+        /// A probe is on its way; the next goes after its answer or after a heartbeat's.
+        is_waiting: bool,
+    },
+    /// The logs agree up to `next_index`: messages follow each other within the window.
+    Replicate(Inflights),
+    /// The log no longer has `next_index`: a snapshot is on its way.
+    Snapshot {
+        /// The log could go on from here when the snapshot was asked for.
+        at_least: LogIndex,
+    },
+}
+
+impl Progress {
+    pub(crate) fn new(id: NodeId, last_index: LogIndex) -> Self {
+        Self {
+            id,
+            votes_incoming: false,
+            votes_outgoing: false,
+            match_index: LogIndex::default(),
+            // Figure 2: "initialized to leader last log index + 1".
+            next_index: last_index.next(),
+            state: ProgressState::Probe { is_waiting: false },
+            // A member is given one election timeout to be heard from.
+            is_active: true,
+            confirmed_round: 0,
+            commit_sent: LogIndex::default(),
+            match_at_heartbeat: LogIndex::default(),
+            wants_nudge: false,
+        }
+    }
+
+    /// The member holds everything up to `index`; a late answer (L4) changes nothing.
+    pub(crate) fn acknowledge(&mut self, index: LogIndex) {
+        self.match_index = self.match_index.max(index);
+        self.next_index = self.next_index.max(index.next());
+        if let ProgressState::Replicate(inflights) = &mut self.state {
+            inflights.free_to(index);
+        }
+    }
+
+    /// Goes back to one message at a time, from `next_index` on.
+    pub(crate) fn probe_from(&mut self, next_index: LogIndex, is_waiting: bool) {
+        self.next_index = next_index.max(self.match_index.next());
+        self.state = ProgressState::Probe { is_waiting };
+    }
+
+    /// The logs agree up to `match_index`: everything behind it may follow at once.
+    pub(crate) fn replicate(&mut self) {
+        self.next_index = self.match_index.next();
+        self.state = ProgressState::Replicate(Inflights::default());
+    }
+}

@@ -1,0 +1,220 @@
+//! Linearizable reads without the log (thesis §6.4).
+//!
+//! A leader answers a read at its commit index after two proofs: that this index covers everything
+//! committed before the read was asked for, which holds once an entry of its own term is committed
+//! (C2), and that it still leads, which a heartbeat round to a quorum shows. Rounds are numbered,
+//! so that an answer to an old heartbeat proves nothing about a new read.
+//!
+//! A follower asks its leader, and waits until it has applied what the leader says. All reads that
+//! arrive between two outputs share one round, on the leader and on the way to it.
+//!
+//! Scripts: `testdata/read/`.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use crate::role::RoleState;
+use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadOutcome, Tick};
+
+/// Who wants to know.
+#[derive(Clone, Copy, Debug)]
+enum Reader {
+    /// A caller of this node.
+    Local { context: u64 },
+    /// A follower, for its callers.
+    Remote { node: NodeId, context: u64 },
+}
+
+/// A leader's reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LeaderReads {
+    /// Not yet in a round.
+    waiting: Vec<Reader>,
+    /// Rounds on their way, oldest first.
+    rounds: VecDeque<Round>,
+    /// Counted from 1; unique in the term, since a node leads a term at most once.
+    newest: u64,
+}
+
+#[derive(Clone, Debug)]
+struct Round {
+    round: u64,
+    index: LogIndex,
+    readers: Vec<Reader>,
+}
+
+impl LeaderReads {
+    pub(crate) fn newest_round(&self) -> u64 {
+        self.newest
+    }
+}
+
+/// A follower's reads.
+#[derive(Clone, Debug)]
+pub(crate) struct ForwardedReads {
+    /// Not yet sent.
+    queued: Vec<u64>,
+    sent: VecDeque<Question>,
+    /// The name of the next question. It begins at a random place, so that an answer to a question
+    /// of an earlier life, which would be out of date, is not taken for an answer to this one.
+    next_name: u64,
+}
+
+/// One message to the leader, for all reads that were queued.
+#[derive(Clone, Debug)]
+struct Question {
+    name: u64,
+    contexts: Vec<u64>,
+    give_up_at: Tick,
+}
+
+impl ForwardedReads {
+    pub(crate) fn new(first_name: u64) -> Self {
+        Self { queued: Vec::new(), sent: VecDeque::new(), next_name: first_name }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        self.sent.front().map(|question| question.give_up_at)
+    }
+}
+
+impl Node {
+    pub(crate) fn queue_read(&mut self, context: u64) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.reads.waiting.push(Reader::Local { context });
+        } else if self.leader_id().is_some() {
+            self.forwarded.queued.push(context);
+        } else {
+            self.decide_read(context, None);
+        }
+    }
+
+    fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
+        self.output.reads.push(ReadOutcome { context, index });
+    }
+
+    /// Starts one round for all reads that wait, once this leader may answer any.
+    pub(crate) fn begin_read_round(&mut self) {
+        let (id, index) = (self.options.id, self.commit_index);
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        // Until the no-op is committed the commit index may be behind what earlier leaders
+        // committed, and acknowledged to their clients.
+        if leader.reads.waiting.is_empty() || index < leader.first_index {
+            return;
+        }
+        leader.reads.newest += 1;
+        let round = leader.reads.newest;
+        let readers = core::mem::take(&mut leader.reads.waiting);
+        leader.reads.rounds.push_back(Round { round, index, readers });
+        self.record(|| Event::ReadRoundBegan { round, index });
+        self.send_heartbeats();
+        // This node confirms itself; in a group of one that is a quorum.
+        self.confirm_reads(id, round);
+    }
+
+    /// `from` has answered the heartbeat of `round`: it followed this leader after the round began.
+    pub(crate) fn confirm_reads(&mut self, from: NodeId, round: u64) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if round > leader.reads.newest {
+            return self.fault(from, PeerFault::AcknowledgedUnsent);
+        }
+        if let Some(member) = leader.member(from) {
+            member.confirmed_round = member.confirmed_round.max(round);
+        }
+        if leader.reads.rounds.is_empty() {
+            return;
+        }
+        let confirmed = leader.quorum_value(|member| member.confirmed_round);
+        while let RoleState::Leader(leader) = &mut self.role
+            && let Some(done) = leader.reads.rounds.pop_front_if(|done| done.round <= confirmed)
+        {
+            let Round { round, index, readers } = done;
+            self.record(|| Event::ReadRoundConfirmed { round, index });
+            readers.into_iter().for_each(|reader| self.answer_reader(reader, Some(index)));
+        }
+    }
+
+    fn answer_reader(&mut self, reader: Reader, index: Option<LogIndex>) {
+        match reader {
+            Reader::Local { context } => self.decide_read(context, index),
+            Reader::Remote { node, context } => {
+                self.answer(node, Body::ReadIndexResponse { context, index });
+            }
+        }
+    }
+
+    /// A follower's question. Only a leader can answer it.
+    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.reads.waiting.push(Reader::Remote { node: from, context });
+        } else {
+            self.answer(from, Body::ReadIndexResponse { context, index: None });
+        }
+    }
+
+    /// Sends one question for all reads that are queued here.
+    pub(crate) fn forward_reads(&mut self) {
+        if self.forwarded.queued.is_empty() {
+            return;
+        }
+        let contexts = core::mem::take(&mut self.forwarded.queued);
+        let RoleState::Follower { leader_id: Some(leader_id) } = self.role else {
+            contexts.into_iter().for_each(|context| self.decide_read(context, None));
+            return;
+        };
+        let name = self.forwarded.next_name;
+        self.forwarded.next_name = name.wrapping_add(1);
+        let give_up_at = self.now.after(self.options.election_timeout_ticks);
+        self.forwarded.sent.push_back(Question { name, contexts, give_up_at });
+        self.answer(leader_id, Body::ReadIndex { context: name });
+    }
+
+    pub(crate) fn handle_read_index_response(
+        &mut self,
+        from: NodeId,
+        name: u64,
+        index: Option<LogIndex>,
+    ) {
+        let term = self.current_term();
+        let place = self.forwarded.sent.iter().position(|question| question.name == name);
+        // Questions are abandoned when the leader changes, so one that is still here was sent to
+        // the leader of this term, and only that one may answer.
+        let question = if self.leader_id() == Some(from) {
+            place.and_then(|place| self.forwarded.sent.remove(place))
+        } else {
+            None
+        };
+        let Some(question) = question else {
+            return self.record(|| Event::StaleMessage { from, term });
+        };
+        question.contexts.into_iter().for_each(|context| self.decide_read(context, index));
+    }
+
+    /// Questions or answers get lost; whoever waits is told to ask again.
+    pub(crate) fn expire_forwarded_reads(&mut self) {
+        let now = self.now;
+        while let Some(question) =
+            self.forwarded.sent.pop_front_if(|question| question.give_up_at <= now)
+        {
+            question.contexts.into_iter().for_each(|context| self.decide_read(context, None));
+        }
+    }
+
+    /// The role or the leader changes: no read that is on its way can be decided any more.
+    pub(crate) fn abandon_reads(&mut self) {
+        if let RoleState::Leader(leader) = &mut self.role {
+            let reads = core::mem::take(&mut leader.reads);
+            let in_rounds = reads.rounds.into_iter().flat_map(|round| round.readers);
+            for reader in in_rounds.chain(reads.waiting) {
+                // Followers give up by themselves: the leader they asked is gone.
+                if let Reader::Local { context } = reader {
+                    self.decide_read(context, None);
+                }
+            }
+        }
+        let sent = core::mem::take(&mut self.forwarded.sent);
+        let queued = core::mem::take(&mut self.forwarded.queued);
+        let contexts = sent.into_iter().flat_map(|question| question.contexts).chain(queued);
+        contexts.for_each(|context| self.output.reads.push(ReadOutcome { context, index: None }));
+    }
+}

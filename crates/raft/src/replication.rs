@@ -1,0 +1,339 @@
+//! A leader and its followers' logs (Raft §5.3): AppendEntries and heartbeats, sending side.
+//!
+//! Nothing is sent when something happens; everything is sent when the output is taken. So all
+//! that arrived meanwhile travels in one message, and a quiet group does not wait for anything.
+//!
+//! ```text
+//!            accepted                          needs what the log lacks
+//!   Probe ─────────────> Replicate            Probe ──────────────> Snapshot
+//!     ^                      │                  ^                       │
+//!     └──────────────────────┘                  └───────────────────────┘
+//!             rejected                             delivered or failed
+//! ```
+//!
+//! Scripts: `testdata/replication/`.
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use crate::progress::{Progress, ProgressState};
+use crate::role::{Leader, RoleState};
+use crate::{
+    AppendOutcome, Body, Entry, EntryId, Event, Fetch, FollowerStatus, LogIndex, Message, Node,
+    NodeId, Payload, PeerFault, ProposeError, SendSnapshot,
+};
+
+/// What feeding one follower came to.
+enum Feed {
+    /// Nothing to say now.
+    Quiet,
+    Send(Body),
+    Fetch(Fetch),
+    NeedsSnapshot,
+}
+
+impl Node {
+    pub(crate) fn propose_commands(
+        &mut self,
+        commands: Vec<Bytes>,
+    ) -> Result<EntryId, ProposeError> {
+        let leader_id = self.leader_id();
+        let first = EntryId { term: self.current_term(), index: self.log.last().index.next() };
+        let RoleState::Leader(leader) = &mut self.role else {
+            return Err(ProposeError::NotLeader { leader_id });
+        };
+        if let Some(transfer) = leader.transfer {
+            // Thesis §3.10: the target could never catch up with a log that grows.
+            return Err(ProposeError::TransferInProgress { to: transfer.to });
+        }
+        if commands.is_empty() {
+            return Err(ProposeError::Empty);
+        }
+        let mut index = first.index;
+        let mut bytes = 0;
+        let mut entries = Vec::with_capacity(commands.len());
+        for command in commands {
+            let id = EntryId { term: first.term, index };
+            let entry = Entry { id, payload: Payload::Command(command) };
+            bytes += entry.size_bytes();
+            entries.push(entry);
+            index = index.next();
+        }
+        // An empty pipe takes anything: a limit below one batch must not stop the group for good.
+        let limit = self.options.uncommitted_bytes_max;
+        if leader.uncommitted_bytes > 0 && leader.uncommitted_bytes.saturating_add(bytes) > limit {
+            let uncommitted_bytes = leader.uncommitted_bytes;
+            return Err(ProposeError::Overloaded { uncommitted_bytes });
+        }
+        leader.uncommitted_bytes += bytes;
+        self.append(entries);
+        Ok(first)
+    }
+
+    /// Sends every follower what it should have by now.
+    pub(crate) fn replicate(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        for place in 0..leader.members.len() {
+            // One message at a time, until the window is full or the follower has everything.
+            while self.replicate_to(place) {}
+        }
+    }
+
+    /// Sends one message to one follower; says whether another may follow at once.
+    fn replicate_to(&mut self, place: usize) -> bool {
+        let RoleState::Leader(leader) = &mut self.role else { return false };
+        let member = &mut leader.members[place];
+        if member.id == self.options.id {
+            return false;
+        }
+        let to = member.id;
+        let feeder =
+            Feeder { options: &self.options, log: &self.log, commit_index: self.commit_index };
+        match feeder.feed(member) {
+            Feed::Quiet => false,
+            Feed::Send(body) => {
+                self.send_as_leader(to, body);
+                true
+            }
+            Feed::Fetch(fetch) => {
+                self.fetch(fetch);
+                false
+            }
+            Feed::NeedsSnapshot => {
+                let at_least = self.log.mark().index;
+                member.state = ProgressState::Snapshot { at_least };
+                self.output.send_snapshots.push(SendSnapshot { to, at_least });
+                self.record(|| Event::SnapshotNeeded { to, at_least });
+                false
+            }
+        }
+    }
+
+    /// Entries came from the log: they go to the followers that wait just there.
+    pub(crate) fn send_fetched(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
+        let RoleState::Leader(leader) = &self.role else { return };
+        for place in 0..leader.members.len() {
+            let RoleState::Leader(leader) = &mut self.role else { return };
+            let member = &mut leader.members[place];
+            if member.id == self.options.id
+                || member.next_index != first
+                || member.is_paused(&self.options)
+            {
+                continue;
+            }
+            let to = member.id;
+            let feeder =
+                Feeder { options: &self.options, log: &self.log, commit_index: self.commit_index };
+            if let Some(body) = feeder.append(member, entries.to_vec()) {
+                self.send_as_leader(to, body);
+            }
+        }
+    }
+
+    /// What a leader says of its log leaves at once, while its own disk is still writing: the
+    /// entry counts nowhere before it is durable there.
+    pub(crate) fn send_as_leader(&mut self, to: NodeId, body: Body) {
+        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        self.outbox.send(message);
+    }
+
+    /// Heartbeats carry no entries and wait for no disk, so that neither a full window nor a
+    /// snapshot on its way lets a follower believe that the leader is gone (S14).
+    pub(crate) fn send_heartbeats(&mut self) {
+        let (id, now, commit_index) = (self.options.id, self.now, self.commit_index);
+        let term = self.current_term();
+        let interval = self.options.heartbeat_interval_ticks;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        leader.heartbeat_at = now.after(interval);
+        let round = leader.reads.newest_round();
+        for member in leader.members.iter().filter(|member| member.id != id) {
+            // Never beyond what this follower is known to hold: it may have other entries there.
+            let commit_index = commit_index.min(member.match_index);
+            let body = Body::Heartbeat { commit_index, round };
+            self.outbox.send(Message { from: id, to: member.id, term, body });
+        }
+    }
+
+    pub(crate) fn handle_append_entries_response(&mut self, from: NodeId, outcome: AppendOutcome) {
+        let last = self.log.last();
+        let Some(member) = self.answering_member(from) else { return };
+        match outcome {
+            AppendOutcome::Accepted { match_index } if match_index > last.index => {
+                self.fault(from, PeerFault::AcknowledgedUnsent);
+            }
+            AppendOutcome::Accepted { match_index } => self.handle_accepted(from, match_index),
+            AppendOutcome::Rejected { prev_index, hint } => {
+                // A late refusal (L10): the follower has accepted that entry since, or another
+                // probe is on its way.
+                let is_stale = match &member.state {
+                    ProgressState::Replicate(_) => prev_index <= member.match_index,
+                    ProgressState::Probe { .. } => prev_index != member.next_index.previous(),
+                    ProgressState::Snapshot { .. } => true,
+                };
+                if is_stale {
+                    let term = last.term;
+                    return self.record(|| Event::StaleMessage { from, term });
+                }
+                // No entry of the follower's from the hint to the refused one can match: the hint
+                // is its last with a term at most `prev`'s. And no entry of this log behind `next`
+                // can: its term is above the hint's, and terms never fall.
+                let next = self.log.last_at_most(hint.index, hint.term).index.next();
+                if let Some(member) = self.answering_member(from) {
+                    member.probe_from(next.min(LogIndex(prev_index.0.max(1))), false);
+                }
+            }
+        }
+    }
+
+    /// The follower holds the log durably up to `match_index`.
+    pub(crate) fn handle_accepted(&mut self, from: NodeId, match_index: LogIndex) {
+        let mark = self.log.mark().index;
+        let Some(member) = self.answering_member(from) else { return };
+        let is_news = match_index > member.match_index;
+        member.acknowledge(match_index);
+        match &member.state {
+            ProgressState::Probe { .. } => member.replicate(),
+            // The follower has caught up to the log by itself.
+            ProgressState::Snapshot { at_least } if match_index >= *at_least => {
+                if match_index >= mark {
+                    member.replicate();
+                } else {
+                    member.probe_from(match_index.next(), false);
+                }
+            }
+            ProgressState::Snapshot { .. } | ProgressState::Replicate(_) => {}
+        }
+        if is_news {
+            self.advance_commit_index();
+            self.continue_transfer(from);
+        }
+    }
+
+    pub(crate) fn handle_heartbeat_response(
+        &mut self,
+        from: NodeId,
+        round: u64,
+        last_index: LogIndex,
+    ) {
+        let Some(member) = self.answering_member(from) else { return };
+        member.confirmed_round = member.confirmed_round.max(round);
+        match &mut member.state {
+            ProgressState::Probe { is_waiting } => *is_waiting = false,
+            ProgressState::Replicate(_) => {
+                // Messages in flight and nothing acknowledged for a whole heartbeat: one may be
+                // lost, or the disk is slow. Ask; the answer tells which.
+                let in_flight = member.next_index > member.match_index.next();
+                let stands_still = member.match_index == member.match_at_heartbeat;
+                member.wants_nudge = in_flight && (stands_still || last_index < member.match_index);
+            }
+            ProgressState::Snapshot { .. } => {}
+        }
+        member.match_at_heartbeat = member.match_index;
+        self.confirm_reads(from, round);
+    }
+
+    /// The book of the member that answered, marked as alive.
+    pub(crate) fn answering_member(&mut self, from: NodeId) -> Option<&mut Progress> {
+        let RoleState::Leader(leader) = &mut self.role else { return None };
+        if leader.members.binary_search_by_key(&from, |member| member.id).is_err() {
+            self.fault(from, PeerFault::UnknownSender);
+            return None;
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return None };
+        let member = leader.member(from)?;
+        member.is_active = true;
+        Some(member)
+    }
+
+    /// Another configuration is in force: a leader opens and closes books.
+    pub(crate) fn adopt_configuration(&mut self) {
+        let last_index = self.log.last().index;
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.adopt(self.configurations.current(), last_index);
+        }
+        let index = self.configurations.index();
+        self.record(|| Event::ConfigurationInForce { index });
+    }
+}
+
+/// What is needed to write an AppendEntries, borrowed apart from the books.
+struct Feeder<'a> {
+    options: &'a crate::Options,
+    log: &'a crate::log::Log,
+    commit_index: LogIndex,
+}
+
+impl Feeder<'_> {
+    fn feed(&self, member: &mut Progress) -> Feed {
+        if member.is_paused(self.options) {
+            return if member.wants_nudge { self.nudge(member) } else { Feed::Quiet };
+        }
+        if member.next_index <= self.log.mark().index {
+            return Feed::NeedsSnapshot;
+        }
+        let last = self.log.last().index;
+        if member.next_index > last {
+            let is_probe = matches!(member.state, ProgressState::Probe { .. });
+            let told = self.commit_index.min(member.next_index.previous());
+            let is_news = told > member.commit_sent || member.wants_nudge;
+            return if is_probe || is_news { self.nudge(member) } else { Feed::Quiet };
+        }
+        let from = member.next_index;
+        let bytes_max = self.options.append_batch_bytes_max;
+        match self.log.read(from, last, bytes_max) {
+            Some(entries) => self.append(member, entries).map_or(Feed::Quiet, Feed::Send),
+            None => Feed::Fetch(Fetch { from, to: last.next(), bytes_max }),
+        }
+    }
+
+    /// An AppendEntries without entries: it asks, and tells the commit index.
+    fn nudge(&self, member: &mut Progress) -> Feed {
+        self.append(member, Vec::new()).map_or(Feed::Quiet, Feed::Send)
+    }
+
+    /// Writes the message and books it; `None` if the log no longer has the place before it.
+    fn append(&self, member: &mut Progress, entries: Vec<Entry>) -> Option<Body> {
+        let prev = self.log.id_at(member.next_index.previous())?;
+        let last = entries.last().map_or(prev.index, |entry| entry.id.index);
+        match &mut member.state {
+            ProgressState::Probe { is_waiting } => *is_waiting = true,
+            ProgressState::Replicate(inflights) => {
+                if !entries.is_empty() {
+                    inflights.add(last, entries.iter().map(Entry::size_bytes).sum());
+                }
+                member.next_index = last.next();
+            }
+            ProgressState::Snapshot { .. } => return None,
+        }
+        member.wants_nudge = false;
+        member.commit_sent = member.commit_sent.max(self.commit_index.min(last));
+        Some(Body::AppendEntries { prev, commit_index: self.commit_index, entries })
+    }
+}
+
+impl Progress {
+    /// Whether nothing with entries may go to this member now.
+    fn is_paused(&self, options: &crate::Options) -> bool {
+        match &self.state {
+            ProgressState::Probe { is_waiting } => *is_waiting,
+            ProgressState::Replicate(inflights) => inflights.is_full(options),
+            ProgressState::Snapshot { .. } => true,
+        }
+    }
+}
+
+impl Leader {
+    pub(crate) fn follower_status(&self, own: NodeId) -> Vec<FollowerStatus> {
+        let others = self.members.iter().filter(|member| member.id != own);
+        others
+            .map(|member| FollowerStatus {
+                id: member.id,
+                match_index: member.match_index,
+                next_index: member.next_index,
+                is_active: member.is_active,
+                needs_snapshot: matches!(member.state, ProgressState::Snapshot { .. }),
+            })
+            .collect()
+    }
+}

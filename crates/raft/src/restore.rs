@@ -1,0 +1,71 @@
+//! The first moment of a node: from [`Restored`] to a follower.
+
+use alloc::vec::Vec;
+
+use crate::apply::ApplyQueue;
+use crate::configuration::ConfigurationHistory;
+use crate::fault::PeerFaults;
+use crate::jitter::Jitter;
+use crate::log::Log;
+use crate::outbox::Outbox;
+use crate::persist::Persister;
+use crate::read_index::ForwardedReads;
+use crate::role::RoleState;
+use crate::{Node, Options, Output, Payload, Restored, RestoredFault, Tick};
+
+impl Node {
+    pub(crate) fn restore(options: Options, restored: &Restored) -> Result<Self, RestoredFault> {
+        let log = Log::restore(restored)?;
+        if restored.hard_state.current_term < log.last().term {
+            return Err(RestoredFault::TermBelowLog);
+        }
+        if restored.applied > log.last().index {
+            return Err(RestoredFault::AppliedBeyondLog);
+        }
+        let configurations = restore_configurations(restored)?;
+        let mark = restored.mark.last.index;
+        let mut jitter = Jitter::new(options.seed ^ options.id.0.rotate_left(32));
+        let forwarded = ForwardedReads::new(jitter.next());
+        let mut node = Self {
+            options,
+            hard_state: restored.hard_state,
+            role: RoleState::Follower { leader_id: None },
+            configurations,
+            // What is applied or under a snapshot was committed (R10); more is not known yet.
+            commit_index: mark.max(restored.applied),
+            apply: ApplyQueue::new(mark.max(restored.applied)),
+            persister: Persister::new(log.last().index),
+            log,
+            outbox: Outbox::default(),
+            output: Output::default(),
+            fetching: Vec::new(),
+            forwarded,
+            faults: PeerFaults::default(),
+            jitter,
+            now: Tick(0),
+            campaign_at: None,
+            leader_heard_at: None,
+        };
+        // A crash came between the durable mark and the state machine's new state.
+        if restored.applied < mark {
+            node.apply.begin_installation(restored.mark.clone());
+            node.apply.announce();
+            node.output.install_snapshot = Some(restored.mark.clone());
+        }
+        Ok(node)
+    }
+}
+
+/// The configurations as given, and those among the entries that were not given apart.
+fn restore_configurations(restored: &Restored) -> Result<ConfigurationHistory, RestoredFault> {
+    let mut behind = restored.configurations.clone();
+    let known = behind.last().map(|(index, _)| *index);
+    for entry in &restored.entries {
+        if let Payload::Configuration(configuration) = &entry.payload
+            && known.is_none_or(|known| entry.id.index > known)
+        {
+            behind.push((entry.id.index, configuration.clone()));
+        }
+    }
+    ConfigurationHistory::restore(&restored.mark, &behind, restored.last.index)
+}

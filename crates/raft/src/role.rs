@@ -1,0 +1,215 @@
+//! The four roles and the ways between them (Raft Figure 4, thesis §9.6).
+//!
+//! ```text
+//!              timeout            quorum would vote           quorum voted
+//!   Follower ──────────> PreCandidate ──────────> Candidate ──────────> Leader
+//!       ^                     │                       │                   │
+//!       └─────────────────────┴───────────────────────┴───────────────────┘
+//!                   a leader of this term, a higher term, or no quorum
+//! ```
+//!
+//! Each role carries what only that role knows, so that a leader's books cannot be read by a
+//! follower.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::progress::Progress;
+use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
+use crate::read_index::LeaderReads;
+use crate::{
+    Configuration, Entry, EntryId, Event, HardState, LogIndex, Node, NodeId, Payload,
+    PersistNumber, Term, Tick,
+};
+
+/// A node's role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Answers; has or seeks a leader.
+    Follower,
+    /// Asks whether an election could be won; nothing is at stake yet.
+    PreCandidate,
+    /// Stands for election in its own term.
+    Candidate,
+    /// Won it.
+    Leader,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum RoleState {
+    Follower {
+        leader_id: Option<NodeId>,
+    },
+    PreCandidate(Ballots),
+    Candidate {
+        ballots: Ballots,
+        /// The persist that makes this node's vote for itself durable; it counts from then on.
+        own_vote: PersistNumber,
+    },
+    Leader(Box<Leader>),
+}
+
+/// What only a leader has. All of it is lost on step-down, and none of it matters then.
+#[derive(Clone, Debug)]
+pub(crate) struct Leader {
+    /// The no-op that began this leadership: the first entry of the term.
+    pub(crate) first_index: LogIndex,
+    /// One book per member, in order of id; this node's own is among them if it is a member.
+    pub(crate) members: Vec<Progress>,
+    /// Bytes proposed and not committed.
+    pub(crate) uncommitted_bytes: usize,
+    pub(crate) heartbeat_at: Tick,
+    pub(crate) quorum_check_at: Tick,
+    pub(crate) reads: LeaderReads,
+    pub(crate) transfer: Option<Transfer>,
+    /// Room for the values of the two halves, kept so that counting allocates nothing.
+    scratch: [Vec<u64>; 2],
+}
+
+/// Leadership on its way to another node (thesis §3.10).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Transfer {
+    pub(crate) to: NodeId,
+    pub(crate) abort_at: Tick,
+    /// The target had everything and was told to campaign.
+    pub(crate) is_requested: bool,
+}
+
+impl Leader {
+    pub(crate) fn member(&mut self, id: NodeId) -> Option<&mut Progress> {
+        let place = self.members.binary_search_by_key(&id, |member| member.id).ok()?;
+        Some(&mut self.members[place])
+    }
+
+    /// Follows a change of configuration: new members start as unknown, old ones keep their books.
+    pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex) {
+        let old = core::mem::take(&mut self.members);
+        self.members = configuration
+            .members()
+            .map(|id| {
+                let known = old.iter().find(|member| member.id == id).cloned();
+                let mut member = known.unwrap_or_else(|| Progress::new(id, last_index));
+                member.votes_incoming = configuration.voters.contains(&id);
+                member.votes_outgoing = configuration.outgoing.contains(&id);
+                member
+            })
+            .collect();
+    }
+
+    fn collect(&mut self, value: impl Fn(&Progress) -> u64) -> (&mut [u64], &mut [u64]) {
+        let [incoming, outgoing] = &mut self.scratch;
+        incoming.clear();
+        outgoing.clear();
+        for member in &self.members {
+            if member.votes_incoming {
+                incoming.push(value(member));
+            }
+            if member.votes_outgoing {
+                outgoing.push(value(member));
+            }
+        }
+        (incoming, outgoing)
+    }
+
+    /// The largest `value` that a quorum of voters has reached.
+    pub(crate) fn quorum_value(&mut self, value: impl Fn(&Progress) -> u64) -> u64 {
+        let (incoming, outgoing) = self.collect(value);
+        crate::quorum::joint::quorum_value(incoming, outgoing)
+    }
+
+    pub(crate) fn match_quorum(&mut self) -> MatchQuorum {
+        let (incoming, outgoing) = self.collect(|member| member.match_index.0);
+        MatchQuorum::of(incoming, outgoing)
+    }
+}
+
+impl Node {
+    pub(crate) fn current_term(&self) -> Term {
+        self.hard_state.current_term
+    }
+
+    pub(crate) fn leader_id(&self) -> Option<NodeId> {
+        match &self.role {
+            RoleState::Follower { leader_id } => *leader_id,
+            RoleState::PreCandidate(_) | RoleState::Candidate { .. } => None,
+            RoleState::Leader(_) => Some(self.options.id),
+        }
+    }
+
+    /// The only place that changes term and vote. The pair goes to disk in one record (E2).
+    pub(crate) fn set_hard_state(&mut self, hard_state: HardState) {
+        if hard_state == self.hard_state {
+            return;
+        }
+        assert!(hard_state.current_term >= self.current_term(), "a term never goes back");
+        if hard_state.current_term > self.current_term() {
+            self.outbox.forget_before(hard_state.current_term);
+        } else {
+            assert!(self.hard_state.voted_for.is_none(), "a vote, once given, stays in its term");
+        }
+        self.hard_state = hard_state;
+        self.persister.write_hard_state(hard_state);
+    }
+
+    /// Follows `leader_id`, or nobody yet, in `term`, which is not below the current one.
+    pub(crate) fn become_follower(&mut self, term: Term, leader_id: Option<NodeId>) {
+        if term > self.current_term() {
+            self.set_hard_state(HardState { current_term: term, voted_for: None });
+        }
+        let was_leader = matches!(self.role, RoleState::Leader(_));
+        self.abandon_reads();
+        self.role = RoleState::Follower { leader_id };
+        if was_leader || leader_id.is_some() {
+            self.reset_election_timer();
+        }
+        self.record(|| Event::BecameFollower { term, leader_id });
+    }
+
+    /// Changes neither term nor vote (E6): that is the point of it.
+    pub(crate) fn become_pre_candidate(&mut self) {
+        assert!(!matches!(self.role, RoleState::Leader(_)), "a leader does not campaign (E14)");
+        self.abandon_reads();
+        self.role = RoleState::PreCandidate(Ballots::default());
+        self.reset_election_timer();
+        let term = self.current_term();
+        self.record(|| Event::BecamePreCandidate { term });
+    }
+
+    /// Raft §5.2: increments the current term and votes for itself. The vote counts when durable.
+    pub(crate) fn become_candidate(&mut self) {
+        assert!(!matches!(self.role, RoleState::Leader(_)), "a leader does not campaign (E14)");
+        self.abandon_reads();
+        let term = self.current_term().next();
+        self.set_hard_state(HardState { current_term: term, voted_for: Some(self.options.id) });
+        let own_vote = self.persister.of_hard_state();
+        self.role = RoleState::Candidate { ballots: Ballots::default(), own_vote };
+        self.reset_election_timer();
+        self.record(|| Event::BecameCandidate { term });
+    }
+
+    /// Leads, by the witness of a quorum of votes in this term. The first act is a no-op, so that
+    /// an entry of the own term can commit (Raft §8).
+    pub(crate) fn become_leader(&mut self, _: VoteQuorum) {
+        assert!(matches!(self.role, RoleState::Candidate { .. }), "only candidates win elections");
+        let term = self.current_term();
+        let last = self.log.last();
+        let mut leader = Leader {
+            first_index: last.index.next(),
+            members: Vec::new(),
+            uncommitted_bytes: 0,
+            heartbeat_at: self.now.after(self.options.heartbeat_interval_ticks),
+            quorum_check_at: self.now.after(self.options.election_timeout_ticks),
+            reads: LeaderReads::default(),
+            transfer: None,
+            scratch: [Vec::new(), Vec::new()],
+        };
+        leader.adopt(self.configurations.current(), last.index);
+        self.role = RoleState::Leader(Box::new(leader));
+        self.record(|| Event::BecameLeader { term });
+        let id = EntryId { term, index: last.index.next() };
+        self.append(alloc::vec![Entry { id, payload: Payload::Noop }]);
+        // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes
+        // that carry the no-op follow at once, but only heartbeats pass a full log or a slow disk.
+        self.send_heartbeats();
+    }
+}

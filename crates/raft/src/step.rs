@@ -1,0 +1,195 @@
+//! The term gate and the dispatch of messages (Raft §5.1). Nothing else, but all of that:
+//!
+//! > Current terms are exchanged whenever servers communicate; if one server's current term is
+//! > smaller than the other's, then it updates its current term to the larger value. If a candidate
+//! > or leader discovers that its term is out of date, it immediately reverts to follower state. If
+//! > a server receives a request with a stale term number, it rejects the request.
+
+use core::cmp::Ordering;
+
+use crate::role::RoleState;
+use crate::{AppendOutcome, Body, Event, LogIndex, Message, Node, NodeId, PeerFault, Term};
+
+/// Numbers above this cannot be reached by electing and appending; a peer that sends one is
+/// broken, and believing it would leave no room to count on.
+const PLAUSIBLE_MAX: u64 = 1 << 62;
+
+impl Node {
+    pub(crate) fn step(&mut self, message: Message) {
+        let Message { from, to, term, body } = message;
+        if to != self.options.id || from == self.options.id {
+            return self.fault(from, PeerFault::Misaddressed);
+        }
+        if term.0 > PLAUSIBLE_MAX || largest_number(&body) > PLAUSIBLE_MAX {
+            return self.fault(from, PeerFault::ImplausibleNumber);
+        }
+        match term.cmp(&self.current_term()) {
+            Ordering::Less => self.handle_lower_term(from, term, &body),
+            Ordering::Equal => self.dispatch(from, term, body),
+            Ordering::Greater => self.handle_higher_term(from, term, body),
+        }
+    }
+
+    /// A higher term ends whatever this node was doing in its own, with three exceptions.
+    fn handle_higher_term(&mut self, from: NodeId, term: Term, body: Body) {
+        match &body {
+            // A pre-vote is about a term that nobody has begun yet.
+            Body::PreVote { last } => return self.handle_pre_vote(from, term, *last),
+            Body::PreVoteResponse { granted: true } => {
+                return self.handle_pre_vote_response(from, term, true);
+            }
+            // A node that cannot hear the leader must not depose it (thesis §4.2.3). It is not even
+            // answered: an answer would carry no news that helps it.
+            Body::RequestVote { leadership_transfer: false, .. } if self.hears_a_leader() => {
+                return self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
+            }
+            // These come from the leader of that term.
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+                self.become_follower(term, Some(from));
+            }
+            Body::PreVoteResponse { granted: false }
+            | Body::RequestVote { .. }
+            | Body::RequestVoteResponse { .. }
+            | Body::AppendEntriesResponse(_)
+            | Body::HeartbeatResponse { .. }
+            | Body::InstallSnapshotResponse { .. }
+            | Body::TimeoutNow
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexResponse { .. } => self.become_follower(term, None),
+        }
+        self.dispatch(from, term, body);
+    }
+
+    /// Requests are rejected with the current term, so that the sender learns of it (E11);
+    /// answers answer nothing any more.
+    fn handle_lower_term(&mut self, from: NodeId, term: Term, body: &Body) {
+        self.record(|| Event::StaleMessage { from, term });
+        match body {
+            Body::PreVote { .. } => self.answer(from, Body::PreVoteResponse { granted: false }),
+            Body::RequestVote { .. } => {
+                self.answer(from, Body::RequestVoteResponse { granted: false });
+            }
+            Body::AppendEntries { prev, .. } => {
+                let hint = self.log.last_at_most(prev.index, prev.term);
+                let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+                self.answer(from, Body::AppendEntriesResponse(outcome));
+            }
+            Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+                let last_index = self.log.last().index;
+                self.answer(from, Body::HeartbeatResponse { round: 0, last_index });
+            }
+            Body::ReadIndex { context } => {
+                self.answer(from, Body::ReadIndexResponse { context: *context, index: None });
+            }
+            Body::PreVoteResponse { .. }
+            | Body::RequestVoteResponse { .. }
+            | Body::AppendEntriesResponse(_)
+            | Body::HeartbeatResponse { .. }
+            | Body::InstallSnapshotResponse { .. }
+            | Body::TimeoutNow
+            | Body::ReadIndexResponse { .. } => {}
+        }
+    }
+
+    /// The message is of the current term.
+    fn dispatch(&mut self, from: NodeId, term: Term, body: Body) {
+        match body {
+            Body::PreVote { last } => self.handle_pre_vote(from, term, last),
+            Body::PreVoteResponse { granted } => self.handle_pre_vote_response(from, term, granted),
+            Body::RequestVote { last, leadership_transfer: _ } => {
+                self.handle_request_vote(from, last);
+            }
+            Body::RequestVoteResponse { granted } => {
+                self.handle_request_vote_response(from, granted);
+            }
+            Body::AppendEntries { prev, commit_index, entries } => {
+                if self.follow(from) {
+                    self.handle_append_entries(from, prev, commit_index, entries);
+                }
+            }
+            Body::Heartbeat { commit_index, round } => {
+                if self.follow(from) {
+                    self.handle_heartbeat(from, commit_index, round);
+                }
+            }
+            Body::InstallSnapshot { mark } => {
+                if self.follow(from) {
+                    self.handle_install_snapshot(from, mark);
+                }
+            }
+            Body::AppendEntriesResponse(outcome) => {
+                self.handle_append_entries_response(from, outcome);
+            }
+            Body::HeartbeatResponse { round, last_index } => {
+                self.handle_heartbeat_response(from, round, last_index);
+            }
+            Body::InstallSnapshotResponse { match_index } => {
+                self.handle_install_snapshot_response(from, match_index);
+            }
+            Body::TimeoutNow => self.handle_timeout_now(from),
+            Body::ReadIndex { context } => self.handle_read_index(from, context),
+            Body::ReadIndexResponse { context, index } => {
+                self.handle_read_index_response(from, context, index);
+            }
+        }
+    }
+
+    /// Accepts `from` as the leader of the current term; there is at most one (Election Safety).
+    fn follow(&mut self, from: NodeId) -> bool {
+        match &self.role {
+            RoleState::Leader(_) => {
+                self.fault(from, PeerFault::SecondLeaderInTerm);
+                return false;
+            }
+            RoleState::Follower { leader_id: Some(leader_id) } if *leader_id != from => {
+                self.fault(from, PeerFault::SecondLeaderInTerm);
+                return false;
+            }
+            RoleState::Follower { leader_id: Some(_) } => self.reset_election_timer(),
+            // Raft §5.2: a candidate that hears from the leader of its term returns to follower.
+            RoleState::Follower { leader_id: None }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => {
+                self.become_follower(self.current_term(), Some(from));
+            }
+        }
+        self.leader_heard_at = Some(self.now);
+        true
+    }
+
+    /// Queues an answer in the current term; it leaves when term and vote are durable.
+    pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
+        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        self.outbox.send_after(self.persister.of_hard_state(), self.persister.durable(), message);
+    }
+
+    /// Queues an answer that also says that the log up to `index` is durable.
+    pub(crate) fn answer_when_durable(&mut self, to: NodeId, index: LogIndex, body: Body) {
+        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        self.outbox.send_after(self.persister.of_index(index), self.persister.durable(), message);
+    }
+}
+
+fn largest_number(body: &Body) -> u64 {
+    match body {
+        Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
+        Body::AppendEntries { prev, commit_index, entries } => {
+            // Entries are consecutive from `prev` on, which the slice checks.
+            let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+            prev.term.0.max(prev.index.0.saturating_add(count)).max(commit_index.0)
+        }
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+        | Body::InstallSnapshotResponse { match_index } => match_index.0,
+        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
+            prev_index.0.max(hint.index.0).max(hint.term.0)
+        }
+        Body::Heartbeat { commit_index, round } => commit_index.0.max(*round),
+        Body::HeartbeatResponse { round, last_index } => last_index.0.max(*round),
+        Body::InstallSnapshot { mark } => mark.last.index.0.max(mark.last.term.0),
+        Body::ReadIndexResponse { index, .. } => index.map_or(0, |index| index.0),
+        Body::PreVoteResponse { .. }
+        | Body::RequestVoteResponse { .. }
+        | Body::TimeoutNow
+        | Body::ReadIndex { .. } => 0,
+    }
+}

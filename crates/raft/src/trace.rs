@@ -1,0 +1,137 @@
+//! What happened, as typed events. Scripts, logs and metrics read these; the core itself never
+//! logs. The [`Display`](fmt::Display) form is a line of a golden script: change it on purpose.
+
+use core::fmt;
+
+use crate::{EntryId, LogIndex, NodeId, PeerFault, PersistNumber, Term};
+
+/// One thing that happened inside a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields are the protocol's words, said once in their types")]
+pub enum Event {
+    /// Follows from now on; `leader_id` as far as known.
+    BecameFollower { term: Term, leader_id: Option<NodeId> },
+    /// Asks whether an election in the next term could be won; `term` is still the old one.
+    BecamePreCandidate { term: Term },
+    /// Campaigns in `term`.
+    BecameCandidate { term: Term },
+    /// Leads in `term`.
+    BecameLeader { term: Term },
+    /// Learned who leads the term.
+    LeaderLearned { term: Term, leader_id: NodeId },
+    /// Gave its vote.
+    Voted { term: Term, candidate: NodeId },
+    /// Refused a vote or a pre-vote.
+    VoteRefused { term: Term, candidate: NodeId, because: VoteRefusal },
+    /// Entries joined the log.
+    Appended { first: EntryId, last: EntryId },
+    /// A suffix that conflicts with the leader's log was dropped.
+    Truncated { from: LogIndex },
+    /// A persist and all before it are durable.
+    BecameDurable { number: PersistNumber },
+    /// The commit index moved.
+    Committed { last: EntryId },
+    /// Another configuration is in force.
+    ConfigurationInForce { index: LogIndex },
+    /// A leader heard from no quorum for an election timeout.
+    QuorumLost { term: Term },
+    /// A leader that is no voter any more has committed its own removal.
+    Removed { term: Term },
+    /// A ReadIndex round began for reads at `index`.
+    ReadRoundBegan { round: u64, index: LogIndex },
+    /// A quorum confirmed the round: reads at `index` may go.
+    ReadRoundConfirmed { round: u64, index: LogIndex },
+    /// Leadership is being handed over.
+    TransferBegan { to: NodeId },
+    /// The target has all entries and was told to campaign.
+    TransferRequested { to: NodeId },
+    /// The target did not take over in time: proposals go on.
+    TransferAborted { to: NodeId },
+    /// A follower needs entries that the log no longer has.
+    SnapshotNeeded { to: NodeId, at_least: LogIndex },
+    /// A snapshot replaces the log.
+    SnapshotAccepted { last: EntryId },
+    /// A snapshot was no news, or came while another is being installed.
+    SnapshotIgnored { last: EntryId },
+    /// The state machine is the snapshot's.
+    SnapshotInstalled { last: EntryId },
+    /// The log now begins behind `mark`.
+    Compacted { mark: EntryId },
+    /// A message of an earlier term, or one that answers nothing that is waited for.
+    StaleMessage { from: NodeId, term: Term },
+    /// A peer broke the protocol; the message was dropped.
+    PeerFault { from: NodeId, fault: PeerFault },
+}
+
+/// Why a vote was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum VoteRefusal {
+    /// The request's term is not above, or is below, this node's.
+    OldTerm,
+    /// The vote of this term is given.
+    AlreadyVoted,
+    /// The candidate's log is less up-to-date (Raft §5.4.1).
+    LogBehind,
+    /// A leader was heard from within the election timeout (thesis §4.2.3).
+    LeaderAlive,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BecameFollower { term, leader_id: Some(leader) } => {
+                write!(f, "follower term={term} leader=n{leader}")
+            }
+            Self::BecameFollower { term, leader_id: None } => write!(f, "follower term={term}"),
+            Self::BecamePreCandidate { term } => write!(f, "pre-candidate term={term}"),
+            Self::BecameCandidate { term } => write!(f, "candidate term={term}"),
+            Self::BecameLeader { term } => write!(f, "leader term={term}"),
+            Self::LeaderLearned { term, leader_id } => {
+                write!(f, "learned leader=n{leader_id} term={term}")
+            }
+            Self::Voted { term, candidate } => write!(f, "voted for=n{candidate} term={term}"),
+            Self::VoteRefused { term, candidate, because } => {
+                write!(f, "vote refused to=n{candidate} term={term}: {because}")
+            }
+            Self::Appended { first, last } if first == last => write!(f, "appended {first}"),
+            Self::Appended { first, last } => write!(f, "appended {first}..{last}"),
+            Self::Truncated { from } => write!(f, "truncated from={from}"),
+            Self::BecameDurable { number } => write!(f, "durable #{}", number.0),
+            Self::Committed { last } => write!(f, "commit {last}"),
+            Self::ConfigurationInForce { index } => write!(f, "configuration of={index}"),
+            Self::QuorumLost { term } => write!(f, "quorum lost term={term}"),
+            Self::Removed { term } => write!(f, "removed term={term}"),
+            Self::ReadRoundBegan { round, index } => {
+                write!(f, "read round={round} index={index}")
+            }
+            Self::ReadRoundConfirmed { round, index } => {
+                write!(f, "read confirmed round={round} index={index}")
+            }
+            Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
+            Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
+            Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),
+            Self::SnapshotNeeded { to, at_least } => {
+                write!(f, "snapshot needed to=n{to} at_least={at_least}")
+            }
+            Self::SnapshotAccepted { last } => write!(f, "snapshot accepted {last}"),
+            Self::SnapshotIgnored { last } => write!(f, "snapshot ignored {last}"),
+            Self::SnapshotInstalled { last } => write!(f, "snapshot installed {last}"),
+            Self::Compacted { mark } => write!(f, "compacted mark={mark}"),
+            Self::StaleMessage { from, term } => write!(f, "stale from=n{from} term={term}"),
+            Self::PeerFault { from, fault } => write!(f, "fault from=n{from}: {fault}"),
+        }
+    }
+}
+
+impl fmt::Display for VoteRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OldTerm => "old term",
+            Self::AlreadyVoted => "already voted",
+            Self::LogBehind => "log behind",
+            Self::LeaderAlive => "leader alive",
+        })
+    }
+}

@@ -1,0 +1,85 @@
+//! Handing leadership over (thesis §3.10): let the target catch up, then tell it to campaign.
+//!
+//! Proposals are refused meanwhile. If the target has not taken over within an election timeout the
+//! transfer is given up and proposals go on.
+//!
+//! Scripts: `testdata/transfer/`.
+
+use core::cmp::Reverse;
+
+use crate::election::Campaign;
+use crate::role::{RoleState, Transfer};
+use crate::{Body, Event, Node, NodeId, PeerFault, TransferError};
+
+impl Node {
+    pub(crate) fn begin_transfer(&mut self, to: Option<NodeId>) -> Result<(), TransferError> {
+        let leader_id = self.leader_id();
+        let own = self.options.id;
+        let abort_at = self.now.after(self.options.election_timeout_ticks);
+        let RoleState::Leader(leader) = &mut self.role else {
+            return Err(TransferError::NotLeader { leader_id });
+        };
+        if to == Some(own) {
+            return Ok(());
+        }
+        if let Some(transfer) = leader.transfer {
+            let is_same = to == Some(transfer.to);
+            return if is_same {
+                Ok(())
+            } else {
+                Err(TransferError::InProgress { to: transfer.to })
+            };
+        }
+        let voters = leader.members.iter().filter(|member| {
+            member.id != own
+                && (member.votes_incoming || member.votes_outgoing)
+                && to.is_none_or(|to| to == member.id)
+        });
+        // The most up-to-date, of the living ones; the smallest id among equals.
+        let best =
+            voters.max_by_key(|voter| (voter.is_active, voter.match_index, Reverse(voter.id)));
+        let Some(to) = best.map(|voter| voter.id) else {
+            return Err(TransferError::NoVoter { to });
+        };
+        leader.transfer = Some(Transfer { to, abort_at, is_requested: false });
+        self.record(|| Event::TransferBegan { to });
+        self.continue_transfer(to);
+        Ok(())
+    }
+
+    /// Tells the target to campaign once it holds the whole log.
+    pub(crate) fn continue_transfer(&mut self, from: NodeId) {
+        let last = self.log.last().index;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(Transfer { to, is_requested: false, .. }) = leader.transfer else { return };
+        let has_everything = leader.member(to).is_some_and(|target| target.match_index == last);
+        if to != from || !has_everything {
+            return;
+        }
+        if let Some(transfer) = &mut leader.transfer {
+            transfer.is_requested = true;
+        }
+        self.record(|| Event::TransferRequested { to });
+        self.send_as_leader(to, Body::TimeoutNow);
+    }
+
+    pub(crate) fn expire_transfer(&mut self) {
+        let now = self.now;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if let Some(transfer) = leader.transfer.take_if(|transfer| transfer.abort_at <= now) {
+            self.record(|| Event::TransferAborted { to: transfer.to });
+        }
+    }
+
+    /// The leader asks this node to take over.
+    pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
+        let is_from_leader = matches!(
+            self.role,
+            RoleState::Follower { leader_id: Some(leader_id) } if leader_id == from
+        );
+        if !is_from_leader || !self.may_campaign() {
+            return self.fault(from, PeerFault::UnexpectedTimeoutNow);
+        }
+        self.campaign(Campaign::Transfer);
+    }
+}
