@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 
-use raft::{NodeId, Term};
 use wal::GroupId;
 
 /// Why a proposal has no result.
@@ -135,6 +134,13 @@ pub enum Fatal {
         /// The same, in words.
         text: String,
     },
+    /// The Raft log cannot be read: it is damaged, or the disk is ill.
+    LogRead {
+        /// What the system said.
+        kind: io::ErrorKind,
+        /// The same, in words.
+        text: String,
+    },
     /// The state machine's disk failed.
     StateMachine {
         /// The group.
@@ -151,12 +157,18 @@ impl Fatal {
     #[must_use]
     pub fn kind(&self) -> io::ErrorKind {
         match self {
-            Self::LogWrite { kind, .. } | Self::StateMachine { kind, .. } => *kind,
+            Self::LogWrite { kind, .. }
+            | Self::LogRead { kind, .. }
+            | Self::StateMachine { kind, .. } => *kind,
         }
     }
 
     pub(crate) fn log_write(error: &io::Error) -> Self {
         Self::LogWrite { kind: error.kind(), text: error.to_string() }
+    }
+
+    pub(crate) fn log_read(error: &io::Error) -> Self {
+        Self::LogRead { kind: error.kind(), text: error.to_string() }
     }
 
     pub(crate) fn state_machine(group: GroupId, error: &io::Error) -> Self {
@@ -168,6 +180,7 @@ impl fmt::Display for Fatal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LogWrite { text, .. } => write!(f, "writing the Raft log failed: {text}"),
+            Self::LogRead { text, .. } => write!(f, "reading the Raft log failed: {text}"),
             Self::StateMachine { group, text, .. } => {
                 write!(f, "the state machine of group {} failed: {text}", group.0)
             }
@@ -231,9 +244,4 @@ impl From<io::Error> for StartError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
-}
-
-/// What a worker tells a waiting client about its own node when the caller asks for a term guard.
-pub(crate) fn leads_in(term: Term, guard: Option<Term>, leader: Option<NodeId>, me: NodeId) -> bool {
-    guard.is_none_or(|wanted| wanted == term && leader == Some(me))
 }

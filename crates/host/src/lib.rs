@@ -18,14 +18,18 @@
 
 mod applier;
 mod bulk;
+mod calls;
 mod envelope;
 mod errors;
 mod frame;
 mod group;
 mod handle;
+mod incoming;
 mod mailbox;
 mod messages;
 mod options;
+mod outbox;
+mod outgoing;
 mod receiver;
 mod records;
 mod staging;

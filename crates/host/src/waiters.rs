@@ -68,6 +68,13 @@ impl<R> Waiters<R> {
         self.inner.lock().take(number)
     }
 
+    /// When this client gives up; `None` if it does not wait any more.
+    pub(crate) fn deadline_of(&self, number: u64) -> Option<Moment> {
+        let inner = self.inner.lock();
+        let slot = usize::try_from(number.wrapping_sub(inner.first)).ok()?;
+        inner.slots.get(slot)?.as_ref().map(|waiter| waiter.deadline)
+    }
+
     /// Takes the clients whose time is up.
     pub(crate) fn take_expired(&self, now: Moment) -> Vec<Reply<R, ProposeError>> {
         let mut inner = self.inner.lock();

@@ -1,0 +1,360 @@
+//! One group on its worker: the protocol's node, and the clients that wait for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use env::Moment;
+use raft::{LogIndex, Node, NodeId, ProposeError as Refusal, Tick};
+use wal::GroupId;
+
+use crate::envelope;
+use crate::messages::Proposal;
+use crate::records::Body;
+use crate::status::{GroupStatus, Role, SharedStatus};
+use crate::waiters::Reply;
+use crate::{ProposeError, ReadError, TransferError};
+
+/// A round of ReadIndex that got no answer by then is asked again: the message, or its answer, may
+/// be lost, and only the host knows how long its clients wait.
+const READ_RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Answers a proposal's client at this node, if it still waits.
+pub(crate) trait Clients: Send + Sync {
+    /// The proposal has failed.
+    fn fail(&self, number: u64, error: ProposeError);
+    /// When the client gives up; `None` if it does not wait any more.
+    fn deadline_of(&self, number: u64) -> Option<Moment>;
+    /// Fails all whose time is up.
+    fn fail_expired(&self, now: Moment) -> usize;
+    /// Fails all who wait and all who still come.
+    fn close(&self);
+}
+
+/// One group.
+pub(crate) struct Group {
+    pub(crate) id: GroupId,
+    pub(crate) node: Node,
+    pub(crate) clients: Arc<dyn Clients>,
+    pub(crate) shared: Arc<SharedStatus>,
+    pub(crate) status: GroupStatus,
+    /// When the node wants a tick; also the group's place in the worker's table of timers.
+    pub(crate) deadline: Option<Tick>,
+    /// Commands of this node's clients that came since the last step.
+    pub(crate) proposals: Vec<Proposal>,
+    /// Commands that peers forwarded since the last step.
+    pub(crate) forwarded: Vec<(NodeId, Vec<Bytes>)>,
+    /// Commands that wait for a leader to be known.
+    pub(crate) held: Vec<Proposal>,
+    pub(crate) reads: Reads,
+    pub(crate) transfer: Option<Transfer>,
+    /// Handed to the applier, and applied.
+    pub(crate) committed_index: LogIndex,
+    pub(crate) applied_index: LogIndex,
+}
+
+/// A client's read.
+pub(crate) struct Read {
+    pub(crate) reply: Reply<LogIndex, ReadError>,
+    pub(crate) deadline: Moment,
+}
+
+/// Reads, by how far they are.
+#[derive(Default)]
+pub(crate) struct Reads {
+    /// Came since the last step, or must be asked again.
+    pub(crate) waiting: Vec<Read>,
+    /// Asked under a context, and since when.
+    asked: BTreeMap<u64, (Moment, Vec<Read>)>,
+    /// Confirmed at an index that is not applied yet.
+    confirmed: BTreeMap<LogIndex, Vec<Read>>,
+    last_context: u64,
+}
+
+/// A transfer of leadership that a client waits for.
+pub(crate) struct Transfer {
+    pub(crate) reply: Reply<(), TransferError>,
+    pub(crate) deadline: Moment,
+}
+
+/// What must be sent to peers for the proposals of one step.
+pub(crate) type Sends = Vec<(NodeId, Body)>;
+
+impl Group {
+    /// Hands the commands of one step to the protocol, or to the leader, or keeps them.
+    pub(crate) fn propose_waiting(&mut self, tick: Tick, overloaded: bool, sends: &mut Sends) {
+        if self.proposals.is_empty() && self.forwarded.is_empty() {
+            return;
+        }
+        let mut proposals = std::mem::take(&mut self.proposals);
+        let forwarded = std::mem::take(&mut self.forwarded);
+        self.refuse_guarded(&mut proposals);
+        if self.node.role() == raft::Role::Leader {
+            self.propose_here(tick, overloaded, proposals);
+            for (from, commands) in forwarded {
+                self.propose_forwarded(tick, overloaded, (from, commands), sends);
+            }
+            return;
+        }
+        for (from, commands) in forwarded {
+            sends.push((from, Body::ForwardRefused { overloaded: false, commands }));
+        }
+        match self.node.leader() {
+            Some(leader) if !proposals.is_empty() => {
+                let commands = proposals.into_iter().map(|proposal| proposal.sealed).collect();
+                sends.push((leader, Body::Forward(commands)));
+            }
+            _ => self.held.append(&mut proposals),
+        }
+    }
+
+    /// Fails what only a leader in a certain term may propose.
+    fn refuse_guarded(&self, proposals: &mut Vec<Proposal>) {
+        let (role, current_term) = (self.node.role(), self.node.term());
+        proposals.retain(|proposal| {
+            let leads = role == raft::Role::Leader;
+            let may = proposal.leader_term.is_none_or(|term| leads && term == current_term);
+            if !may {
+                self.clients.fail(proposal.number, ProposeError::NotLeaderInTerm);
+            }
+            may
+        });
+    }
+
+    fn propose_here(&mut self, tick: Tick, overloaded: bool, proposals: Vec<Proposal>) {
+        if proposals.is_empty() {
+            return;
+        }
+        let commands = proposals.iter().map(|proposal| proposal.sealed.clone()).collect();
+        let refusal = if overloaded {
+            Some(Refusal::Overloaded)
+        } else {
+            self.node.propose(tick, commands).err()
+        };
+        match refusal {
+            None => {}
+            Some(Refusal::Overloaded) => {
+                for proposal in &proposals {
+                    self.clients.fail(proposal.number, ProposeError::Overloaded);
+                }
+            }
+            // Leadership is being handed over, or was lost a moment ago: there will be a leader.
+            Some(_) => self.held.extend(proposals),
+        }
+    }
+
+    fn propose_forwarded(
+        &mut self,
+        tick: Tick,
+        overloaded: bool,
+        (from, commands): (NodeId, Vec<Bytes>),
+        sends: &mut Sends,
+    ) {
+        let refused = if overloaded {
+            Some((true, commands))
+        } else {
+            // Buffers are shared, so keeping the commands for a refusal copies nothing.
+            let kept = commands.clone();
+            self.node
+                .propose(tick, commands)
+                .err()
+                .map(|refusal| (matches!(refusal, Refusal::Overloaded), kept))
+        };
+        if let Some((overloaded, commands)) = refused {
+            sends.push((from, Body::ForwardRefused { overloaded, commands }));
+        }
+    }
+
+    /// A peer did not append these commands of this node's clients.
+    pub(crate) fn take_refused(&mut self, overloaded: bool, commands: Vec<Bytes>) {
+        for sealed in commands {
+            let Some((id, _)) = envelope::open(&sealed) else {
+                continue;
+            };
+            if id.origin != self.status.node_id {
+                continue;
+            }
+            if overloaded {
+                self.clients.fail(id.number, ProposeError::Overloaded);
+            } else if let Some(deadline) = self.clients.deadline_of(id.number) {
+                let number = id.number;
+                self.held.push(Proposal { number, sealed, leader_term: None, deadline });
+            }
+        }
+    }
+
+    /// Asks the protocol for a read index for all reads that wait; one round for all of them.
+    pub(crate) fn ask_reads(&mut self, now: Moment, tick: Tick) {
+        if self.reads.waiting.is_empty() {
+            return;
+        }
+        self.reads.last_context += 1;
+        let context = self.reads.last_context;
+        let waiting = std::mem::take(&mut self.reads.waiting);
+        self.reads.asked.insert(context, (now, waiting));
+        self.node.read_index(tick, context);
+    }
+
+    /// The protocol has decided about a context. Returns how many reads may go at once.
+    pub(crate) fn take_read_outcome(&mut self, outcome: raft::ReadOutcome) -> usize {
+        let Some((_, reads)) = self.reads.asked.remove(&outcome.context) else {
+            return 0;
+        };
+        match outcome.index {
+            // Asked again by the next sweep: there may be no leader for a while.
+            None => {
+                self.reads.asked.insert(outcome.context, (Moment(0), reads));
+                0
+            }
+            Some(index) if index <= self.applied_index => {
+                let count = reads.len();
+                reads.into_iter().for_each(|read| (read.reply)(Ok(self.applied_index)));
+                count
+            }
+            Some(index) => {
+                self.reads.confirmed.entry(index).or_default().extend(reads);
+                0
+            }
+        }
+    }
+
+    /// The state machine has got on. Returns how many reads were released.
+    pub(crate) fn take_applied(&mut self, index: LogIndex) -> usize {
+        self.applied_index = self.applied_index.max(index);
+        let mut count = 0;
+        while let Some(first) = self.reads.confirmed.first_entry() {
+            if *first.key() > self.applied_index {
+                break;
+            }
+            let reads = first.remove();
+            count += reads.len();
+            reads.into_iter().for_each(|read| (read.reply)(Ok(self.applied_index)));
+        }
+        count
+    }
+
+    /// Ends what has waited too long and asks again for what was lost. Returns failed proposals
+    /// and failed reads.
+    pub(crate) fn sweep(&mut self, now: Moment) -> (usize, usize) {
+        let mut failed = 0;
+        let clients = Arc::clone(&self.clients);
+        self.held.retain(|proposal| {
+            let keep = proposal.deadline > now;
+            if !keep {
+                failed += 1;
+                clients.fail(proposal.number, ProposeError::NoLeader);
+            }
+            keep
+        });
+        failed += self.clients.fail_expired(now);
+        if self.status.leader_id.is_some() && !self.held.is_empty() {
+            self.proposals.append(&mut self.held);
+        }
+        self.retry_reads(now);
+        let failed_reads = self.fail_expired_reads(now);
+        if self.transfer.as_ref().is_some_and(|transfer| transfer.deadline <= now)
+            && let Some(transfer) = self.transfer.take()
+        {
+            (transfer.reply)(Err(TransferError::TimedOut));
+        }
+        (failed, failed_reads)
+    }
+
+    fn retry_reads(&mut self, now: Moment) {
+        let lost: Vec<u64> = self
+            .reads
+            .asked
+            .iter()
+            .filter(|(_, (asked, _))| now >= asked.after(READ_RETRY_AFTER))
+            .map(|(context, _)| *context)
+            .collect();
+        for context in lost {
+            if let Some((_, reads)) = self.reads.asked.remove(&context) {
+                self.reads.waiting.extend(reads);
+            }
+        }
+    }
+
+    fn fail_expired_reads(&mut self, now: Moment) -> usize {
+        let error = match self.status.leader_id {
+            Some(_) => ReadError::TimedOut,
+            None => ReadError::NoLeader,
+        };
+        let mut count = 0;
+        let reads = &mut self.reads;
+        let asked = reads.asked.values_mut().map(|(_, reads)| reads);
+        let all = asked.chain(reads.confirmed.values_mut()).chain([&mut reads.waiting]);
+        for reads in all {
+            for read in reads.extract_if(.., |read| read.deadline <= now) {
+                count += 1;
+                (read.reply)(Err(error));
+            }
+        }
+        count
+    }
+
+    /// Fails all who wait: the node stops.
+    pub(crate) fn close(&mut self) {
+        for proposal in self.held.drain(..).chain(self.proposals.drain(..)) {
+            self.clients.fail(proposal.number, ProposeError::Stopped);
+        }
+        self.clients.close();
+        let reads = std::mem::take(&mut self.reads);
+        let asked = reads.asked.into_values().flat_map(|(_, reads)| reads);
+        let confirmed = reads.confirmed.into_values().flatten();
+        for read in asked.chain(confirmed).chain(reads.waiting) {
+            (read.reply)(Err(ReadError::Stopped));
+        }
+        if let Some(transfer) = self.transfer.take() {
+            (transfer.reply)(Err(TransferError::Stopped));
+        }
+    }
+
+    /// Brings the status up to date; `true` if role, term or leader changed.
+    pub(crate) fn refresh_status(&mut self) -> bool {
+        let node = &self.node;
+        let mut status = GroupStatus {
+            node_id: self.status.node_id,
+            role: match node.role() {
+                raft::Role::Follower => Role::Follower,
+                raft::Role::PreCandidate => Role::PreCandidate,
+                raft::Role::Candidate => Role::Candidate,
+                raft::Role::Leader => Role::Leader,
+            },
+            term: node.term(),
+            leader_id: node.leader(),
+            commit_index: node.commit_index(),
+            applied_index: self.applied_index,
+            last_index: node.last().index,
+            snapshot_index: node.mark().index,
+            is_learner: !node.configuration().is_voter(node.id()),
+            leader_changes: self.status.leader_changes,
+        };
+        if status.leader_id.is_some() && status.leader_id != self.status.leader_id {
+            status.leader_changes += 1;
+        }
+        if status == self.status {
+            return false;
+        }
+        let changed = (status.role, status.term, status.leader_id)
+            != (self.status.role, self.status.term, self.status.leader_id);
+        self.status = status;
+        self.shared.write(status);
+        changed
+    }
+
+    /// What a change of leader means for those who wait.
+    pub(crate) fn leader_changed(&mut self) {
+        let Some(leader) = self.status.leader_id else {
+            return;
+        };
+        self.proposals.append(&mut self.held);
+        self.retry_reads(Moment(u64::MAX));
+        if leader != self.status.node_id
+            && let Some(transfer) = self.transfer.take()
+        {
+            (transfer.reply)(Ok(()));
+        }
+    }
+}

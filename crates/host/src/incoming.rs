@@ -1,0 +1,132 @@
+//! The receiving side of a snapshot transfer.
+//!
+//! Nothing is believed before it is checked: each piece carries the checksum of everything up to
+//! its end, so that a piece that was lost, doubled, damaged or of another transfer is found at once
+//! and asked for again (scenario S5).
+
+use std::io;
+
+use env::File;
+use raft::{NodeId, SnapshotMark};
+use wal::GroupId;
+
+use crate::records::SnapshotChunk;
+use crate::staging::Staging;
+
+/// What has come of a snapshot, for one group.
+#[derive(Debug, Default)]
+pub(crate) enum Incoming {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Some of it.
+    Coming(Coming),
+    /// All of it.
+    Done { from: NodeId, transfer: u64, total_bytes: u64 },
+}
+
+/// A transfer under way.
+#[derive(Debug)]
+pub(crate) struct Coming {
+    from: NodeId,
+    transfer: u64,
+    mark: SnapshotMark,
+    file: Box<dyn File>,
+    next_offset: u64,
+    checksum: u32,
+}
+
+/// What a piece has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing that the sender needs to know.
+    Stale,
+    /// All before this offset is here.
+    Upto(u64),
+    /// This piece was the last one: the snapshot is whole, checked and durable.
+    JustCompleted(u64),
+    /// It was whole before.
+    Complete(u64),
+}
+
+impl Incoming {
+    /// Takes a piece.
+    ///
+    /// # Errors
+    /// What the disk said. The transfer is given up; the group goes on.
+    pub(crate) fn take(
+        &mut self,
+        staging: &Staging,
+        from: NodeId,
+        group: GroupId,
+        chunk: SnapshotChunk,
+    ) -> io::Result<Progress> {
+        match self {
+            Self::Done { from: old_from, transfer, total_bytes }
+                if *old_from == from && *transfer == chunk.transfer =>
+            {
+                return Ok(Progress::Complete(*total_bytes));
+            }
+            Self::Coming(coming) if coming.from == from && coming.transfer == chunk.transfer => {}
+            Self::Nothing | Self::Done { .. } | Self::Coming(_) => {
+                if chunk.offset != 0 {
+                    // The beginning is not here: ask for it.
+                    return Ok(Progress::Upto(0));
+                }
+                self.give_up(staging, group);
+                let file = staging.begin(group, chunk.mark.last)?;
+                let (transfer, mark) = (chunk.transfer, chunk.mark.clone());
+                *self = Self::Coming(Coming {
+                    from,
+                    transfer,
+                    mark,
+                    file,
+                    next_offset: 0,
+                    checksum: 0,
+                });
+            }
+        }
+        let Self::Coming(coming) = self else {
+            return Ok(Progress::Stale);
+        };
+        let progress = coming.take(staging, group, &chunk)?;
+        if let Progress::JustCompleted(total_bytes) = progress {
+            *self = Self::Done { from, transfer: chunk.transfer, total_bytes };
+        }
+        Ok(progress)
+    }
+
+    /// Forgets what has come.
+    pub(crate) fn give_up(&mut self, staging: &Staging, group: GroupId) {
+        if let Self::Coming(coming) = self {
+            staging.abandon(group, coming.mark.last);
+        }
+        *self = Self::Nothing;
+    }
+}
+
+impl Coming {
+    fn take(
+        &mut self,
+        staging: &Staging,
+        group: GroupId,
+        chunk: &SnapshotChunk,
+    ) -> io::Result<Progress> {
+        let checksum = crc32c::crc32c_append(self.checksum, &chunk.bytes);
+        let end = self.next_offset.saturating_add(chunk.bytes.len() as u64);
+        let fits = chunk.offset == self.next_offset
+            && chunk.mark == self.mark
+            && checksum == chunk.checksum_so_far
+            && end <= chunk.total_bytes;
+        if !fits {
+            return Ok(Progress::Upto(self.next_offset));
+        }
+        self.file.write_all_at(&chunk.bytes, self.next_offset)?;
+        (self.next_offset, self.checksum) = (end, checksum);
+        if end < chunk.total_bytes {
+            return Ok(Progress::Upto(end));
+        }
+        staging.finish(group, self.mark.last, &*self.file)?;
+        Ok(Progress::JustCompleted(end))
+    }
+}

@@ -1,0 +1,90 @@
+//! What goes to each peer in one step: one frame for the messages of all groups.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use env::Net;
+use raft::{Message, NodeId};
+use wal::GroupId;
+
+use crate::frame::{FrameBuilder, FrameHeader};
+use crate::records::{self, Body};
+use crate::status::Counters;
+
+/// A frame that has grown to this goes at once: a peer begins to work while the rest is written.
+const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
+
+/// The frames of one worker.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    net: Arc<dyn Net>,
+    /// What all frames have in common.
+    header: FrameHeader,
+    peers: BTreeMap<NodeId, Peer>,
+    ready: Vec<(NodeId, bytes::Bytes)>,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    builder: FrameBuilder,
+    sequence: u64,
+}
+
+impl Outbox {
+    /// An empty outbox; `header` says what all frames have in common.
+    pub(crate) fn new(net: Arc<dyn Net>, header: FrameHeader) -> Self {
+        Self { net, header, peers: BTreeMap::new(), ready: Vec::new() }
+    }
+
+    /// Adds a message of the protocol.
+    pub(crate) fn push_message(&mut self, group: GroupId, message: &Message) {
+        let peer = self.peers.entry(message.to).or_default();
+        records::encode_message(peer.builder.records(), group, message);
+        self.cut_if_full(message.to);
+    }
+
+    /// Adds any record.
+    pub(crate) fn push(&mut self, to: NodeId, group: GroupId, body: &Body) {
+        let peer = self.peers.entry(to).or_default();
+        records::encode(peer.builder.records(), group, body);
+        self.cut_if_full(to);
+    }
+
+    /// Hands all frames to the network. One that it does not take is lost: the protocol repeats
+    /// what matters.
+    pub(crate) fn flush(&mut self, counters: &Counters) {
+        for (to, peer) in &mut self.peers {
+            peer.cut(self.header, *to, &mut self.ready);
+        }
+        for (to, frame) in self.ready.drain(..) {
+            Counters::add(&counters.frames_sent, 1);
+            Counters::add(&counters.frame_bytes_sent, frame.len() as u64);
+            if !self.net.send(to.0, frame) {
+                Counters::add(&counters.frames_dropped, 1);
+            }
+        }
+    }
+
+    fn cut_if_full(&mut self, to: NodeId) {
+        if let Some(peer) = self.peers.get_mut(&to)
+            && peer.builder.len_bytes() >= FRAME_BYTES_SOFT_MAX
+        {
+            peer.cut(self.header, to, &mut self.ready);
+        }
+    }
+}
+
+impl Peer {
+    fn cut(
+        &mut self,
+        header: FrameHeader,
+        to: NodeId,
+        ready: &mut Vec<(NodeId, bytes::Bytes)>,
+    ) {
+        if !self.builder.is_empty() {
+            self.sequence += 1;
+            let header = FrameHeader { to, sequence: self.sequence, ..header };
+            ready.push((to, self.builder.finish(header)));
+        }
+    }
+}

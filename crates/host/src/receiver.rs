@@ -1,0 +1,158 @@
+//! Where frames from peers come in: checked, taken apart, and handed to the stage that owns them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use raft::NodeId;
+
+use crate::frame::{self, FrameFault, FrameHeader};
+use crate::mailbox::Mailbox;
+use crate::messages::{BulkItem, WorkerEvent};
+use crate::records::{self, Body, Record};
+use crate::status::Counters;
+
+/// Takes frames for one node. Shared by the threads that read sockets, or called by the simulator.
+#[derive(Clone)]
+pub struct Receiver {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    cluster_id: u64,
+    node_id: NodeId,
+    workers: Vec<Arc<Mailbox<WorkerEvent>>>,
+    bulk: Arc<Mailbox<BulkItem>>,
+    counters: Arc<Counters>,
+    seen: Mutex<BTreeMap<(NodeId, u16), Seen>>,
+}
+
+/// The newest frame of a stream.
+#[derive(Debug, Default)]
+struct Seen {
+    life: u64,
+    sequence: u64,
+    /// Earlier lives of the sender: what still comes from them is late.
+    past_lives: Vec<u64>,
+}
+
+/// Lives of a peer that are remembered. An older one can only come back on a network that keeps
+/// frames over that many restarts.
+const PAST_LIVES_MAX: usize = 8;
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("node_id", &self.inner.node_id).finish_non_exhaustive()
+    }
+}
+
+impl Receiver {
+    pub(crate) fn new(
+        cluster_id: u64,
+        node_id: NodeId,
+        workers: Vec<Arc<Mailbox<WorkerEvent>>>,
+        bulk: Arc<Mailbox<BulkItem>>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let seen = Mutex::default();
+        Self { inner: Arc::new(Inner { cluster_id, node_id, workers, bulk, counters, seen }) }
+    }
+
+    /// The cluster whose frames are taken.
+    #[must_use]
+    pub fn cluster_id(&self) -> u64 {
+        self.inner.cluster_id
+    }
+
+    /// The node whose frames are taken.
+    #[must_use]
+    pub fn node_id(&self) -> NodeId {
+        self.inner.node_id
+    }
+
+    /// Takes one whole frame. A bad one is counted and dropped.
+    ///
+    /// # Errors
+    /// What is wrong with the frame; the caller may want to end the connection.
+    pub fn deliver(&self, from: NodeId, frame: Bytes) -> Result<(), FrameFault> {
+        let length = frame.len() as u64;
+        let counters = &self.inner.counters;
+        let result = self.take(from, frame);
+        match result {
+            Ok(()) => {
+                Counters::add(&counters.frames_received, 1);
+                Counters::add(&counters.frame_bytes_received, length);
+            }
+            Err(_) => Counters::add(&counters.frames_refused, 1),
+        }
+        result
+    }
+
+    fn take(&self, from: NodeId, frame: Bytes) -> Result<(), FrameFault> {
+        let (header, mut body) = frame::open(frame)?;
+        if header.cluster_id != self.inner.cluster_id {
+            return Err(FrameFault::Cluster(header.cluster_id));
+        }
+        if header.to != self.inner.node_id {
+            return Err(FrameFault::Receiver(header.to));
+        }
+        if header.from != from {
+            return Err(FrameFault::Sender(header.from));
+        }
+        // Every record is taken apart before any is handed on: a frame counts whole or not at all.
+        let mut records = Vec::new();
+        while !body.is_empty() {
+            let record = records::decode(from, self.inner.node_id, &mut body);
+            records.push(record.ok_or(FrameFault::Record)?);
+        }
+        if !self.is_news(&header) {
+            return Err(FrameFault::Replayed);
+        }
+        self.hand_on(from, records);
+        Ok(())
+    }
+
+    fn is_news(&self, header: &FrameHeader) -> bool {
+        let mut seen = self.inner.seen.lock();
+        let stream = seen.entry((header.from, header.stream)).or_default();
+        if stream.life != header.life {
+            if stream.past_lives.contains(&header.life) {
+                return false;
+            }
+            stream.past_lives.push(stream.life);
+            if stream.past_lives.len() > PAST_LIVES_MAX {
+                stream.past_lives.remove(0);
+            }
+            (stream.life, stream.sequence) = (header.life, 0);
+        }
+        let news = header.sequence > stream.sequence;
+        stream.sequence = stream.sequence.max(header.sequence);
+        news
+    }
+
+    fn hand_on(&self, from: NodeId, records: Vec<Record>) {
+        let workers = &self.inner.workers;
+        let mut for_worker: Vec<Vec<Record>> = workers.iter().map(|_| Vec::new()).collect();
+        for record in records {
+            let group = record.group;
+            let item = match record.body {
+                Body::SnapshotChunk(chunk) => BulkItem::Chunk { from, group, chunk },
+                Body::SnapshotAck(ack) => BulkItem::Ack { from, group, ack },
+                body => {
+                    let worker = crate::worker::worker_of(group, workers.len());
+                    for_worker[worker].push(Record { group, body });
+                    continue;
+                }
+            };
+            // A closed mailbox means that the node is stopping: the network may lose anything.
+            let _ = self.inner.bulk.push(item);
+        }
+        for (worker, records) in workers.iter().zip(for_worker) {
+            if !records.is_empty() {
+                let _ = worker.push(WorkerEvent::Records { from, records });
+            }
+        }
+    }
+}

@@ -1,0 +1,351 @@
+//! What is in a frame: protocol messages and the host's own, each for one group.
+//!
+//! ```text
+//! kind u8 │ group u64 │ body …                                                little-endian
+//! ```
+//!
+//! Sender and receiver are the frame's. Every `decode` checks each length against what is there
+//! before it allocates, and answers `None` for anything that `encode` would not have written.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use raft::{AppendOutcome, Body as Rpc, EntryId, LogIndex, Message, NodeId, SnapshotMark, Term};
+use wal::{GroupId, codec};
+
+/// One piece of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Record {
+    pub(crate) group: GroupId,
+    pub(crate) body: Body,
+}
+
+/// What it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    /// A message of the protocol.
+    Raft(Message),
+    /// Commands of the sender's clients, sealed, for the leader to append.
+    Forward(Vec<Bytes>),
+    /// The sender did not append these commands of the receiver's clients: it does not lead, or has
+    /// too much to do. They come back whole, since the receiver did not keep them.
+    ForwardRefused { overloaded: bool, commands: Vec<Bytes> },
+    /// A question to the receiver's server.
+    Call { number: u64, request: Bytes },
+    /// The answer.
+    CallAnswer { number: u64, answer: Bytes },
+    /// A piece of a snapshot.
+    SnapshotChunk(SnapshotChunk),
+    /// How much of a snapshot the sender has.
+    SnapshotAck(SnapshotAck),
+}
+
+/// A piece of a snapshot, complete in itself: a receiver that knows nothing can begin with any
+/// piece at offset 0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotChunk {
+    /// The leader's term when it decided to send.
+    pub(crate) term: Term,
+    /// The sender's number for this transfer.
+    pub(crate) transfer: u64,
+    pub(crate) mark: SnapshotMark,
+    /// Length of the whole snapshot.
+    pub(crate) total_bytes: u64,
+    /// CRC-32C of all bytes up to the end of this piece: a piece that is missing or doubled shows.
+    pub(crate) checksum_so_far: u32,
+    pub(crate) offset: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// How much of a snapshot has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SnapshotAck {
+    pub(crate) transfer: u64,
+    /// The receiver has all before this offset and wants what follows.
+    pub(crate) next_offset: u64,
+    /// All is there, checked and on disk.
+    pub(crate) complete: bool,
+}
+
+const RAFT: u8 = 1;
+const FORWARD: u8 = 2;
+const FORWARD_REFUSED: u8 = 3;
+const CALL: u8 = 4;
+const CALL_ANSWER: u8 = 5;
+const SNAPSHOT_CHUNK: u8 = 6;
+const SNAPSHOT_ACK: u8 = 7;
+
+/// Writes a protocol message, without making a [`Record`] of it first: the hot path.
+pub(crate) fn encode_message(out: &mut BytesMut, group: GroupId, message: &Message) {
+    put_head(out, RAFT, group);
+    encode_rpc(out, message);
+}
+
+/// Writes any record.
+pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
+    match body {
+        Body::Raft(message) => encode_message(out, group, message),
+        Body::Forward(commands) => {
+            put_head(out, FORWARD, group);
+            put_commands(out, commands);
+        }
+        Body::ForwardRefused { overloaded, commands } => {
+            put_head(out, FORWARD_REFUSED, group);
+            out.put_u8(u8::from(*overloaded));
+            put_commands(out, commands);
+        }
+        Body::Call { number, request } => {
+            put_head(out, CALL, group);
+            out.put_u64_le(*number);
+            put_bytes(out, request);
+        }
+        Body::CallAnswer { number, answer } => {
+            put_head(out, CALL_ANSWER, group);
+            out.put_u64_le(*number);
+            put_bytes(out, answer);
+        }
+        Body::SnapshotChunk(chunk) => {
+            put_head(out, SNAPSHOT_CHUNK, group);
+            out.put_u64_le(chunk.term.0);
+            out.put_u64_le(chunk.transfer);
+            codec::put_mark(out, &chunk.mark);
+            out.put_u64_le(chunk.total_bytes);
+            out.put_u32_le(chunk.checksum_so_far);
+            out.put_u64_le(chunk.offset);
+            put_bytes(out, &chunk.bytes);
+        }
+        Body::SnapshotAck(ack) => {
+            put_head(out, SNAPSHOT_ACK, group);
+            out.put_u64_le(ack.transfer);
+            out.put_u64_le(ack.next_offset);
+            out.put_u8(u8::from(ack.complete));
+        }
+    }
+}
+
+/// Takes one record off the front.
+pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Record> {
+    let kind = input.try_get_u8().ok()?;
+    let group = GroupId(input.try_get_u64_le().ok()?);
+    let body = match kind {
+        RAFT => Body::Raft(decode_rpc(from, to, input)?),
+        FORWARD => Body::Forward(take_commands(input)?),
+        FORWARD_REFUSED => Body::ForwardRefused {
+            overloaded: take_bool(input)?,
+            commands: take_commands(input)?,
+        },
+        CALL => Body::Call { number: input.try_get_u64_le().ok()?, request: take_bytes(input)? },
+        CALL_ANSWER => {
+            Body::CallAnswer { number: input.try_get_u64_le().ok()?, answer: take_bytes(input)? }
+        }
+        SNAPSHOT_CHUNK => Body::SnapshotChunk(decode_chunk(input)?),
+        SNAPSHOT_ACK => Body::SnapshotAck(SnapshotAck {
+            transfer: input.try_get_u64_le().ok()?,
+            next_offset: input.try_get_u64_le().ok()?,
+            complete: take_bool(input)?,
+        }),
+        _ => return None,
+    };
+    Some(Record { group, body })
+}
+
+fn decode_chunk(input: &mut Bytes) -> Option<SnapshotChunk> {
+    Some(SnapshotChunk {
+        term: Term(input.try_get_u64_le().ok()?),
+        transfer: input.try_get_u64_le().ok()?,
+        mark: codec::take_mark(input)?,
+        total_bytes: input.try_get_u64_le().ok()?,
+        checksum_so_far: input.try_get_u32_le().ok()?,
+        offset: input.try_get_u64_le().ok()?,
+        bytes: take_bytes(input)?,
+    })
+}
+
+const PRE_VOTE: u8 = 1;
+const PRE_VOTE_RESPONSE: u8 = 2;
+const REQUEST_VOTE: u8 = 3;
+const REQUEST_VOTE_RESPONSE: u8 = 4;
+const APPEND_ENTRIES: u8 = 5;
+const APPEND_ACCEPTED: u8 = 6;
+const APPEND_REJECTED: u8 = 7;
+const HEARTBEAT: u8 = 8;
+const HEARTBEAT_RESPONSE: u8 = 9;
+const INSTALL_SNAPSHOT: u8 = 10;
+const INSTALL_SNAPSHOT_RESPONSE: u8 = 11;
+const TIMEOUT_NOW: u8 = 12;
+const READ_INDEX: u8 = 13;
+const READ_INDEX_RESPONSE: u8 = 14;
+
+fn encode_rpc(out: &mut BytesMut, message: &Message) {
+    let mut head = |kind: u8| {
+        out.put_u8(kind);
+        out.put_u64_le(message.term.0);
+    };
+    match &message.body {
+        Rpc::PreVote { last } => {
+            head(PRE_VOTE);
+            put_entry_id(out, *last);
+        }
+        Rpc::PreVoteResponse { granted } => {
+            head(PRE_VOTE_RESPONSE);
+            out.put_u8(u8::from(*granted));
+        }
+        Rpc::RequestVote { last, leadership_transfer } => {
+            head(REQUEST_VOTE);
+            put_entry_id(out, *last);
+            out.put_u8(u8::from(*leadership_transfer));
+        }
+        Rpc::RequestVoteResponse { granted } => {
+            head(REQUEST_VOTE_RESPONSE);
+            out.put_u8(u8::from(*granted));
+        }
+        Rpc::AppendEntries { prev, commit_index, entries } => {
+            head(APPEND_ENTRIES);
+            put_entry_id(out, *prev);
+            out.put_u64_le(commit_index.0);
+            put_length(out, entries.len());
+            entries.iter().for_each(|entry| codec::put_entry(out, entry));
+        }
+        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index }) => {
+            head(APPEND_ACCEPTED);
+            out.put_u64_le(match_index.0);
+        }
+        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
+            head(APPEND_REJECTED);
+            out.put_u64_le(prev_index.0);
+            put_entry_id(out, *hint);
+        }
+        Rpc::Heartbeat { commit_index, round } => {
+            head(HEARTBEAT);
+            out.put_u64_le(commit_index.0);
+            out.put_u64_le(*round);
+        }
+        Rpc::HeartbeatResponse { round, last_index } => {
+            head(HEARTBEAT_RESPONSE);
+            out.put_u64_le(*round);
+            out.put_u64_le(last_index.0);
+        }
+        Rpc::InstallSnapshot { mark } => {
+            head(INSTALL_SNAPSHOT);
+            codec::put_mark(out, mark);
+        }
+        Rpc::InstallSnapshotResponse { match_index } => {
+            head(INSTALL_SNAPSHOT_RESPONSE);
+            out.put_u64_le(match_index.0);
+        }
+        Rpc::TimeoutNow => head(TIMEOUT_NOW),
+        Rpc::ReadIndex { context } => {
+            head(READ_INDEX);
+            out.put_u64_le(*context);
+        }
+        Rpc::ReadIndexResponse { context, index } => {
+            head(READ_INDEX_RESPONSE);
+            out.put_u64_le(*context);
+            out.put_u8(u8::from(index.is_some()));
+            out.put_u64_le(index.unwrap_or_default().0);
+        }
+    }
+}
+
+fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
+    let kind = input.try_get_u8().ok()?;
+    let term = Term(input.try_get_u64_le().ok()?);
+    let body = match kind {
+        PRE_VOTE => Rpc::PreVote { last: take_entry_id(input)? },
+        PRE_VOTE_RESPONSE => Rpc::PreVoteResponse { granted: take_bool(input)? },
+        REQUEST_VOTE => Rpc::RequestVote {
+            last: take_entry_id(input)?,
+            leadership_transfer: take_bool(input)?,
+        },
+        REQUEST_VOTE_RESPONSE => Rpc::RequestVoteResponse { granted: take_bool(input)? },
+        APPEND_ENTRIES => {
+            let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
+            let count = take_count(input, codec::ENTRY_BYTES_MIN)?;
+            let entries = (0..count).map(|_| codec::take_entry(input));
+            Rpc::AppendEntries { prev, commit_index, entries: entries.collect::<Option<_>>()? }
+        }
+        APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
+            match_index: take_index(input)?,
+        }),
+        APPEND_REJECTED => Rpc::AppendEntriesResponse(AppendOutcome::Rejected {
+            prev_index: take_index(input)?,
+            hint: take_entry_id(input)?,
+        }),
+        HEARTBEAT => Rpc::Heartbeat {
+            commit_index: take_index(input)?,
+            round: input.try_get_u64_le().ok()?,
+        },
+        HEARTBEAT_RESPONSE => Rpc::HeartbeatResponse {
+            round: input.try_get_u64_le().ok()?,
+            last_index: take_index(input)?,
+        },
+        INSTALL_SNAPSHOT => Rpc::InstallSnapshot { mark: codec::take_mark(input)? },
+        INSTALL_SNAPSHOT_RESPONSE => {
+            Rpc::InstallSnapshotResponse { match_index: take_index(input)? }
+        }
+        TIMEOUT_NOW => Rpc::TimeoutNow,
+        READ_INDEX => Rpc::ReadIndex { context: input.try_get_u64_le().ok()? },
+        READ_INDEX_RESPONSE => {
+            let context = input.try_get_u64_le().ok()?;
+            let (known, index) = (take_bool(input)?, take_index(input)?);
+            Rpc::ReadIndexResponse { context, index: known.then_some(index) }
+        }
+        _ => return None,
+    };
+    Some(Message { from, to, term, body })
+}
+
+fn put_head(out: &mut BytesMut, kind: u8, group: GroupId) {
+    out.put_u8(kind);
+    out.put_u64_le(group.0);
+}
+
+fn put_length(out: &mut BytesMut, length: usize) {
+    out.put_u32_le(u32::try_from(length).expect("what one frame carries is far below 4 GiB"));
+}
+
+fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
+    put_length(out, bytes.len());
+    out.put_slice(bytes);
+}
+
+fn put_commands(out: &mut BytesMut, commands: &[Bytes]) {
+    put_length(out, commands.len());
+    commands.iter().for_each(|command| put_bytes(out, command));
+}
+
+fn take_commands(input: &mut Bytes) -> Option<Vec<Bytes>> {
+    const LENGTH_BYTES: usize = 4;
+    let count = take_count(input, LENGTH_BYTES)?;
+    (0..count).map(|_| take_bytes(input)).collect()
+}
+
+fn put_entry_id(out: &mut BytesMut, id: EntryId) {
+    out.put_u64_le(id.term.0);
+    out.put_u64_le(id.index.0);
+}
+
+/// A count of things that take at least `each_bytes_min`: never more than what is there can hold.
+fn take_count(input: &mut Bytes, each_bytes_min: usize) -> Option<usize> {
+    let count = input.try_get_u32_le().ok()? as usize;
+    (count <= input.len() / each_bytes_min).then_some(count)
+}
+
+fn take_bytes(input: &mut Bytes) -> Option<Bytes> {
+    let length = input.try_get_u32_le().ok()? as usize;
+    (length <= input.len()).then(|| input.split_to(length))
+}
+
+fn take_bool(input: &mut Bytes) -> Option<bool> {
+    match input.try_get_u8().ok()? {
+        0 => Some(false),
+        1 => Some(true),
+        _ => None,
+    }
+}
+
+fn take_index(input: &mut Bytes) -> Option<LogIndex> {
+    input.try_get_u64_le().ok().map(LogIndex)
+}
+
+fn take_entry_id(input: &mut Bytes) -> Option<EntryId> {
+    Some(EntryId { term: Term(input.try_get_u64_le().ok()?), index: take_index(input)? })
+}

@@ -1,0 +1,459 @@
+//! All stages of one node, put together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::Moment;
+use raft::{Configuration, LogIndex, MarkWrite, Node, Persist, Restored, SnapshotMark};
+use wal::{GroupId, RecoveredGroup, Wal, WalWrite};
+
+use crate::applier::{AppliedGroup, Applier, FlushPolicy};
+use crate::bulk::Bulk;
+use crate::calls::Calls;
+use crate::frame::FrameHeader;
+use crate::group::{Clients, Group, Reads};
+use crate::handle::Door;
+use crate::mailbox::Mailbox;
+use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
+use crate::outbox::Outbox;
+use crate::staging::Staging;
+use crate::status::{Counters, SharedStatus};
+use crate::waiters::Waiters;
+use crate::wal_writer::WalWriter;
+use crate::worker::{Worker, worker_of};
+use crate::{
+    Fatal, GroupHandle, HostOptions, ProposeError, Receiver, StartError, StateMachine, World,
+};
+
+/// A group that a host opens.
+#[derive(Debug)]
+pub struct GroupSetup<S> {
+    /// Its id, the same on all nodes.
+    pub id: GroupId,
+    /// Its state machine, as its disk has it.
+    pub machine: S,
+    /// The first members, the same on all nodes. Counts only if the log has nothing of the group.
+    pub bootstrap: Configuration,
+}
+
+/// One stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// The worker of this number.
+    Worker(usize),
+    /// The writer of the log.
+    LogWriter,
+    /// The applier.
+    Applier,
+    /// Old entries and snapshots.
+    Bulk,
+}
+
+/// The stages of one node. [`Host`](crate::Host) gives each a thread; the simulator steps them.
+pub struct Stages<S: StateMachine> {
+    pub(crate) options: Arc<HostOptions>,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) log_writer: WalWriter,
+    pub(crate) applier: Applier<S>,
+    pub(crate) bulk: Bulk,
+    pub(crate) receiver: Receiver,
+    pub(crate) handles: BTreeMap<GroupId, GroupHandle<S::Response>>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<S: StateMachine> fmt::Debug for Stages<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stages").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What the stages share while they are built.
+struct Shared {
+    options: Arc<HostOptions>,
+    world: World,
+    counters: Arc<Counters>,
+    staging: Staging,
+    life: u64,
+    workers: Vec<Arc<Mailbox<WorkerEvent>>>,
+    log: Arc<Mailbox<LogBatch>>,
+    applier: Arc<Mailbox<ApplyItem>>,
+    bulk: Arc<Mailbox<BulkItem>>,
+}
+
+impl<S: StateMachine> Stages<S> {
+    /// Builds the stages over an open log. Nothing runs yet.
+    ///
+    /// # Errors
+    /// When log, snapshots and state machines do not fit each other, or the disk fails.
+    pub fn build(
+        options: HostOptions,
+        world: World,
+        mut wal: Wal,
+        mut recovered: BTreeMap<GroupId, RecoveredGroup>,
+        groups: Vec<GroupSetup<S>>,
+    ) -> Result<Self, StartError> {
+        bootstrap(&mut wal, &mut recovered, &groups)?;
+        let shared = Shared::new(options, world, &recovered)?;
+        let mut workers: Vec<Worker> =
+            (0..shared.workers.len()).map(|number| shared.worker(number)).collect();
+        let mut applied_groups = BTreeMap::new();
+        let mut handles = BTreeMap::new();
+        for setup in groups {
+            let id = setup.id;
+            let restored = recovered.remove(&id).expect("every group was bootstrapped above");
+            let (group, applied, handle) = shared.group(setup, restored)?;
+            let worker = &mut workers[worker_of(id, shared.workers.len())];
+            worker.groups.insert(id, group);
+            // The first step asks every node what it wants.
+            worker.touched.insert(id);
+            applied_groups.insert(id, applied);
+            handles.insert(id, handle);
+        }
+        let log_reader = wal.reader();
+        Ok(Self {
+            workers,
+            log_writer: WalWriter {
+                wal,
+                mailbox: Arc::clone(&shared.log),
+                workers: shared.workers.clone(),
+                counters: Arc::clone(&shared.counters),
+                clock: Arc::clone(&shared.world.clock),
+                batches: Vec::new(),
+            },
+            applier: shared.applier(applied_groups),
+            bulk: shared.bulk(log_reader),
+            receiver: Receiver::new(
+                shared.options.cluster_id,
+                shared.options.node_id,
+                shared.workers.clone(),
+                Arc::clone(&shared.bulk),
+                Arc::clone(&shared.counters),
+            ),
+            handles,
+            counters: shared.counters,
+            options: shared.options,
+        })
+    }
+
+    /// The door to a group, or `None` if this host does not have it.
+    #[must_use]
+    pub fn group(&self, id: GroupId) -> Option<GroupHandle<S::Response>> {
+        self.handles.get(&id).cloned()
+    }
+
+    /// Where frames from peers go in.
+    #[must_use]
+    pub fn receiver(&self) -> Receiver {
+        self.receiver.clone()
+    }
+
+    /// All stages, in a fixed order.
+    pub fn stages(&self) -> impl Iterator<Item = Stage> + use<S> {
+        let workers = (0..self.workers.len()).map(Stage::Worker);
+        workers.chain([Stage::LogWriter, Stage::Applier, Stage::Bulk])
+    }
+
+    /// Whether something waits for the stage, or is due.
+    #[must_use]
+    pub fn has_work(&self, stage: Stage, now: Moment) -> bool {
+        match stage {
+            Stage::Worker(number) => {
+                let worker = &self.workers[number];
+                !worker.mailbox.is_empty()
+                    || !worker.touched.is_empty()
+                    || worker.next_deadline() <= now
+            }
+            Stage::LogWriter => !self.log_writer.mailbox.is_empty(),
+            Stage::Applier => !self.applier.mailbox.is_empty(),
+            Stage::Bulk => {
+                !self.bulk.mailbox.is_empty()
+                    || self.bulk.next_deadline().is_some_and(|deadline| deadline <= now)
+            }
+        }
+    }
+
+    /// When the next stage has something to do although nothing comes.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        let workers = self.workers.iter().map(Worker::next_deadline);
+        workers.chain(self.bulk.next_deadline()).min()
+    }
+
+    /// Runs one stage once, in the caller's thread.
+    ///
+    /// # Errors
+    /// A fault of the machine: the node must be dropped, and not stepped again.
+    pub fn step(&mut self, stage: Stage) -> Result<(), Fatal> {
+        match stage {
+            Stage::Worker(number) => {
+                self.workers[number].step();
+                Ok(())
+            }
+            Stage::LogWriter => self.log_writer.step(),
+            Stage::Applier => self.applier.step(),
+            Stage::Bulk => self.bulk.step(),
+        }
+    }
+
+    /// The state machine of a group, for tests and checks.
+    #[must_use]
+    pub fn machine(&self, id: GroupId) -> Option<&S> {
+        self.applier.groups.get(&id).map(|group| &group.machine)
+    }
+}
+
+/// Writes the first configuration of each group that the log does not know, so that a later start
+/// with other flags finds what the group really began with.
+fn bootstrap<S>(
+    wal: &mut Wal,
+    recovered: &mut BTreeMap<GroupId, RecoveredGroup>,
+    groups: &[GroupSetup<S>],
+) -> Result<(), StartError> {
+    let mut writes = Vec::new();
+    for setup in groups {
+        if recovered.contains_key(&setup.id) {
+            continue;
+        }
+        let configuration = setup.bootstrap.clone();
+        let mark = SnapshotMark { configuration, ..SnapshotMark::default() };
+        writes.push(WalWrite {
+            group: setup.id,
+            persist: Persist {
+                number: raft::PersistNumber(0),
+                mark: Some(MarkWrite { mark: mark.clone(), reset: false }),
+                hard_state: None,
+                entries: Vec::new(),
+            },
+        });
+        recovered.insert(setup.id, RecoveredGroup { mark, ..RecoveredGroup::default() });
+    }
+    if !writes.is_empty() {
+        wal.append(&writes)?;
+        wal.sync()?;
+    }
+    Ok(())
+}
+
+impl Shared {
+    fn new(
+        options: HostOptions,
+        world: World,
+        recovered: &BTreeMap<GroupId, RecoveredGroup>,
+    ) -> Result<Self, StartError> {
+        assert!(options.worker_count > 0, "a host has at least one worker");
+        let needed: BTreeSet<String> =
+            recovered.iter().map(|(id, group)| Staging::name(*id, group.mark.last)).collect();
+        let folder = options.data_dir.join("staging");
+        let staging = Staging::open_folder(Arc::clone(&world.disk), folder, |name| {
+            needed.contains(name)
+        })?;
+        let workers = (0..options.worker_count).map(|_| Arc::default()).collect();
+        Ok(Self {
+            options: Arc::new(options),
+            life: world.entropy.next_u64(),
+            world,
+            counters: Arc::default(),
+            staging,
+            workers,
+            log: Arc::default(),
+            applier: Arc::default(),
+            bulk: Arc::default(),
+        })
+    }
+
+    fn worker(&self, number: usize) -> Worker {
+        let options = Arc::clone(&self.options);
+        let mailbox = Arc::clone(&self.workers[number]);
+        let header = FrameHeader {
+            // More workers than streams would share numbers and drop each other's frames.
+            stream: u16::try_from(number).expect("a host has fewer than 65,535 workers"),
+            cluster_id: options.cluster_id,
+            from: options.node_id,
+            to: options.node_id,
+            life: self.life,
+            sequence: 0,
+        };
+        let calls = Calls::new(
+            options.node_id,
+            Duration::from_millis(options.request_timeout_ms),
+            Arc::clone(&options.call_handler),
+            Arc::clone(&mailbox),
+            self.world.entropy.next_u64(),
+        );
+        Worker {
+            number,
+            clock: Arc::clone(&self.world.clock),
+            counters: Arc::clone(&self.counters),
+            mailbox,
+            log: Arc::clone(&self.log),
+            applier: Arc::clone(&self.applier),
+            bulk: Arc::clone(&self.bulk),
+            groups: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            touched: BTreeSet::new(),
+            outbox: Outbox::new(Arc::clone(&self.world.net), header),
+            writes: Vec::new(),
+            calls,
+            sweep_at: Moment(0),
+            events: Vec::new(),
+            options,
+        }
+    }
+
+    fn group<S: StateMachine>(
+        &self,
+        setup: GroupSetup<S>,
+        recovered: RecoveredGroup,
+    ) -> Result<(Group, AppliedGroup<S>, GroupHandle<S::Response>), StartError> {
+        let id = setup.id;
+        let applied = setup.machine.applied();
+        let restored = self.check(id, applied, recovered)?;
+        let configuration = configuration_at(&restored, applied.index);
+        let node = Node::new(self.node_options(id), restored).map_err(StartError::Options)?;
+        let waiters = Arc::new(Waiters::new(self.world.entropy.next_u64()));
+        let node_id = self.options.node_id;
+        let shared_status = Arc::new(SharedStatus::new(node_id, applied.index));
+        let clients: Arc<dyn Clients> = Arc::clone(&waiters) as Arc<dyn Clients>;
+        let handle = GroupHandle::new(Door {
+            group: id,
+            node_id,
+            clock: Arc::clone(&self.world.clock),
+            request_timeout: Duration::from_millis(self.options.request_timeout_ms),
+            command_bytes_max: self.options.command_bytes_max,
+            mailbox: Arc::clone(&self.workers[worker_of(id, self.workers.len())]),
+            waiters: Arc::clone(&waiters),
+            status: Arc::clone(&shared_status),
+            counters: Arc::clone(&self.counters),
+        });
+        let group = Group {
+            id,
+            node,
+            clients,
+            status: shared_status.read(),
+            shared: Arc::clone(&shared_status),
+            deadline: None,
+            proposals: Vec::new(),
+            forwarded: Vec::new(),
+            held: Vec::new(),
+            reads: Reads::default(),
+            transfer: None,
+            committed_index: applied.index,
+            applied_index: applied.index,
+        };
+        let applied = AppliedGroup {
+            machine: setup.machine,
+            node_id,
+            waiters,
+            status: shared_status,
+            applied,
+            configuration,
+            entries_since_flush: 0,
+            bytes_since_flush: 0,
+        };
+        Ok((group, applied, handle))
+    }
+
+    /// Sees that log, snapshot and state fit each other.
+    fn check(
+        &self,
+        group: GroupId,
+        applied: raft::EntryId,
+        recovered: RecoveredGroup,
+    ) -> Result<Restored, StartError> {
+        let (mark, last) = (&recovered.mark, recovered.last);
+        if applied.index > last.index {
+            return Err(StartError::StateAheadOfLog { group, applied, last });
+        }
+        if applied.index < mark.last.index && !self.staging.has(group, mark.last)? {
+            return Err(StartError::StagedSnapshotMissing { group, last: mark.last });
+        }
+        Ok(Restored {
+            hard_state: recovered.hard_state,
+            mark: recovered.mark,
+            entries: recovered.entries,
+            term_runs: recovered.term_runs,
+            last: recovered.last,
+            applied: applied.index,
+            configurations: recovered.configurations,
+        })
+    }
+
+    fn node_options(&self, group: GroupId) -> raft::Options {
+        let options = &self.options;
+        let seed = self.world.entropy.next_u64() ^ group.0;
+        raft::Options {
+            election_timeout_ticks: options.election_timeout_ms,
+            heartbeat_interval_ticks: options.heartbeat_interval_ms,
+            log_tail_kept: options.log_tail_entry_count,
+            ..raft::Options::new(options.node_id, seed)
+        }
+    }
+
+    fn applier<S: StateMachine>(&self, groups: BTreeMap<GroupId, AppliedGroup<S>>) -> Applier<S> {
+        Applier {
+            groups,
+            mailbox: Arc::clone(&self.applier),
+            workers: self.workers.clone(),
+            bulk: Arc::clone(&self.bulk),
+            staging: self.staging.clone(),
+            counters: Arc::clone(&self.counters),
+            flush_policy: FlushPolicy {
+                entry_count: self.options.snapshot_entry_count,
+                bytes: self.options.snapshot_bytes,
+            },
+        }
+    }
+
+    fn bulk(&self, log: wal::WalReader) -> Bulk {
+        Bulk {
+            node_id: self.options.node_id,
+            cluster_id: self.options.cluster_id,
+            life: self.life,
+            sequence: 0,
+            mailbox: Arc::clone(&self.bulk),
+            workers: self.workers.clone(),
+            net: Arc::clone(&self.world.bulk_net),
+            clock: Arc::clone(&self.world.clock),
+            log,
+            staging: self.staging.clone(),
+            counters: Arc::clone(&self.counters),
+            next_transfer: self.world.entropy.next_u64(),
+            outgoing: BTreeMap::new(),
+            incoming: BTreeMap::new(),
+        }
+    }
+}
+
+/// The configuration in force at an index: the newest one at or before it.
+fn configuration_at(restored: &Restored, index: LogIndex) -> Configuration {
+    let at_or_before = restored.configurations.iter().rev().find(|(at, _)| *at <= index);
+    at_or_before.map_or_else(
+        || restored.mark.configuration.clone(),
+        |(_, configuration)| configuration.clone(),
+    )
+}
+
+impl<R: Send + 'static> Clients for Waiters<R> {
+    fn fail(&self, number: u64, error: ProposeError) {
+        if let Some(reply) = self.take(number) {
+            reply(Err(error));
+        }
+    }
+
+    fn deadline_of(&self, number: u64) -> Option<Moment> {
+        Self::deadline_of(self, number)
+    }
+
+    fn fail_expired(&self, now: Moment) -> usize {
+        let expired = self.take_expired(now);
+        let count = expired.len();
+        expired.into_iter().for_each(|reply| reply(Err(ProposeError::OutcomeUnknown)));
+        count
+    }
+
+    fn close(&self) {
+        Self::close(self).into_iter().for_each(|reply| reply(Err(ProposeError::OutcomeUnknown)));
+    }
+}

@@ -1,0 +1,179 @@
+//! Connections that peers open.
+
+use std::io::{self, Read};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use raft::NodeId;
+
+use super::greeting;
+use crate::frame::{self, FrameFault};
+use crate::{Receiver, StartError};
+
+/// Connections at a time. A cluster needs two for each peer; the rest is room for those that have
+/// died and are not yet found out. More are closed at once.
+const CONNECTIONS_MAX: usize = 256;
+/// A peer that does not greet by then is none.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// Read at a time.
+const READ_BYTES: usize = 256 << 10;
+
+/// Listens for peers until it is dropped.
+#[derive(Debug)]
+pub struct PeerListener {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    accepting: Option<thread::JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    receiver: Receiver,
+    stopping: AtomicBool,
+    connection_count: AtomicUsize,
+    /// Open sockets, so that the threads that read them can be woken.
+    open: Mutex<Vec<Arc<TcpStream>>>,
+}
+
+impl PeerListener {
+    /// Begins to listen.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(listener: TcpListener, receiver: Receiver) -> Result<Self, StartError> {
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            receiver,
+            stopping: AtomicBool::new(false),
+            connection_count: AtomicUsize::new(0),
+            open: Mutex::default(),
+        });
+        let accepting = thread::Builder::new().name("peer-accept".into()).spawn({
+            let shared = Arc::clone(&shared);
+            move || accept_loop(&listener, &shared)
+        })?;
+        Ok(Self { shared, address, accepting: Some(accepting) })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for PeerListener {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        for stream in self.shared.open.lock().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // `accept` has no time-out: a connection of our own wakes it.
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            let loopback: std::net::IpAddr = match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            };
+            address.set_ip(loopback);
+        }
+        let woken = TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+        if let Some(accepting) = self.accepting.take()
+            && woken
+        {
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
+    while !shared.stopping.load(Ordering::Acquire) {
+        let (stream, address) = match listener.accept() {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a peer's connection was lost before it was accepted");
+                continue;
+            }
+        };
+        if shared.connection_count.load(Ordering::Relaxed) >= CONNECTIONS_MAX {
+            tracing::warn!(%address, "closed a connection: {CONNECTIONS_MAX} peers are connected");
+            continue;
+        }
+        shared.connection_count.fetch_add(1, Ordering::Relaxed);
+        let for_thread = Arc::clone(shared);
+        let spawned = thread::Builder::new().name("peer-read".into()).spawn(move || {
+            serve(stream, address, &for_thread);
+            for_thread.connection_count.fetch_sub(1, Ordering::Relaxed);
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread for a peer's connection");
+            shared.connection_count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn serve(stream: TcpStream, address: SocketAddr, shared: &Shared) {
+    let stream = Arc::new(stream);
+    shared.open.lock().push(Arc::clone(&stream));
+    let ended = greet_and_read(&stream, address, shared);
+    shared.open.lock().retain(|open| !Arc::ptr_eq(open, &stream));
+    if let Err(error) = ended
+        && !shared.stopping.load(Ordering::Acquire)
+    {
+        tracing::info!(%address, %error, "a peer's connection has ended");
+    }
+}
+
+fn greet_and_read(stream: &TcpStream, address: SocketAddr, shared: &Shared) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
+    let receiver = &shared.receiver;
+    let mut plain = stream;
+    let Some(from) = greeting::welcome(&mut plain, receiver.cluster_id(), receiver.node_id())?
+    else {
+        tracing::warn!(
+            %address,
+            "refused a peer of another cluster, version or for another member; its log says more"
+        );
+        return Ok(());
+    };
+    stream.set_read_timeout(None)?;
+    read_frames(stream, from, receiver)
+}
+
+fn read_frames(mut stream: &TcpStream, from: NodeId, receiver: &Receiver) -> io::Result<()> {
+    let mut chunk = vec![0; READ_BYTES];
+    let mut pending = BytesMut::new();
+    loop {
+        let length = stream.read(&mut chunk)?;
+        if length == 0 {
+            return Ok(());
+        }
+        pending.extend_from_slice(&chunk[..length]);
+        loop {
+            match frame::frame_length(&pending) {
+                Ok(Some(length)) if pending.len() >= length => {
+                    deliver(receiver, from, pending.split_to(length).freeze())?;
+                }
+                Ok(_) => break,
+                Err(fault) => return Err(io::Error::new(io::ErrorKind::InvalidData, fault)),
+            }
+        }
+    }
+}
+
+/// A frame that is only late is dropped; after a damaged one nothing that follows can be trusted.
+fn deliver(receiver: &Receiver, from: NodeId, frame: Bytes) -> io::Result<()> {
+    match receiver.deliver(from, frame) {
+        Ok(()) | Err(FrameFault::Replayed) => Ok(()),
+        Err(fault) => {
+            tracing::warn!(from = %from, %fault, "a peer's frame was refused");
+            Err(io::Error::new(io::ErrorKind::InvalidData, fault))
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Connections to peers: one thread each, which connects, greets, and writes what is queued.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, IoSlice, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use env::Net;
+use parking_lot::{Condvar, Mutex, RwLock};
+use raft::NodeId;
+
+use super::greeting::{self, Greeting};
+use crate::options::PeerAddresses;
+
+/// What waits for a peer that takes bytes more slowly than they come.
+const QUEUE_BYTES_MAX: usize = 32 << 20;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A peer that takes no byte and acknowledges none for this long is gone.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
+const BACK_OFF_MIN: Duration = Duration::from_millis(20);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+/// Frames written with one system call.
+const WRITE_SLICES_MAX: usize = 64;
+
+/// Frames to peers over TCP. Threads end when it is dropped.
+#[derive(Debug)]
+pub struct TcpNet {
+    cluster_id: u64,
+    node_id: NodeId,
+    links: RwLock<BTreeMap<u64, Arc<Link>>>,
+}
+
+#[derive(Debug)]
+struct Link {
+    greeting: Greeting,
+    address: Mutex<String>,
+    queue: Mutex<Queue>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Bytes>,
+    bytes: usize,
+    /// Connected. Nothing is kept for a peer that is away: it is old news by the time that the peer
+    /// is back, and the protocol repeats what matters.
+    open: bool,
+    stopping: bool,
+}
+
+impl TcpNet {
+    /// A network to these peers; connects at once.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn start(cluster_id: u64, node_id: NodeId, peers: &PeerAddresses) -> io::Result<Arc<Self>> {
+        let net = Arc::new(Self { cluster_id, node_id, links: RwLock::default() });
+        for (id, address) in peers {
+            net.set_peer(*id, address.clone())?;
+        }
+        Ok(net)
+    }
+
+    /// Adds a peer, or moves it to another address.
+    ///
+    /// # Errors
+    /// When the system has no thread to give.
+    pub fn set_peer(&self, id: NodeId, address: String) -> io::Result<()> {
+        if id == self.node_id {
+            return Ok(());
+        }
+        let mut links = self.links.write();
+        if let Some(link) = links.get(&id.0) {
+            *link.address.lock() = address;
+            return Ok(());
+        }
+        let greeting = Greeting { cluster_id: self.cluster_id, from: self.node_id, to: id };
+        let link = Arc::new(Link {
+            greeting,
+            address: Mutex::new(address),
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let for_thread = Arc::clone(&link);
+        thread::Builder::new().name("peer-write".into()).spawn(move || for_thread.run())?;
+        links.insert(id.0, link);
+        Ok(())
+    }
+
+    /// Ends the connection to a peer for good.
+    pub fn remove_peer(&self, id: NodeId) {
+        if let Some(link) = self.links.write().remove(&id.0) {
+            link.stop();
+        }
+    }
+}
+
+impl Net for TcpNet {
+    fn send(&self, to: u64, frame: Bytes) -> bool {
+        let links = self.links.read();
+        links.get(&to).is_some_and(|link| link.push(frame))
+    }
+}
+
+impl Drop for TcpNet {
+    fn drop(&mut self) {
+        self.links.write().values().for_each(|link| link.stop());
+    }
+}
+
+impl Link {
+    fn push(&self, frame: Bytes) -> bool {
+        let mut queue = self.queue.lock();
+        if !queue.open || queue.bytes + frame.len() > QUEUE_BYTES_MAX {
+            return false;
+        }
+        queue.bytes += frame.len();
+        queue.frames.push_back(frame);
+        let first = queue.frames.len() == 1;
+        drop(queue);
+        if first {
+            self.changed.notify_one();
+        }
+        true
+    }
+
+    fn stop(&self) {
+        self.queue.lock().stopping = true;
+        self.changed.notify_all();
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.queue.lock().stopping
+    }
+
+    fn run(&self) {
+        let mut back_off = BACK_OFF_MIN;
+        let mut last_complaint = String::new();
+        while !self.is_stopping() {
+            let ended = self.connect().and_then(|mut stream| {
+                tracing::info!(peer = %self.greeting.to, "connected to a peer");
+                (back_off, last_complaint) = (BACK_OFF_MIN, String::new());
+                self.write_frames(&mut stream)
+            });
+            if self.is_stopping() {
+                return;
+            }
+            if let Err(error) = ended {
+                self.complain(&error.to_string(), &mut last_complaint);
+            }
+            self.pause(back_off);
+            back_off = (back_off * 2).min(BACK_OFF_MAX);
+        }
+    }
+
+    /// Says what is wrong once, not with every attempt.
+    fn complain(&self, complaint: &str, last: &mut String) {
+        if complaint != last {
+            let (peer, address) = (self.greeting.to, self.address.lock().clone());
+            tracing::warn!(%peer, address, "cannot talk to a peer, trying on: {complaint}");
+            complaint.clone_into(last);
+        }
+    }
+
+    fn pause(&self, duration: Duration) {
+        let mut queue = self.queue.lock();
+        queue.frames.clear();
+        (queue.bytes, queue.open) = (0, false);
+        if !queue.stopping {
+            self.changed.wait_for(&mut queue, duration);
+        }
+    }
+
+    fn connect(&self) -> io::Result<TcpStream> {
+        let address = self.address.lock().clone();
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in address.to_socket_addrs()? {
+            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                Ok(mut stream) => {
+                    self.prepare(&mut stream)?;
+                    return Ok(stream);
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    fn prepare(&self, stream: &mut TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let socket = socket2::SockRef::from(&*stream);
+        socket.set_tcp_user_timeout(Some(SILENCE_TIMEOUT))?;
+        let keepalive = socket2::TcpKeepalive::new()
+            .with_time(Duration::from_secs(2))
+            .with_interval(Duration::from_secs(1));
+        socket.set_tcp_keepalive(&keepalive)?;
+        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+        match greeting::greet(stream, self.greeting)? {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
+            }
+        }
+    }
+
+    fn write_frames(&self, stream: &mut TcpStream) -> io::Result<()> {
+        let mut batch = VecDeque::new();
+        self.queue.lock().open = true;
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                while queue.frames.is_empty() && !queue.stopping {
+                    self.changed.wait(&mut queue);
+                }
+                if queue.stopping {
+                    return Ok(());
+                }
+                std::mem::swap(&mut batch, &mut queue.frames);
+                queue.bytes = 0;
+            }
+            write_batch(stream, &mut batch)?;
+        }
+    }
+}
+
+fn write_batch(stream: &mut TcpStream, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
+    while !batch.is_empty() {
+        let slices: Vec<IoSlice<'_>> =
+            batch.iter().take(WRITE_SLICES_MAX).map(|frame| IoSlice::new(frame)).collect();
+        let mut written = stream.write_vectored(&slices)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        while let Some(front) = batch.front_mut() {
+            if written < front.len() {
+                front.advance(written);
+                break;
+            }
+            written -= front.len();
+            batch.pop_front();
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,329 @@
+//! A worker: it owns groups, feeds their nodes with all that happened since its last step, and
+//! carries what the nodes want to the other stages and to the peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::{Clock, Moment};
+use raft::{Input, NodeId, Output, Tick};
+use wal::{GroupId, WalWrite};
+
+use crate::calls::Calls;
+use crate::group::{Group, Read, Transfer};
+use crate::mailbox::Mailbox;
+use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
+use crate::outbox::Outbox;
+use crate::records::{Body, Record};
+use crate::status::Counters;
+use crate::{HostOptions, TransferError};
+
+/// How long the protocol's tick is.
+const TICK: Duration = Duration::from_millis(1);
+/// How often a worker looks for clients that have waited too long.
+const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The worker that owns a group.
+pub(crate) fn worker_of(group: GroupId, worker_count: usize) -> usize {
+    // The remainder is below `worker_count`, which is a usize.
+    usize::try_from(group.0 % worker_count as u64).unwrap_or(0)
+}
+
+/// The protocol's time at a moment.
+pub(crate) fn tick_at(now: Moment) -> Tick {
+    Tick(now.0 / u64::try_from(TICK.as_nanos()).unwrap_or(1))
+}
+
+/// The stage.
+pub(crate) struct Worker {
+    pub(crate) number: usize,
+    pub(crate) options: Arc<HostOptions>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) mailbox: Arc<Mailbox<WorkerEvent>>,
+    pub(crate) log: Arc<Mailbox<LogBatch>>,
+    pub(crate) applier: Arc<Mailbox<ApplyItem>>,
+    pub(crate) bulk: Arc<Mailbox<BulkItem>>,
+    pub(crate) groups: BTreeMap<GroupId, Group>,
+    pub(crate) timers: BTreeSet<(Tick, GroupId)>,
+    /// Groups that something happened to in this step.
+    pub(crate) touched: BTreeSet<GroupId>,
+    pub(crate) outbox: Outbox,
+    pub(crate) writes: Vec<WalWrite>,
+    pub(crate) calls: Calls,
+    pub(crate) sweep_at: Moment,
+    pub(crate) events: Vec<WorkerEvent>,
+}
+
+impl Worker {
+    /// Does all that waits and what is due.
+    pub(crate) fn step(&mut self) {
+        let now = self.clock.now();
+        let tick = tick_at(now);
+        let mut events = std::mem::take(&mut self.events);
+        self.mailbox.take_all(&mut events);
+        for event in events.drain(..) {
+            self.take_event(now, tick, event);
+        }
+        self.events = events;
+        self.run_timers(tick);
+        if now >= self.sweep_at {
+            self.sweep(now);
+        }
+        while let Some(id) = self.touched.pop_first() {
+            self.run_group(now, tick, id);
+        }
+        // The log first: its disk is what takes longest. The leader sends entries while its own
+        // disk writes them (thesis §10.2.1).
+        if !self.writes.is_empty() {
+            let writes = std::mem::take(&mut self.writes);
+            let _ = self.log.push(LogBatch { worker: self.number, writes });
+        }
+        self.outbox.flush(&self.counters);
+    }
+
+    /// When `step` has something to do although nothing came.
+    pub(crate) fn next_deadline(&self) -> Moment {
+        let nanos = u64::try_from(TICK.as_nanos()).unwrap_or(1);
+        let timer = self.timers.first().map(|(tick, _)| Moment(tick.0.saturating_mul(nanos)));
+        timer.map_or(self.sweep_at, |timer| timer.min(self.sweep_at))
+    }
+
+    /// Fails all who wait: the node stops.
+    pub(crate) fn close(&mut self) {
+        self.mailbox.close();
+        let mut events = Vec::new();
+        self.mailbox.take_all(&mut events);
+        for event in events {
+            match event {
+                WorkerEvent::Propose { group, proposal } => {
+                    if let Some(group) = self.groups.get_mut(&group) {
+                        group.proposals.push(proposal);
+                    }
+                }
+                WorkerEvent::Read { reply, .. } => reply(Err(crate::ReadError::Stopped)),
+                WorkerEvent::Call { reply, .. } => reply(Err(crate::CallError::Stopped)),
+                WorkerEvent::Transfer { reply, .. } => reply(Err(TransferError::Stopped)),
+                _ => {}
+            }
+        }
+        self.groups.values_mut().for_each(Group::close);
+        self.calls.close();
+    }
+
+    fn take_event(&mut self, now: Moment, tick: Tick, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Propose { group, proposal } => {
+                self.with_group(group, |group| group.proposals.push(proposal));
+            }
+            WorkerEvent::Read { group, reply, deadline } => {
+                self.with_group(group, |group| group.reads.waiting.push(Read { reply, deadline }));
+            }
+            WorkerEvent::Transfer { group, to, reply } => {
+                self.transfer(now, tick, group, (to, reply));
+            }
+            WorkerEvent::Call { group, target, request, reply } => {
+                let leader = self.groups.get(&group).and_then(|group| group.status.leader_id);
+                self.calls.ask(now, group, (target, leader), (request, reply), &mut self.outbox);
+            }
+            WorkerEvent::CallAnswered { group, to, number, answer } => {
+                self.outbox.push(to, group, &Body::CallAnswer { number, answer });
+            }
+            WorkerEvent::Records { from, records } => {
+                for record in records {
+                    self.take_record(tick, from, record);
+                }
+            }
+            WorkerEvent::Persisted(durable) => {
+                for (group, number) in durable {
+                    self.input(tick, group, Input::Persisted(number));
+                }
+            }
+            WorkerEvent::Applied { group, index } => {
+                let released = self.with_group(group, |group| group.take_applied(index));
+                Counters::add(&self.counters.reads_confirmed, released.unwrap_or(0) as u64);
+                self.input(tick, group, Input::Applied(index));
+            }
+            WorkerEvent::Flushed { group, upto } => {
+                self.input(tick, group, Input::Compact { upto });
+            }
+            WorkerEvent::Fetched { group, from, entries } => {
+                self.input(tick, group, Input::Fetched { from, entries });
+            }
+            WorkerEvent::Staged { group, from, term, mark } => {
+                let to = self.options.node_id;
+                let body = raft::Body::InstallSnapshot { mark };
+                self.input(tick, group, Input::Message(raft::Message { from, to, term, body }));
+            }
+            WorkerEvent::Installed { group, mark } => {
+                let index = mark.last.index;
+                self.with_group(group, |group| {
+                    group.committed_index = group.committed_index.max(index);
+                    group.take_applied(index)
+                });
+                self.input(tick, group, Input::SnapshotInstalled(mark));
+            }
+            WorkerEvent::SnapshotSent { group, to, delivered } => {
+                self.input(tick, group, Input::SnapshotSent { to, delivered });
+            }
+        }
+    }
+
+    fn take_record(&mut self, tick: Tick, from: NodeId, record: Record) {
+        let id = record.group;
+        if !self.groups.contains_key(&id) {
+            return Counters::add(&self.counters.messages_for_unknown_groups, 1);
+        }
+        match record.body {
+            Body::Raft(message) => self.input(tick, id, Input::Message(message)),
+            Body::Forward(commands) => {
+                self.with_group(id, |group| group.forwarded.push((from, commands)));
+            }
+            Body::ForwardRefused { overloaded, commands } => {
+                self.with_group(id, |group| group.take_refused(overloaded, commands));
+            }
+            Body::Call { number, request } => self.calls.serve(id, from, number, request),
+            Body::CallAnswer { number, answer } => self.calls.take_answer(number, answer),
+            Body::SnapshotChunk(_) | Body::SnapshotAck(_) => {
+                unreachable!("the receiver hands pieces of snapshots to the bulk stage")
+            }
+        }
+    }
+
+    fn transfer(
+        &mut self,
+        now: Moment,
+        tick: Tick,
+        id: GroupId,
+        (to, reply): (Option<NodeId>, crate::waiters::Reply<(), TransferError>),
+    ) {
+        let timeout = Duration::from_millis(self.options.election_timeout_ms);
+        self.with_group(id, |group| match group.node.transfer_leadership(tick, to) {
+            Ok(()) => {
+                let transfer = Transfer { reply, deadline: now.after(timeout * 2) };
+                if let Some(previous) = group.transfer.replace(transfer) {
+                    (previous.reply)(Err(TransferError::TimedOut));
+                }
+            }
+            Err(raft::TransferError::NotLeader { .. }) => reply(Err(TransferError::NotLeader)),
+            Err(_) => reply(Err(TransferError::BadTarget)),
+        });
+    }
+
+    fn run_timers(&mut self, tick: Tick) {
+        while let Some((due, id)) = self.timers.first().copied() {
+            if due > tick {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.deadline = None;
+            }
+            self.input(tick, id, Input::Tick);
+        }
+    }
+
+    fn sweep(&mut self, now: Moment) {
+        self.sweep_at = now.after(SWEEP_INTERVAL);
+        for group in self.groups.values_mut() {
+            let (proposals, reads) = group.sweep(now);
+            Counters::add(&self.counters.proposals_failed, proposals as u64);
+            Counters::add(&self.counters.reads_failed, reads as u64);
+            if !group.proposals.is_empty() || !group.reads.waiting.is_empty() {
+                self.touched.insert(group.id);
+            }
+        }
+        self.calls.sweep(now);
+    }
+
+    /// Feeds one node what clients want, and carries out what it says.
+    fn run_group(&mut self, now: Moment, tick: Tick, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
+        let overloaded = backlog > self.options.apply_backlog_entries_max;
+        let mut sends = Vec::new();
+        group.propose_waiting(tick, overloaded, &mut sends);
+        group.ask_reads(now, tick);
+        let output = group.node.take_output();
+        let changed = group.refresh_status();
+        if changed {
+            group.leader_changed();
+            let (status, again) = (group.status, !group.proposals.is_empty());
+            let again = again || !group.reads.waiting.is_empty();
+            if again {
+                self.touched.insert(id);
+            }
+            tracing::info!(
+                group = id.0, term = status.term.0, role = ?status.role,
+                leader = ?status.leader_id, "role, term or leader changed"
+            );
+            (self.options.observer)(id, &status);
+        }
+        for (to, body) in sends {
+            self.outbox.push(to, id, &body);
+        }
+        self.carry_out(id, output);
+        self.set_timer(id);
+    }
+
+    fn carry_out(&mut self, id: GroupId, output: Output) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let term = group.status.term;
+        self.writes.extend(output.persists.into_iter().map(|persist| WalWrite { group: id, persist }));
+        for message in &output.messages {
+            self.outbox.push_message(id, message);
+        }
+        let mut released = 0;
+        for outcome in output.reads {
+            released += group.take_read_outcome(outcome);
+        }
+        Counters::add(&self.counters.reads_confirmed, released as u64);
+        // Pushing to a closed mailbox means that the node is stopping, and nobody waits any more.
+        if let Some(mark) = output.install_snapshot {
+            let _ = self.applier.push(ApplyItem::Install { group: id, mark });
+        }
+        if let Some(last) = output.committed.last() {
+            group.committed_index = last.id.index;
+            let entries = output.committed;
+            let _ = self.applier.push(ApplyItem::Entries { group: id, entries });
+        }
+        for fetch in output.fetches {
+            let _ = self.bulk.push(BulkItem::Fetch { group: id, fetch });
+        }
+        for wanted in output.send_snapshots {
+            let (to, at_least) = (wanted.to, wanted.at_least);
+            let _ = self.applier.push(ApplyItem::Snapshot { group: id, to, term, at_least });
+        }
+    }
+
+    fn set_timer(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        let wanted = group.node.next_deadline();
+        if wanted == group.deadline {
+            return;
+        }
+        if let Some(old) = group.deadline {
+            self.timers.remove(&(old, id));
+        }
+        group.deadline = wanted;
+        if let Some(new) = wanted {
+            self.timers.insert((new, id));
+        }
+    }
+
+    fn input(&mut self, tick: Tick, id: GroupId, input: Input) {
+        self.with_group(id, |group| group.node.handle(tick, input));
+    }
+
+    fn with_group<T>(&mut self, id: GroupId, act: impl FnOnce(&mut Group) -> T) -> Option<T> {
+        let group = self.groups.get_mut(&id)?;
+        self.touched.insert(id);
+        Some(act(group))
+    }
+}
