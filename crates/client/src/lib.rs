@@ -1,1 +1,14 @@
-//! The command line's client: ctl tables and the benchmark.
+//! What `flotilla ctl` and `flotilla bench` do, over the public etcd v3 API alone: it works against
+//! any etcd v3 server, and knows nothing of how Flotilla is built.
+//!
+//! [`ctl`] looks at a cluster and its keys, [`bench`] measures one. Both write what they have to
+//! say to a writer that the caller hands in, as text for people or as JSON for programs.
+
+pub mod bench;
+mod connect;
+pub mod ctl;
+mod errors;
+mod table;
+
+pub use connect::{EndpointFault, Endpoints};
+pub use errors::ClientError;

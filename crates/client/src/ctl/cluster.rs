@@ -1,0 +1,268 @@
+//! Status, members, hashes, alarms, leadership.
+
+use api::etcdserverpb::cluster_client::ClusterClient;
+use api::etcdserverpb::maintenance_client::MaintenanceClient;
+use api::etcdserverpb::{
+    AlarmRequest, AlarmType, HashKvRequest, MemberListRequest, MoveLeaderRequest, StatusRequest,
+    StatusResponse, alarm_request,
+};
+use serde::Serialize;
+use tonic::transport::Channel;
+
+use super::Output;
+use crate::connect::connect;
+use crate::table::{Table, bytes_short};
+use crate::{ClientError, Endpoints};
+
+#[derive(Serialize)]
+struct StatusLine {
+    endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    member_id: String,
+    version: String,
+    db_size: i64,
+    leader_id: String,
+    is_leader: bool,
+    raft_term: u64,
+    raft_index: u64,
+    raft_applied_index: u64,
+    errors: Vec<String>,
+}
+
+impl StatusLine {
+    fn new(endpoint: &str, answer: Result<StatusResponse, ClientError>) -> Self {
+        let (status, error) = match answer {
+            Ok(status) => (status, None),
+            Err(error) => (StatusResponse::default(), Some(error.to_string())),
+        };
+        let member_id = status.header.as_ref().map_or(0, |header| header.member_id);
+        Self {
+            endpoint: endpoint.to_owned(),
+            error,
+            member_id: format!("{member_id:x}"),
+            version: status.version,
+            db_size: status.db_size,
+            leader_id: format!("{:x}", status.leader),
+            is_leader: member_id != 0 && member_id == status.leader,
+            raft_term: status.raft_term,
+            raft_index: status.raft_index,
+            raft_applied_index: status.raft_applied_index,
+            errors: status.errors,
+        }
+    }
+
+    fn cells(&self) -> [String; 8] {
+        if self.error.is_some() {
+            let empty = String::new;
+            let down = "down".to_owned();
+            return [
+                self.endpoint.clone(),
+                down,
+                empty(),
+                empty(),
+                empty(),
+                empty(),
+                empty(),
+                empty(),
+            ];
+        }
+        [
+            self.endpoint.clone(),
+            self.member_id.clone(),
+            self.version.clone(),
+            bytes_short(u64::try_from(self.db_size).unwrap_or(0)),
+            if self.is_leader { "leader".to_owned() } else { "follower".to_owned() },
+            self.raft_term.to_string(),
+            self.raft_index.to_string(),
+            self.raft_applied_index.to_string(),
+        ]
+    }
+}
+
+async fn ask_status(authority: &str) -> Result<StatusResponse, ClientError> {
+    let mut client = MaintenanceClient::new(connect(authority).await?);
+    Ok(client.status(StatusRequest {}).await?.into_inner())
+}
+
+/// Each endpoint on a line of its own; fails if one of them does.
+pub(super) async fn status(
+    endpoints: &Endpoints,
+    output: &mut Output<'_>,
+) -> Result<(), ClientError> {
+    let mut lines = Vec::new();
+    for authority in endpoints.iter() {
+        lines.push(StatusLine::new(authority, ask_status(authority).await));
+    }
+    if output.json {
+        output.json(&lines)?;
+    } else {
+        let head = ["ENDPOINT", "MEMBER", "VERSION", "SIZE", "ROLE", "TERM", "INDEX", "APPLIED"];
+        let mut table = Table::new(&head);
+        lines.iter().for_each(|line| table.row(line.cells()));
+        table.write(output.out)?;
+    }
+    match lines.iter().find_map(|line| line.error.clone()) {
+        Some(error) => Err(ClientError::Down(error)),
+        None => Ok(()),
+    }
+}
+
+#[derive(Serialize)]
+struct MemberLine {
+    id: String,
+    name: String,
+    peer_urls: Vec<String>,
+    client_urls: Vec<String>,
+    is_learner: bool,
+}
+
+pub(super) async fn members(
+    endpoints: &Endpoints,
+    output: &mut Output<'_>,
+) -> Result<(), ClientError> {
+    let mut client = ClusterClient::new(endpoints.connect_any().await?);
+    let answer = client.member_list(MemberListRequest { linearizable: true }).await?.into_inner();
+    let lines = answer.members.into_iter().map(|member| MemberLine {
+        id: format!("{:x}", member.id),
+        name: member.name,
+        peer_urls: member.peer_ur_ls,
+        client_urls: member.client_ur_ls,
+        is_learner: member.is_learner,
+    });
+    if output.json {
+        return output.json(&lines.collect::<Vec<_>>());
+    }
+    let mut table = Table::new(&["ID", "NAME", "PEER URLS", "CLIENT URLS", "VOTES"]);
+    for line in lines {
+        let votes = if line.is_learner { "learner" } else { "voter" };
+        let urls = [line.peer_urls.join(","), line.client_urls.join(",")];
+        let [peers, clients] = urls;
+        table.row([line.id, line.name, peers, clients, votes.to_owned()]);
+    }
+    Ok(table.write(output.out)?)
+}
+
+#[derive(Serialize)]
+struct HashLine {
+    endpoint: String,
+    hash: u32,
+    revision: i64,
+    compact_revision: i64,
+}
+
+async fn ask_hash(channel: Channel, endpoint: &str, rev: i64) -> Result<HashLine, ClientError> {
+    let mut client = MaintenanceClient::new(channel);
+    let answer = client.hash_kv(HashKvRequest { revision: rev }).await?.into_inner();
+    let revision = answer.header.as_ref().map_or(0, |header| header.revision);
+    let compact_revision = answer.compact_revision;
+    Ok(HashLine { endpoint: endpoint.to_owned(), hash: answer.hash, revision, compact_revision })
+}
+
+/// Without a revision the endpoints are asked for theirs first, and all are hashed at the lowest.
+pub(super) async fn hash(
+    endpoints: &Endpoints,
+    rev: i64,
+    output: &mut Output<'_>,
+) -> Result<(), ClientError> {
+    let mut channels = Vec::new();
+    let mut common = rev;
+    for authority in endpoints.iter() {
+        let channel = connect(authority).await?;
+        if rev == 0 {
+            let now = ask_hash(channel.clone(), authority, 0).await?.revision;
+            common = if common == 0 { now } else { common.min(now) };
+        }
+        channels.push((authority, channel));
+    }
+    let mut lines = Vec::new();
+    for (authority, channel) in channels {
+        lines.push(HashLine { revision: common, ..ask_hash(channel, authority, common).await? });
+    }
+    if output.json {
+        output.json(&lines)?;
+    } else {
+        let mut table = Table::new(&["ENDPOINT", "HASH", "REVISION", "COMPACTED"]);
+        for line in &lines {
+            let cells = [line.revision.to_string(), line.compact_revision.to_string()];
+            let [revision, compacted] = cells;
+            table.row([line.endpoint.clone(), format!("{:08x}", line.hash), revision, compacted]);
+        }
+        table.write(output.out)?;
+    }
+    let comparable = |line: &HashLine| (line.compact_revision, line.hash);
+    let differ = lines.windows(2).any(|pair| {
+        pair[0].compact_revision == pair[1].compact_revision
+            && comparable(&pair[0]) != comparable(&pair[1])
+    });
+    if differ {
+        let message = "the hashes differ: the members' data are not the same".to_owned();
+        return Err(ClientError::NotFound(message));
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct AlarmLine {
+    member_id: String,
+    alarm: String,
+}
+
+pub(super) async fn alarm(
+    endpoints: &Endpoints,
+    disarm: bool,
+    output: &mut Output<'_>,
+) -> Result<(), ClientError> {
+    let mut client = MaintenanceClient::new(endpoints.connect_any().await?);
+    let action = if disarm {
+        alarm_request::AlarmAction::Deactivate
+    } else {
+        alarm_request::AlarmAction::Get
+    };
+    let request = AlarmRequest { action: action.into(), ..AlarmRequest::default() };
+    let answer = client.alarm(request).await?.into_inner();
+    let lines: Vec<AlarmLine> = answer
+        .alarms
+        .into_iter()
+        .map(|alarm| AlarmLine {
+            member_id: format!("{:x}", alarm.member_id),
+            alarm: AlarmType::try_from(alarm.alarm)
+                .map_or_else(|_| alarm.alarm.to_string(), |kind| kind.as_str_name().to_owned()),
+        })
+        .collect();
+    if output.json {
+        return output.json(&lines);
+    }
+    if lines.is_empty() {
+        return output.line("no alarm");
+    }
+    let mut table = Table::new(&["MEMBER", "ALARM"]);
+    lines.into_iter().for_each(|line| table.row([line.member_id, line.alarm]));
+    Ok(table.write(output.out)?)
+}
+
+pub(super) async fn move_leader(
+    endpoints: &Endpoints,
+    member: &str,
+    output: &mut Output<'_>,
+) -> Result<(), ClientError> {
+    let target_id = u64::from_str_radix(member, 16).map_err(|_| {
+        let message = format!("{member} is no member id; `flotilla ctl members` prints them");
+        ClientError::Argument(message)
+    })?;
+    let mut refused = None;
+    for authority in endpoints.iter() {
+        let mut client = MaintenanceClient::new(connect(authority).await?);
+        let status = client.status(StatusRequest {}).await?.into_inner();
+        let own_id = status.header.as_ref().map_or(0, |header| header.member_id);
+        if own_id != status.leader {
+            refused = Some(status.leader);
+            continue;
+        }
+        client.move_leader(MoveLeaderRequest { target_id }).await?;
+        return output.line(&format!("leadership went from {own_id:x} to {target_id:x}"));
+    }
+    let leader = refused.unwrap_or(0);
+    let message = format!("the leader {leader:x} is none of {endpoints}; name all endpoints");
+    Err(ClientError::NotFound(message))
+}
