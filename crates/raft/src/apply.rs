@@ -7,6 +7,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::queue::pop_front_if;
 use crate::{Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
 
 /// Where the state machine stands.
@@ -49,6 +50,7 @@ impl ApplyQueue {
         self.installing.as_ref()
     }
 
+    #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn handed_out(&self) -> LogIndex {
         self.handed_out
     }
@@ -89,7 +91,7 @@ impl ApplyQueue {
 
     fn applied_to(&mut self, index: LogIndex) {
         self.applied = self.applied.max(index);
-        while let Some((_, bytes)) = self.unapplied.pop_front_if(|(last, _)| *last <= index) {
+        while let Some((_, bytes)) = pop_front_if(&mut self.unapplied, |(last, _)| *last <= index) {
             self.unapplied_bytes -= bytes;
         }
     }

@@ -14,6 +14,8 @@ mod entry;
 mod fault;
 mod follower;
 mod input;
+#[cfg(any(test, feature = "invariants"))]
+pub mod invariants;
 mod jitter;
 mod log;
 mod message;
@@ -23,6 +25,7 @@ mod outbox;
 mod output;
 mod persist;
 mod progress;
+mod queue;
 pub mod quorum;
 mod read_index;
 mod refusal;

@@ -252,6 +252,30 @@ impl Node {
         self.leader_id()
     }
 
+    /// Known to be committed up to here.
+    #[must_use]
+    pub fn commit_index(&self) -> LogIndex {
+        self.commit_index
+    }
+
+    /// The last entry of the log.
+    #[must_use]
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// Where the log begins.
+    #[must_use]
+    pub fn mark(&self) -> EntryId {
+        self.log.mark()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        self.configurations.current()
+    }
+
     pub(crate) fn record(&mut self, event: impl FnOnce() -> Event) {
         if self.options.record_events {
             self.output.events.push(event());

@@ -18,6 +18,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::queue::pop_front_if;
 use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber};
 
 #[derive(Clone, Debug)]
@@ -122,7 +123,7 @@ impl Persister {
     pub(crate) fn landed(&mut self, number: PersistNumber) {
         let issued = self.pending.as_ref().map_or(self.newest.0, |pending| pending.number.0 - 1);
         assert!(number.0 <= issued, "persist {} completed, but only {issued} exist", number.0);
-        while let Some(flight) = self.flights.pop_front_if(|flight| flight.number <= number) {
+        while let Some(flight) = pop_front_if(&mut self.flights, |flight| flight.number <= number) {
             self.durable_index = self.durable_index.max(flight.proves_index);
         }
         self.durable = self.durable.max(number);

@@ -13,6 +13,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::queue::pop_front_if;
 use crate::role::RoleState;
 use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadOutcome, Tick};
 
@@ -126,7 +127,7 @@ impl Node {
         }
         let confirmed = leader.quorum_value(|member| member.confirmed_round);
         while let RoleState::Leader(leader) = &mut self.role
-            && let Some(done) = leader.reads.rounds.pop_front_if(|done| done.round <= confirmed)
+            && let Some(done) = pop_front_if(&mut leader.reads.rounds, |done| done.round <= confirmed)
         {
             let Round { round, index, readers } = done;
             self.record(|| Event::ReadRoundConfirmed { round, index });
@@ -194,7 +195,7 @@ impl Node {
     pub(crate) fn expire_forwarded_reads(&mut self) {
         let now = self.now;
         while let Some(question) =
-            self.forwarded.sent.pop_front_if(|question| question.give_up_at <= now)
+            pop_front_if(&mut self.forwarded.sent, |question| question.give_up_at <= now)
         {
             question.contexts.into_iter().for_each(|context| self.decide_read(context, None));
         }

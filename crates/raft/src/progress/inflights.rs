@@ -2,6 +2,7 @@
 
 use alloc::collections::VecDeque;
 
+use crate::queue::pop_front_if;
 use crate::{LogIndex, Options};
 
 /// The window: how much may be on its way before the follower has answered.
@@ -26,7 +27,7 @@ impl Inflights {
 
     /// The follower holds everything up to `match_index`.
     pub(crate) fn free_to(&mut self, match_index: LogIndex) {
-        while let Some((_, bytes)) = self.messages.pop_front_if(|(last, _)| *last <= match_index) {
+        while let Some((_, bytes)) = pop_front_if(&mut self.messages, |(last, _)| *last <= match_index) {
             self.size_bytes -= bytes;
         }
     }

@@ -1,0 +1,383 @@
+//! Every safety property by name: of one state, of one step, of a message, of a cluster.
+//!
+//! The idea is LogCabin's (`RaftConsensusInvariants`): a checker that knows nothing of how the core
+//! works catches the forgotten call. Tests and simulators run all of it after every step.
+//!
+//! | property | source | checked by |
+//! | --- | --- | --- |
+//! | Election Safety | Raft Figure 3 | [`Cluster::observe`] |
+//! | Leader Append-Only | Raft Figure 3 | [`Before::check`] |
+//! | Log Matching | Raft Figure 3 | [`Cluster::observe`] |
+//! | Leader Completeness | Raft Figure 3 | [`Cluster::observe`] |
+//! | State Machine Safety | Raft Figure 3 | [`Cluster::observe`], [`Cluster::observe_applied`] |
+//! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
+//! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use crate::progress::ProgressState;
+use crate::role::RoleState;
+use crate::{
+    AppendOutcome, Body, Configuration, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId,
+    Payload, Role, Term,
+};
+
+/// A property that does not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+fn require(
+    holds: bool,
+    property: &'static str,
+    detail: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(Violation { property, detail: detail() }) }
+}
+
+/// What holds in every state of a node.
+///
+/// # Errors
+/// The first property that does not hold.
+pub fn check_state(node: &Node) -> Result<(), Violation> {
+    let (mark, last) = (node.log.mark(), node.log.last());
+    let (commit, durable) = (node.commit_index, node.persister.durable_index());
+    let (applied, handed_out) = (node.apply.applied(), node.apply.handed_out());
+    let order = || {
+        format!(
+            "mark {mark} applied {applied} handed out {handed_out} commit {commit} last {last} \
+             durable {durable}"
+        )
+    };
+    require(mark.index <= commit, "mark <= commit", order)?;
+    require(commit <= last.index, "commit <= last", order)?;
+    require(durable <= last.index, "durable <= last", order)?;
+    require(handed_out <= commit, "handed out <= commit", order)?;
+    require(node.apply.is_installing() || handed_out <= durable, "handed out <= durable", order)?;
+    require(applied <= handed_out, "applied <= handed out", order)?;
+    require(node.apply.is_installing() || mark.index <= applied, "mark <= applied", order)?;
+    require(last.term <= node.term(), "last term <= current term", || {
+        format!("last {last}, current term {}", node.term())
+    })?;
+    check_cache(node)?;
+    if let RoleState::Leader(leader) = &node.role {
+        for member in &leader.members {
+            let books = || format!("member {} of leader {}: {member:?}", member.id, node.id());
+            require(member.match_index < member.next_index, "match < next", books)?;
+            require(member.match_index <= last.index, "match <= last", books)?;
+            if let ProgressState::Replicate(inflights) = &member.state {
+                let (count, bytes) = inflights.counters();
+                let is_empty = member.next_index == member.match_index.next();
+                require(!is_empty || (count, bytes) == (0, 0), "inflights do not leak", books)?;
+                require((count == 0) == (bytes == 0), "inflights agree", books)?;
+            }
+        }
+        require(leader.first_index <= last.index, "a leader has an entry of its term", order)?;
+        require(last.term == node.term(), "a leader's last entry is its own", order)?;
+        require(node.hard_state.voted_for == Some(node.id()), "a leader voted for itself", order)?;
+    }
+    if let RoleState::Candidate { .. } = &node.role {
+        require(node.hard_state.voted_for == Some(node.id()), "a candidate voted for itself", order)?;
+    }
+    Ok(())
+}
+
+fn check_cache(node: &Node) -> Result<(), Violation> {
+    let cache = node.log.cache();
+    let mut bytes = 0;
+    let mut before: Option<EntryId> = None;
+    for entry in cache.iter() {
+        bytes += entry.size_bytes();
+        require(node.log.contains(entry.id), "the cache is the log", || {
+            format!("cached {} is not in the log of node {}", entry.id, node.id())
+        })?;
+        let follows = before.is_none_or(|before| before.index.next() == entry.id.index);
+        require(follows, "the cache has no hole", || format!("{before:?} then {}", entry.id))?;
+        before = Some(entry.id);
+    }
+    require(before.is_none_or(|before| before == node.log.last()), "the cache ends the log", || {
+        format!("{before:?} is not {}", node.log.last())
+    })?;
+    require(bytes == cache.size_bytes(), "the cache counts its bytes", || {
+        format!("{bytes} is not {}", cache.size_bytes())
+    })
+}
+
+/// What is needed of a state to judge the next one.
+#[derive(Clone, Debug)]
+pub struct Before {
+    hard_state: HardState,
+    role: Role,
+    leader_id: Option<NodeId>,
+    mark: EntryId,
+    last: EntryId,
+    commit: LogIndex,
+    applied: LogIndex,
+    handed_out: LogIndex,
+    committed: Vec<EntryId>,
+    matches: Vec<(NodeId, LogIndex)>,
+}
+
+impl Before {
+    /// Looks at a node before a step.
+    #[must_use]
+    pub fn of(node: &Node) -> Self {
+        let mark = node.log.mark();
+        let recent = node.commit_index.0.saturating_sub(64).max(mark.index.0);
+        Self {
+            hard_state: node.hard_state,
+            role: node.role(),
+            leader_id: node.leader_id(),
+            mark,
+            last: node.log.last(),
+            commit: node.commit_index,
+            applied: node.apply.applied(),
+            handed_out: node.apply.handed_out(),
+            committed: (recent..=node.commit_index.0)
+                .filter_map(|index| node.log.id_at(LogIndex(index)))
+                .collect(),
+            matches: matches_of(node),
+        }
+    }
+
+    /// Looks at the same node after the step.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn check(&self, node: &Node) -> Result<(), Violation> {
+        let after = node.hard_state;
+        let change = || format!("node {}: {self:?} became {:?}", node.id(), Self::of(node));
+        require(after.current_term >= self.hard_state.current_term, "terms never fall", change)?;
+        if after.current_term == self.hard_state.current_term {
+            let vote_stays = self.hard_state.voted_for.is_none()
+                || self.hard_state.voted_for == after.voted_for;
+            require(vote_stays, "within a term the vote is set at most once", change)?;
+            let leaders = (self.leader_id, node.leader_id());
+            let leader_stays = !matches!(leaders, (Some(one), Some(other)) if one != other);
+            require(leader_stays, "within a term the leader is set at most once", change)?;
+            if self.role == Role::Leader && node.role() == Role::Leader {
+                let append_only = node.log.contains(self.last);
+                require(append_only, "Leader Append-Only", change)?;
+                for (id, before) in &self.matches {
+                    let now = matches_of(node).into_iter().find(|(member, _)| member == id);
+                    let holds = now.is_none_or(|(_, now)| now >= *before);
+                    require(holds, "within a leadership match indexes never fall", change)?;
+                }
+            }
+            let elected_twice = self.role == Role::Follower
+                && self.leader_id.is_some()
+                && node.role() == Role::Leader;
+            require(!elected_twice, "a follower of a leader does not lead its term", change)?;
+        }
+        require(node.commit_index >= self.commit, "the commit index never falls", change)?;
+        require(node.apply.applied() >= self.applied, "the applied index never falls", change)?;
+        require(node.apply.handed_out() >= self.handed_out, "entries go out once", change)?;
+        require(node.log.mark().index >= self.mark.index, "the mark never goes back", change)?;
+        let kept = self.committed.iter().filter(|id| id.index >= node.log.mark().index);
+        for id in kept {
+            require(node.log.contains(*id), "committed entries stay", change)?;
+        }
+        Ok(())
+    }
+}
+
+fn matches_of(node: &Node) -> Vec<(NodeId, LogIndex)> {
+    let status = node.status();
+    status.followers.iter().map(|follower| (follower.id, follower.match_index)).collect()
+}
+
+/// What a node's disk holds, for judging what the node says.
+#[derive(Debug)]
+pub struct Durable<'a> {
+    /// Term and vote on disk.
+    pub hard_state: HardState,
+    /// The mark on disk.
+    pub mark: EntryId,
+    /// The entries on disk, consecutive behind the mark.
+    pub entries: &'a [Entry],
+}
+
+impl Durable<'_> {
+    fn last(&self) -> EntryId {
+        self.entries.last().map_or(self.mark, |entry| entry.id)
+    }
+
+    /// Whether the entry is on this disk, or under its mark.
+    #[must_use]
+    pub fn holds(&self, id: EntryId) -> bool {
+        id.index < self.mark.index
+            || id == self.mark
+            || self.entries.iter().any(|entry| entry.id == id)
+    }
+
+    /// "Durable Word": a message says nothing that its sender could forget in a crash.
+    ///
+    /// # Errors
+    /// What it says and the disk does not hold.
+    pub fn check(&self, message: &Message) -> Result<(), Violation> {
+        let HardState { current_term, voted_for } = self.hard_state;
+        let word = || format!("{message:?} while the disk holds {:?}", self.hard_state);
+        let is_about_next_term = matches!(
+            message.body,
+            Body::PreVote { .. } | Body::PreVoteResponse { granted: true }
+        );
+        let term_is_durable = is_about_next_term || current_term >= message.term;
+        require(term_is_durable, "Durable Word: the term", word)?;
+        match &message.body {
+            Body::RequestVote { last, .. } => {
+                let voted = voted_for == Some(message.from) && current_term == message.term;
+                require(voted, "Durable Word: the vote for oneself", word)?;
+                require(self.last() >= *last, "Durable Word: the candidate's log", word)
+            }
+            Body::RequestVoteResponse { granted: true } => {
+                let voted = voted_for == Some(message.to) && current_term == message.term;
+                require(voted, "Durable Word: the vote", word)
+            }
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+            | Body::InstallSnapshotResponse { match_index } => {
+                let last = self.last().index;
+                require(*match_index <= last, "Durable Word: the acknowledged entries", word)
+            }
+            Body::PreVote { .. }
+            | Body::PreVoteResponse { .. }
+            | Body::RequestVoteResponse { granted: false }
+            | Body::AppendEntries { .. }
+            | Body::AppendEntriesResponse(AppendOutcome::Rejected { .. })
+            | Body::Heartbeat { .. }
+            | Body::HeartbeatResponse { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::TimeoutNow
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexResponse { .. } => Ok(()),
+        }
+    }
+}
+
+/// What was ever seen in a group; it must stay true for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    leaders: BTreeMap<Term, NodeId>,
+    /// What every entry ever seen follows, and what it says.
+    entries: BTreeMap<EntryId, (EntryId, Option<Payload>)>,
+    committed: BTreeMap<LogIndex, EntryId>,
+    /// Last entry and commit index of each node when it was looked at before.
+    seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
+}
+
+impl Cluster {
+    /// Looks at one node after a step.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe(&mut self, node: &Node) -> Result<(), Violation> {
+        let (id, term) = (node.id(), node.term());
+        let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
+        self.observe_log(node, last_seen)?;
+        if node.role() == Role::Leader {
+            let is_new = !self.leaders.contains_key(&term);
+            let leader = *self.leaders.entry(term).or_insert(id);
+            require(leader == id, "Election Safety", || {
+                format!("nodes {leader} and {id} both lead term {term}")
+            })?;
+            if is_new {
+                self.check_leader_completeness(node)?;
+            }
+        }
+        for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
+            let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
+            let committed = *self.committed.entry(LogIndex(index)).or_insert(entry);
+            require(committed == entry, "State Machine Safety", || {
+                format!("node {id} commits {entry} where {committed} is committed")
+            })?;
+        }
+        self.seen.insert(id, (node.log.last(), node.commit_index));
+        Ok(())
+    }
+
+    /// Log Matching, by induction: if an entry's name tells what it says and what it follows, then
+    /// it tells the whole log before it.
+    fn observe_log(&mut self, node: &Node, last_seen: EntryId) -> Result<(), Violation> {
+        let (mark, last) = (node.log.mark(), node.log.last());
+        let from = if node.log.contains(last_seen) { last_seen.index } else { mark.index };
+        for index in from.0 + 1..=last.index.0 {
+            let (Some(before), Some(entry)) =
+                (node.log.id_at(LogIndex(index - 1)), node.log.id_at(LogIndex(index)))
+            else {
+                continue;
+            };
+            let known = self.entries.entry(entry).or_insert((before, None)).0;
+            require(known == before, "Log Matching", || {
+                format!("{entry} follows {known}, but {before} on node {}", node.id())
+            })?;
+        }
+        for entry in node.log.cache().iter().filter(|entry| entry.id.index > from) {
+            self.observe_payload(entry, node.id())?;
+        }
+        Ok(())
+    }
+
+    fn observe_payload(&mut self, entry: &Entry, node: NodeId) -> Result<(), Violation> {
+        let Some((_, payload)) = self.entries.get_mut(&entry.id) else { return Ok(()) };
+        let known = payload.get_or_insert_with(|| entry.payload.clone());
+        require(*known == entry.payload, "Log Matching", || {
+            format!("{} says {known:?}, but {:?} on node {node}", entry.id, entry.payload)
+        })
+    }
+
+    fn check_leader_completeness(&self, node: &Node) -> Result<(), Violation> {
+        for entry in self.committed.values().filter(|entry| entry.index > node.log.mark().index) {
+            require(node.log.contains(*entry), "Leader Completeness", || {
+                format!("leader {} of term {} lacks committed {entry}", node.id(), node.term())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what a node's state machine was given.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe_applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
+        for entry in entries {
+            let committed = self.committed.get(&entry.id.index);
+            require(committed == Some(&entry.id), "State Machine Safety", || {
+                format!("node {node} applies {} where {committed:?} is committed", entry.id)
+            })?;
+            self.observe_payload(entry, node)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the disks when a leader commits: the entry must be on a quorum of them.
+    ///
+    /// # Errors
+    /// The commit that no quorum holds.
+    pub fn observe_commit(
+        leader: &Node,
+        holds: impl Fn(NodeId, EntryId) -> bool,
+    ) -> Result<(), Violation> {
+        let Some(entry) = leader.log.id_at(leader.commit_index) else { return Ok(()) };
+        let configuration: &Configuration = leader.configurations.current();
+        let has_majority = |voters: &alloc::collections::BTreeSet<NodeId>| {
+            let count = voters.iter().filter(|voter| holds(**voter, entry)).count();
+            voters.is_empty() || count >= crate::quorum::majority::size(voters.len())
+        };
+        let is_on_quorum =
+            has_majority(&configuration.voters) && has_majority(&configuration.outgoing);
+        require(is_on_quorum, "Durable Quorum", || {
+            format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
+        })
+    }
+
+    /// A node begins another life: what it knew and had not made durable is gone.
+    pub fn restarted(&mut self, node: NodeId) {
+        self.seen.remove(&node);
+    }
+}

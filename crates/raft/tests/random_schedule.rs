@@ -1,0 +1,227 @@
+//! Groups of one to five nodes under random schedules: messages lost, repeated and reordered, disks
+//! that are slow, crashes between writes, reads, transfers, compactions and snapshots. Every
+//! invariant is checked after every step; at the end the faults stop, and the group must come to
+//! rest with equal logs. `SEEDS=10000` runs more than the usual number.
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod cluster;
+
+use cluster::{Cluster, id};
+use raft::*;
+
+/// SplitMix64, apart from the core's own.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+
+    fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.roll(u64::try_from(len).unwrap())).unwrap()
+    }
+}
+
+fn members(ids: &[u64]) -> std::collections::BTreeSet<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+fn group(dice: &mut Dice) -> (u64, Configuration) {
+    let simple = |voters: &[u64], learners: &[u64]| Configuration {
+        voters: members(voters),
+        learners: members(learners),
+        ..Configuration::default()
+    };
+    match dice.roll(6) {
+        0 => (1, simple(&[1], &[])),
+        1 => (2, simple(&[1, 2], &[])),
+        2 => (3, simple(&[1, 2, 3], &[])),
+        3 => (4, simple(&[1, 2, 3], &[4])),
+        4 => (
+            5,
+            Configuration { outgoing: members(&[3, 4, 5]), ..simple(&[1, 2, 3], &[]) },
+        ),
+        _ => (5, simple(&[1, 2, 3, 4, 5], &[])),
+    }
+}
+
+fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
+    let (nodes, configuration) = group(dice);
+    let pre_vote = !dice.one_in(3);
+    let check_quorum = !dice.one_in(3);
+    let small = dice.one_in(2);
+    let mut cluster = Cluster::with(nodes, &configuration, |options| {
+        options.seed = seed;
+        options.pre_vote = pre_vote;
+        options.check_quorum = check_quorum;
+        options.log_tail_kept = 3;
+        if small {
+            options.append_batch_bytes_max = 100;
+            options.window_messages_max = 3;
+            options.cache_bytes_max = 200;
+            options.apply_window_bytes_max = 150;
+            options.uncommitted_bytes_max = 600;
+        }
+    });
+    for node in 1..=nodes {
+        cluster.member(node).disk_is_instant = dice.one_in(3);
+        cluster.member(node).fetch_is_instant = dice.one_in(2);
+    }
+    (nodes, cluster)
+}
+
+fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
+    let node = dice.roll(nodes) + 1;
+    if cluster.members[&node].node.is_none() {
+        if dice.one_in(4) {
+            let tail = if dice.one_in(2) { usize::MAX } else { dice.place(4) };
+            cluster.restart_with_tail(node, tail);
+        }
+        return;
+    }
+    match dice.roll(100) {
+        0..=44 => deliver(cluster, dice),
+        45..=59 => cluster.tick(node, dice.roll(4) + 1),
+        60..=74 => drop(cluster.write_one(node)),
+        75..=78 => drop(cluster.fetch_one(node)),
+        79..=87 => {
+            let commands: Vec<String> = (0..=dice.roll(3)).map(|n| format!("{step}.{n}")).collect();
+            let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+            // A refusal is an answer like any other here.
+            drop(cluster.propose(node, &commands));
+        }
+        88..=91 => cluster.read(node, step),
+        92 => drop(cluster.transfer(node, None)),
+        93..=94 => cluster.compact(node),
+        95 => {
+            cluster.carry_snapshot(node);
+        }
+        96 => {
+            if let Some(wanted) = cluster.member(node).snapshots_wanted.pop() {
+                let now = cluster.members[&node].now;
+                let input = Input::SnapshotSent { to: wanted.to, delivered: None };
+                cluster.input(node, now, input);
+            }
+        }
+        97 => crash(cluster, dice, node),
+        98 => drop(cluster.isolated.insert(node)),
+        _ => cluster.isolated.clear(),
+    }
+}
+
+fn deliver(cluster: &mut Cluster, dice: &mut Dice) {
+    if cluster.network.is_empty() {
+        return;
+    }
+    // Mostly in order, sometimes not.
+    let len = cluster.network.len();
+    let place = if dice.one_in(4) { dice.place(len) } else { 0 };
+    let message = cluster.network.remove(place);
+    if dice.one_in(20) {
+        return; // Lost.
+    }
+    if dice.one_in(20) {
+        cluster.network.push(message.clone()); // And once more, later.
+    }
+    cluster.deliver(message);
+}
+
+/// A crash may leave any prefix of what was on its way to the disk.
+fn crash(cluster: &mut Cluster, dice: &mut Dice, node: u64) {
+    let member = cluster.member(node);
+    let survive = dice.place(member.in_flight.len() + 1);
+    for persist in member.in_flight.drain(..survive) {
+        member.disk.write(persist);
+    }
+    cluster.crash(node);
+}
+
+/// The faults stop: the group elects, commits, and everybody catches up.
+fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
+    cluster.isolated.clear();
+    for node in 1..=nodes {
+        if cluster.members[&node].node.is_none() {
+            cluster.restart(node);
+        }
+        cluster.member(node).disk_is_instant = true;
+        cluster.member(node).fetch_is_instant = true;
+        while cluster.write_one(node) || cluster.fetch_one(node) {}
+    }
+    for round in 0..400 {
+        for node in 1..=nodes {
+            cluster.tick(node, 1);
+            while cluster.carry_snapshot(node).is_some() {}
+        }
+        cluster.stabilize();
+        if round == 200 {
+            for node in 1..=nodes {
+                drop(cluster.propose(node, &["the last"]));
+            }
+            cluster.stabilize();
+        }
+    }
+    let leaders: Vec<u64> =
+        (1..=nodes).filter(|node| cluster.node(*node).role() == Role::Leader).collect();
+    assert_eq!(leaders.len(), 1, "one leader:\n{}", lines(cluster, nodes));
+    let last = cluster.status(leaders[0]).last;
+    for node in 1..=nodes {
+        let status = cluster.status(node);
+        let there = (status.last, status.commit_index, status.applied_index);
+        let rest = (last, last.index, last.index);
+        assert_eq!(there, rest, "node {node} is at rest:\n{}", lines(cluster, nodes));
+        assert_eq!(status.peer_faults.total(), 0, "honest peers make no faults: {status:?}");
+    }
+}
+
+fn lines(cluster: &Cluster, nodes: u64) -> String {
+    (1..=nodes).map(|node| cluster.status_line(node)).collect::<Vec<_>>().join("\n")
+}
+
+fn run(seed: u64) -> u64 {
+    let mut dice = Dice(seed);
+    let (nodes, mut cluster) = new_cluster(&mut dice, seed);
+    for number in 0..1500 {
+        step(&mut cluster, &mut dice, nodes, number);
+        let excess = cluster.lines.len().saturating_sub(400);
+        cluster.lines.drain(..excess);
+    }
+    come_to_rest(&mut cluster, nodes);
+    let leader = (1..=nodes).find(|node| cluster.node(*node).role() == Role::Leader).unwrap();
+    cluster.node(leader).status().commit_index.0
+}
+
+#[test]
+fn random_schedules_keep_every_invariant_and_come_to_rest() {
+    let seeds = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut committed = 0;
+    for seed in first.map_or(0..seeds, |first: u64| first..first + 1) {
+        let outcome = std::panic::catch_unwind(|| run(seed));
+        committed += outcome.unwrap_or_else(|_| {
+            panic!("SEED={seed} cargo test -p raft --test random_schedule shows it again")
+        });
+    }
+    // A schedule in which nothing ever commits would prove nothing.
+    assert!(committed > 0, "nothing was committed");
+}
+
+#[test]
+fn equal_seeds_give_equal_runs() {
+    let trace = |seed| {
+        let mut dice = Dice(seed);
+        let (nodes, mut cluster) = new_cluster(&mut dice, seed);
+        (0..1500).for_each(|number| step(&mut cluster, &mut dice, nodes, number));
+        cluster.take_lines()
+    };
+    assert_eq!(trace(42), trace(42));
+    assert_ne!(trace(42), trace(43));
+    assert_eq!(id(1), NodeId(1));
+}

@@ -1,0 +1,365 @@
+//! The runner of golden scripts: stories of a group in text files.
+//!
+//! A script is comments, commands, and behind `----` what the commands led to, up to an empty
+//! line. The output is made of typed events and messages alone. `REWRITE=1` writes it anew; look
+//! at the difference before you keep it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use raft::*;
+
+use crate::cluster::{Cluster, command, id, message_line};
+
+/// Runs every script of a folder; returns how many there were.
+pub(crate) fn run_folder(folder: &str) -> usize {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata").join(folder);
+    let mut files: Vec<PathBuf> = fs::read_dir(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "txt"))
+        .collect();
+    files.sort();
+    let differing: Vec<String> = files.iter().filter_map(|file| run_file(file).err()).collect();
+    assert!(differing.is_empty(), "{}", differing.join("\n\n"));
+    files.len()
+}
+
+fn run_file(file: &Path) -> Result<(), String> {
+    let text = fs::read_to_string(file).unwrap();
+    let actual = run_script(&file.display().to_string(), &text);
+    if std::env::var_os("REWRITE").is_some() {
+        fs::write(file, actual).unwrap();
+        return Ok(());
+    }
+    let place = text.lines().zip(actual.lines()).position(|(expected, actual)| expected != actual);
+    if text == actual {
+        return Ok(());
+    }
+    let place = place.unwrap_or(text.lines().count().min(actual.lines().count()));
+    Err(format!(
+        "{}:{}\n  expected: {}\n  actual:   {}\nREWRITE=1 cargo test -p raft --test scripts rewrites it",
+        file.display(),
+        place + 1,
+        text.lines().nth(place).unwrap_or("end of file"),
+        actual.lines().nth(place).unwrap_or("end of file"),
+    ))
+}
+
+fn run_script(name: &str, text: &str) -> String {
+    let mut story = Story { cluster: None, name, line: 0 };
+    let mut written = String::new();
+    let mut output: Option<Vec<String>> = None;
+    let mut lines = text.lines().enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        story.line = number + 1;
+        let is_command = !line.is_empty() && !line.starts_with('#') && line != "----";
+        if is_command {
+            let said = story.run(line);
+            output.get_or_insert_default().extend(said);
+        }
+        if line != "----" {
+            written.push_str(line);
+            written.push('\n');
+        }
+        // The commands end at their output, at an empty line, or with the file.
+        let ends = line == "----" || lines.peek().is_none_or(|(_, next)| next.is_empty());
+        if let Some(said) = output.take_if(|_| ends && (is_command || line == "----")) {
+            let said = if said.is_empty() { vec!["ok".to_owned()] } else { said };
+            written.push_str("----\n");
+            said.iter().for_each(|line| written.push_str(&format!("{line}\n")));
+            while lines.next_if(|(_, next)| !next.is_empty()).is_some() {}
+        }
+    }
+    written
+}
+
+struct Story<'a> {
+    cluster: Option<Cluster>,
+    name: &'a str,
+    line: usize,
+}
+
+/// The words of a command: the plain ones in order, and those with `=`.
+struct Words<'a>(Vec<&'a str>);
+
+impl<'a> Words<'a> {
+    fn plain(&self, place: usize) -> Option<&'a str> {
+        self.0.iter().filter(|word| !word.contains('=')).nth(place).copied()
+    }
+
+    fn number(&self, place: usize) -> u64 {
+        let word = self.plain(place).unwrap_or_else(|| panic!("word {place} is missing"));
+        word.parse().unwrap_or_else(|_| panic!("{word} is not a number"))
+    }
+
+    fn named(&self, name: &str) -> Option<&'a str> {
+        self.0.iter().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+    }
+
+    fn named_number(&self, name: &str) -> Option<u64> {
+        self.named(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value}")))
+    }
+
+    fn need(&self, name: &str) -> u64 {
+        self.named_number(name).unwrap_or_else(|| panic!("{name}= is missing"))
+    }
+
+    fn numbers(&self, name: &str) -> Vec<u64> {
+        let value = self.named(name).unwrap_or("");
+        value.split(',').filter(|part| !part.is_empty()).map(|part| part.parse().unwrap()).collect()
+    }
+
+    fn entry(&self, name: &str) -> EntryId {
+        parse_entry(self.named(name).unwrap_or_else(|| panic!("{name}= is missing")))
+    }
+}
+
+fn parse_entry(text: &str) -> EntryId {
+    let (index, term) = text.split_once('@').unwrap_or_else(|| panic!("{text} is not index@term"));
+    EntryId::new(term.parse().unwrap(), index.parse().unwrap())
+}
+
+impl Story<'_> {
+    fn run(&mut self, line: &str) -> Vec<String> {
+        let mut words = line.split_whitespace();
+        let verb = words.next().unwrap_or_default();
+        let words = Words(words.collect());
+        if verb == "cluster" {
+            self.cluster = Some(new_cluster(&words));
+        }
+        let at = format!("{}:{} {line}", self.name, self.line);
+        let cluster = self.cluster.as_mut().unwrap_or_else(|| panic!("{at}: no cluster yet"));
+        let known = run_verb(cluster, verb, &words)
+            || run_world_verb(cluster, verb, &words)
+            || run_network_verb(cluster, verb, &words);
+        assert!(known, "{at}: unknown command");
+        cluster.take_lines()
+    }
+}
+
+fn new_cluster(words: &Words<'_>) -> Cluster {
+    let nodes = words.number(0);
+    let voters = words.numbers("voters");
+    let voters = if voters.is_empty() { (1..=nodes).collect() } else { voters };
+    let configuration = Configuration {
+        voters: voters.into_iter().map(NodeId).collect(),
+        outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
+        learners: words.numbers("learners").into_iter().map(NodeId).collect(),
+    };
+    let size = |name| words.named_number(name).map(|bytes| usize::try_from(bytes).unwrap());
+    Cluster::with(nodes, &configuration, |options| {
+        options.pre_vote = words.named("pre-vote") != Some("off");
+        options.check_quorum = words.named("check-quorum") != Some("off");
+        let or = |given: Option<usize>, default| given.unwrap_or(default);
+        options.append_batch_bytes_max = or(size("batch-bytes"), options.append_batch_bytes_max);
+        options.window_messages_max = or(size("window-messages"), options.window_messages_max);
+        options.window_bytes_max = or(size("window-bytes"), options.window_bytes_max);
+        options.cache_bytes_max = or(size("cache-bytes"), options.cache_bytes_max);
+        options.uncommitted_bytes_max = or(size("uncommitted"), options.uncommitted_bytes_max);
+        options.log_tail_kept = words.named_number("tail").unwrap_or(0);
+    })
+}
+
+/// What a host asks of its node.
+fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
+        "cluster" => {}
+        "elect" => cluster.elect(words.number(0)),
+        "campaign" | "timeout" => cluster.timeout(words.number(0)),
+        "tick" => cluster.tick(words.number(0), words.number(1)),
+        "propose" => {
+            let commands: Vec<&str> = words.0[1..].to_vec();
+            if let Err(error) = cluster.propose(words.number(0), &commands) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "read" => cluster.read(words.number(0), words.number(1)),
+        "transfer" => {
+            let to = words.plain(1).map(|to| to.parse().unwrap());
+            if let Err(error) = cluster.transfer(words.number(0), to) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "compact" => cluster.compact(words.number(0)),
+        "snapshot" => {
+            let mark = cluster.carry_snapshot(words.number(0));
+            let line = mark.map_or("no snapshot is wanted".to_owned(), |mark| {
+                format!("n{} sends the snapshot {}", words.number(0), mark.last)
+            });
+            cluster.lines.push(line);
+        }
+        "snapshot-fails" => {
+            let node = words.number(0);
+            let wanted = cluster.member(node).snapshots_wanted.pop().expect("one is wanted");
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::SnapshotSent { to: wanted.to, delivered: None });
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// What happens to a node, and how it looks.
+fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
+        "crash" => cluster.crash(words.number(0)),
+        "restart" => {
+            let tail = words.named_number("tail").map_or(usize::MAX, |t| t.try_into().unwrap());
+            cluster.restart_with_tail(words.number(0), tail);
+        }
+        "load" => cluster.load(words.number(0), words.need("term"), &words.numbers("log")),
+        "disk" => {
+            let node = words.number(0);
+            match words.plain(1) {
+                Some("hold") => cluster.member(node).disk_is_instant = false,
+                Some("write") => assert!(cluster.write_one(node), "nothing is in flight"),
+                Some("go") => {
+                    cluster.member(node).disk_is_instant = true;
+                    while cluster.write_one(node) {}
+                }
+                other => panic!("disk {other:?}"),
+            }
+        }
+        "status" => {
+            let nodes: Vec<u64> = cluster.members.keys().copied().collect();
+            for node in nodes {
+                let line = cluster.status_line(node);
+                cluster.lines.push(line);
+            }
+        }
+        "log" => {
+            let disk = &cluster.members[&words.number(0)].disk;
+            let entries = disk.entries.iter().map(|entry| entry.id.to_string());
+            let line = format!("n{} {}", words.number(0), entries.collect::<Vec<_>>().join(" "));
+            cluster.lines.push(line);
+        }
+        "applied" => {
+            let line = cluster.applied_commands(words.number(0)).join(" ");
+            cluster.lines.push(format!("n{} {line}", words.number(0)));
+        }
+        "silent" => {
+            // What the preparation of a story leads to is not part of the story.
+            cluster.stabilize();
+            cluster.lines.clear();
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// What happens on the wire.
+fn run_network_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
+        "stabilize" => cluster.stabilize(),
+        "messages" => {
+            let lines: Vec<String> = cluster.network.iter().map(message_line).collect();
+            cluster.lines.extend(lines);
+        }
+        "deliver" | "drop" | "repeat" | "keep" => {
+            let (chosen, rest): (Vec<_>, Vec<_>) =
+                cluster.network.drain(..).partition(|message| matches(message, words));
+            match verb {
+                "keep" => cluster.network = chosen,
+                "drop" => cluster.network = rest,
+                "repeat" => {
+                    cluster.network = chosen.iter().cloned().chain(rest).chain(chosen.clone()).collect();
+                }
+                _ => {
+                    cluster.network = rest;
+                    for message in chosen {
+                        cluster.lines.push(message_line(&message));
+                        cluster.deliver(message);
+                    }
+                }
+            }
+        }
+        "isolate" => drop(cluster.isolated.insert(words.number(0))),
+        "heal" => cluster.isolated.clear(),
+        "inject" => {
+            let message = parse_message(words);
+            cluster.lines.push(message_line(&message));
+            cluster.deliver(message);
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn matches(message: &Message, words: &Words<'_>) -> bool {
+    words.named_number("from").is_none_or(|from| message.from.0 == from)
+        && words.named_number("to").is_none_or(|to| message.to.0 == to)
+        && words.named_number("term").is_none_or(|term| message.term.0 == term)
+        && words.plain(0).is_none_or(|kind| {
+            message_line(message).split(' ').nth(4).is_some_and(|word| word == kind)
+        })
+}
+
+fn parse_message(words: &Words<'_>) -> Message {
+    let granted = words.named("granted") == Some("true");
+    let index = |name: &str| LogIndex(words.need(name));
+    let body = match words.plain(0).expect("a kind of message") {
+        "PreVote" => Body::PreVote { last: words.entry("last") },
+        "PreVoteResponse" => Body::PreVoteResponse { granted },
+        "RequestVote" => Body::RequestVote {
+            last: words.entry("last"),
+            leadership_transfer: words.named("transfer") == Some("true"),
+        },
+        "RequestVoteResponse" => Body::RequestVoteResponse { granted },
+        "AppendEntries" => Body::AppendEntries {
+            prev: words.entry("prev"),
+            commit_index: LogIndex(words.named_number("commit").unwrap_or(0)),
+            entries: parse_entries(words),
+        },
+        "Accepted" => {
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: index("match") })
+        }
+        "Rejected" => Body::AppendEntriesResponse(AppendOutcome::Rejected {
+            prev_index: index("prev"),
+            hint: words.entry("hint"),
+        }),
+        "Heartbeat" => Body::Heartbeat {
+            commit_index: index("commit"),
+            round: words.named_number("round").unwrap_or(0),
+        },
+        "HeartbeatResponse" => {
+            Body::HeartbeatResponse { round: words.need("round"), last_index: index("last") }
+        }
+        "InstallSnapshot" => {
+            let voters = words.numbers("voters").into_iter().map(NodeId);
+            let configuration = Configuration {
+                outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
+                ..Configuration::of_voters(voters)
+            };
+            Body::InstallSnapshot {
+                mark: SnapshotMark { last: words.entry("last"), configuration },
+            }
+        }
+        "TimeoutNow" => Body::TimeoutNow,
+        "ReadIndexResponse" => Body::ReadIndexResponse {
+            context: words.need("name"),
+            index: words.named_number("index").map(LogIndex),
+        },
+        other => panic!("unknown message {other}"),
+    };
+    let (from, to) = (id(words.need("from")), id(words.need("to")));
+    Message { from, to, term: Term(words.need("term")), body }
+}
+
+/// `3@2,4@2`, or `4@2:voters=1+2+3` for a configuration.
+fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
+    let list = words.named("entries").unwrap_or("");
+    let parts = list.split(',').filter(|part| !part.is_empty());
+    parts
+        .map(|part| match part.split_once(":voters:") {
+            None => {
+                Entry { id: parse_entry(part), payload: Payload::Command(command(part)) }
+            }
+            Some((entry, voters)) => {
+                let voters = voters.split('+').map(|voter| id(voter.parse().unwrap()));
+                let configuration = Configuration::of_voters(voters);
+                Entry { id: parse_entry(entry), payload: Payload::Configuration(configuration) }
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,25 @@
+//! Golden scripts: see `script/mod.rs` for the form and `testdata/` for the stories.
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod cluster;
+mod script;
+
+macro_rules! folders {
+    ($($folder:ident at least $count:literal),* $(,)?) => {$(
+        #[test]
+        fn $folder() {
+            let count = script::run_folder(stringify!($folder));
+            assert!(count >= $count, "{count} scripts, where {} were: none gets lost", $count);
+        }
+    )*};
+}
+
+folders! {
+    election at least 1,
+    replication at least 1,
+    commit at least 1,
+    read at least 1,
+    snapshot at least 1,
+    transfer at least 1,
+    durability at least 1,
+}
