@@ -127,20 +127,15 @@ impl Group {
             return;
         }
         let commands = proposals.iter().map(|proposal| proposal.sealed.clone()).collect();
-        let refusal = if overloaded {
-            Some(Refusal::Overloaded)
-        } else {
-            self.node.propose(tick, commands).err()
-        };
-        match refusal {
-            None => {}
-            Some(Refusal::Overloaded) => {
-                for proposal in &proposals {
-                    self.clients.fail(proposal.number, ProposeError::Overloaded);
-                }
+        let refusal = if overloaded { None } else { self.node.propose(tick, commands).err() };
+        let overloaded = overloaded || matches!(refusal, Some(Refusal::Overloaded { .. }));
+        if overloaded {
+            for proposal in &proposals {
+                self.clients.fail(proposal.number, ProposeError::Overloaded);
             }
+        } else if refusal.is_some() {
             // Leadership is being handed over, or was lost a moment ago: there will be a leader.
-            Some(_) => self.held.extend(proposals),
+            self.held.extend(proposals);
         }
     }
 
@@ -159,7 +154,7 @@ impl Group {
             self.node
                 .propose(tick, commands)
                 .err()
-                .map(|refusal| (matches!(refusal, Refusal::Overloaded), kept))
+                .map(|refusal| (matches!(refusal, Refusal::Overloaded { .. }), kept))
         };
         if let Some((overloaded, commands)) = refused {
             sends.push((from, Body::ForwardRefused { overloaded, commands }));

@@ -37,6 +37,8 @@ mod stages;
 mod state_machine;
 mod status;
 mod threads;
+#[cfg(test)]
+mod transfer_tests;
 pub mod transport;
 mod waiters;
 mod wal_writer;
@@ -45,7 +47,9 @@ mod worker;
 pub use errors::{CallError, Fatal, ProposeError, ReadError, StartError, TransferError};
 pub use frame::{FRAME_VERSION, FrameFault};
 pub use handle::{CallTarget, GroupHandle};
-pub use options::{CallContext, CallHandler, CallReply, HostOptions, Observer, World};
+pub use options::{
+    CallContext, CallHandler, CallReply, HostOptions, Observer, PeerAddresses, World,
+};
 pub use receiver::Receiver;
 pub use stages::{GroupSetup, Stage, Stages};
 pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};

@@ -7,6 +7,8 @@
 mod greeting;
 mod inbound;
 mod outbound;
+#[cfg(test)]
+mod tests;
 
 pub use greeting::Refusal;
 pub use inbound::PeerListener;

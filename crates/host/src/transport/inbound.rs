@@ -60,6 +60,12 @@ impl PeerListener {
         Ok(Self { shared, address, accepting: Some(accepting) })
     }
 
+    /// Where the frames go.
+    #[cfg(test)]
+    pub(super) fn receiver(&self) -> Receiver {
+        self.shared.receiver.clone()
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

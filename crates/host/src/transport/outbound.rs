@@ -11,6 +11,7 @@ use bytes::{Buf, Bytes};
 use env::Net;
 use parking_lot::{Condvar, Mutex, RwLock};
 use raft::NodeId;
+use rustix::net::SendFlags;
 
 use super::greeting::{self, Greeting};
 use crate::options::PeerAddresses;
@@ -45,9 +46,11 @@ struct Link {
 struct Queue {
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// Connected. Nothing is kept for a peer that is away: it is old news by the time that the peer
+    /// The connection. Without one nothing is kept: it would be old news by the time that the peer
     /// is back, and the protocol repeats what matters.
-    open: bool,
+    stream: Option<Arc<TcpStream>>,
+    /// The link's thread is writing what it took from the queue.
+    writing: bool,
     stopping: bool,
 }
 
@@ -112,17 +115,31 @@ impl Drop for TcpNet {
 }
 
 impl Link {
-    fn push(&self, frame: Bytes) -> bool {
+    /// Writes the frame at once if the socket takes it without waiting, and leaves the rest to the
+    /// link's thread: in a quiet moment a message does not pay for waking a thread.
+    fn push(&self, mut frame: Bytes) -> bool {
         let mut queue = self.queue.lock();
-        if !queue.open || queue.bytes + frame.len() > QUEUE_BYTES_MAX {
+        let Some(stream) = &queue.stream else {
+            return false;
+        };
+        if queue.bytes + frame.len() > QUEUE_BYTES_MAX {
             return false;
         }
-        queue.bytes += frame.len();
-        queue.frames.push_back(frame);
-        let first = queue.frames.len() == 1;
-        drop(queue);
-        if first {
-            self.changed.notify_one();
+        if queue.frames.is_empty() && !queue.writing {
+            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+            // An error shows again when the link's thread writes the rest, and is handled there.
+            if let Ok(written) = rustix::net::send(stream, &frame, flags) {
+                frame.advance(written);
+            }
+        }
+        if !frame.is_empty() {
+            queue.bytes += frame.len();
+            queue.frames.push_back(frame);
+            let first = queue.frames.len() == 1;
+            drop(queue);
+            if first {
+                self.changed.notify_one();
+            }
         }
         true
     }
@@ -140,10 +157,10 @@ impl Link {
         let mut back_off = BACK_OFF_MIN;
         let mut last_complaint = String::new();
         while !self.is_stopping() {
-            let ended = self.connect().and_then(|mut stream| {
+            let ended = self.connect().and_then(|stream| {
                 tracing::info!(peer = %self.greeting.to, "connected to a peer");
                 (back_off, last_complaint) = (BACK_OFF_MIN, String::new());
-                self.write_frames(&mut stream)
+                self.write_frames(Arc::new(stream))
             });
             if self.is_stopping() {
                 return;
@@ -168,7 +185,7 @@ impl Link {
     fn pause(&self, duration: Duration) {
         let mut queue = self.queue.lock();
         queue.frames.clear();
-        (queue.bytes, queue.open) = (0, false);
+        (queue.bytes, queue.stream, queue.writing) = (0, None, false);
         if !queue.stopping {
             self.changed.wait_for(&mut queue, duration);
         }
@@ -206,12 +223,13 @@ impl Link {
         }
     }
 
-    fn write_frames(&self, stream: &mut TcpStream) -> io::Result<()> {
+    fn write_frames(&self, stream: Arc<TcpStream>) -> io::Result<()> {
         let mut batch = VecDeque::new();
-        self.queue.lock().open = true;
+        self.queue.lock().stream = Some(Arc::clone(&stream));
         loop {
             {
                 let mut queue = self.queue.lock();
+                queue.writing = false;
                 while queue.frames.is_empty() && !queue.stopping {
                     self.changed.wait(&mut queue);
                 }
@@ -219,14 +237,14 @@ impl Link {
                     return Ok(());
                 }
                 std::mem::swap(&mut batch, &mut queue.frames);
-                queue.bytes = 0;
+                (queue.bytes, queue.writing) = (0, true);
             }
-            write_batch(stream, &mut batch)?;
+            write_batch(&stream, &mut batch)?;
         }
     }
 }
 
-fn write_batch(stream: &mut TcpStream, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
+fn write_batch(mut stream: &TcpStream, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
     while !batch.is_empty() {
         let slices: Vec<IoSlice<'_>> =
             batch.iter().take(WRITE_SLICES_MAX).map(|frame| IoSlice::new(frame)).collect();

@@ -1,0 +1,153 @@
+//! Two nodes over loopback.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use env::Net;
+use raft::{Body as Rpc, Message, NodeId, Term};
+use wal::GroupId;
+
+use super::{PeerListener, TcpNet};
+use crate::Receiver;
+use crate::frame::{FrameBuilder, FrameHeader};
+use crate::mailbox::Mailbox;
+use crate::messages::WorkerEvent;
+use crate::records;
+use crate::status::Counters;
+
+const CLUSTER: u64 = 0xc1;
+const ONE: NodeId = NodeId(1);
+const TWO: NodeId = NodeId(2);
+
+struct Node {
+    listener: Option<PeerListener>,
+    address: String,
+    inbox: Arc<Mailbox<WorkerEvent>>,
+    counters: Arc<Counters>,
+}
+
+fn node(cluster_id: u64, address: &str) -> Node {
+    let listener = TcpListener::bind(address).expect("a port is free");
+    let (inbox, counters) = (Arc::<Mailbox<_>>::default(), Arc::<Counters>::default());
+    let workers = vec![Arc::clone(&inbox)];
+    let receiver = Receiver::new(cluster_id, TWO, workers, Arc::default(), Arc::clone(&counters));
+    let listener = PeerListener::start(listener, receiver).expect("a thread");
+    Node { address: listener.address().to_string(), listener: Some(listener), inbox, counters }
+}
+
+fn net_to(node: &Node) -> Arc<TcpNet> {
+    TcpNet::start(CLUSTER, ONE, &[(TWO, node.address.clone())].into()).expect("a thread")
+}
+
+fn frame(cluster_id: u64, sequence: u64) -> Bytes {
+    let mut builder = FrameBuilder::default();
+    let message = Message { from: ONE, to: TWO, term: Term(sequence), body: Rpc::TimeoutNow };
+    records::encode_message(builder.records(), GroupId(1), &message);
+    let (from, to) = (ONE, TWO);
+    builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life: 5, sequence })
+}
+
+/// Sends frames until one is taken; a frame before the connection stands is dropped by contract.
+fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
+    let pause = Mailbox::<()>::default();
+    for _ in 0..2_000 {
+        *sequence += 1;
+        if net.send(TWO.0, frame(CLUSTER, *sequence)) {
+            return;
+        }
+        pause.wait(Some(Duration::from_millis(5)));
+    }
+    panic!("the peer was never reached");
+}
+
+/// The terms of the messages that come, until one is at least `upto`.
+fn receive_upto(node: &Node, upto: u64) -> Vec<u64> {
+    let mut terms = Vec::new();
+    for _ in 0..1_000 {
+        node.inbox.wait(Some(Duration::from_millis(10)));
+        let mut events = Vec::new();
+        node.inbox.take_all(&mut events);
+        for event in events {
+            let WorkerEvent::Records { from, records } = event else {
+                panic!("only frames come in");
+            };
+            assert_eq!(from, ONE);
+            for record in records {
+                let records::Body::Raft(message) = record.body else {
+                    panic!("only messages were sent");
+                };
+                terms.push(message.term.0);
+            }
+        }
+        if terms.last().is_some_and(|term| *term >= upto) {
+            return terms;
+        }
+    }
+    panic!("frame {upto} never came; these did: {terms:?}");
+}
+
+#[test]
+fn frames_arrive_in_order() {
+    let node = node(CLUSTER, "127.0.0.1:0");
+    let net = net_to(&node);
+    let mut sequence = 0;
+    send_until_taken(&net, &mut sequence);
+    let first = sequence;
+    for _ in 0..500 {
+        sequence += 1;
+        assert!(net.send(TWO.0, frame(CLUSTER, sequence)), "connected and the queue is short");
+    }
+    let expected: Vec<u64> = (first..=sequence).collect();
+    assert_eq!(receive_upto(&node, sequence), expected);
+}
+
+#[test]
+fn a_peer_that_comes_back_is_reached_again() {
+    let mut node = node(CLUSTER, "127.0.0.1:0");
+    let net = net_to(&node);
+    let mut sequence = 0;
+    send_until_taken(&net, &mut sequence);
+    receive_upto(&node, sequence);
+    node.listener = None;
+    let node = self::node(CLUSTER, &node.address);
+    // Frames are lost until the sender has noticed; from then on they come.
+    let mut last_sent = sequence;
+    for _ in 0..2_000 {
+        send_until_taken(&net, &mut sequence);
+        last_sent = sequence;
+        node.inbox.wait(Some(Duration::from_millis(5)));
+        if !node.inbox.is_empty() {
+            break;
+        }
+    }
+    assert!(receive_upto(&node, 1).last().is_some_and(|term| *term <= last_sent));
+}
+
+#[test]
+fn another_cluster_is_refused_and_nothing_of_it_gets_in() {
+    let node = node(CLUSTER + 1, "127.0.0.1:0");
+    let net = net_to(&node);
+    let pause = Mailbox::<()>::default();
+    for sequence in 1..20 {
+        assert!(!net.send(TWO.0, frame(CLUSTER, sequence)), "a refused peer is never connected");
+        pause.wait(Some(Duration::from_millis(2)));
+    }
+    assert!(node.inbox.is_empty());
+}
+
+#[test]
+fn n13_a_replayed_frame_is_dropped() {
+    let node = node(CLUSTER, "127.0.0.1:0");
+    let receiver = node.listener.as_ref().map(PeerListener::receiver).expect("it listens");
+    assert!(receiver.deliver(ONE, frame(CLUSTER, 4)).is_ok());
+    for late in [4, 3, 1] {
+        assert!(receiver.deliver(ONE, frame(CLUSTER, late)).is_err(), "frame {late} is late");
+    }
+    assert!(receiver.deliver(ONE, frame(CLUSTER + 1, 9)).is_err(), "another cluster's");
+    assert!(receiver.deliver(TWO, frame(CLUSTER, 9)).is_err(), "another sender's");
+    assert!(receiver.deliver(ONE, frame(CLUSTER, 5)).is_ok());
+    assert_eq!(node.counters.view().frames_received, 2);
+    assert_eq!(node.counters.view().frames_refused, 5);
+}

@@ -1,0 +1,60 @@
+//! What happened in a world, as a number and, if asked for, as lines.
+
+use std::fmt::Display;
+
+use env::Moment;
+
+/// A running hash over every event, so that two runs are compared by one number; and the newest
+/// events as text, so that a person sees what led to a failure.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    hash: u64,
+    event_count: u64,
+    lines: Vec<String>,
+    lines_max: usize,
+}
+
+/// FNV-1a, 64 bits (Fowler, Noll, Vo).
+const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const PRIME: u64 = 0x0000_0100_0000_01b3;
+
+impl Trace {
+    /// An empty trace that keeps the last `lines_max` events as text.
+    #[must_use]
+    pub fn new(lines_max: usize) -> Self {
+        Self { hash: OFFSET_BASIS, event_count: 0, lines: Vec::new(), lines_max }
+    }
+
+    /// Adds an event.
+    pub fn push(&mut self, at: Moment, event: impl Display) {
+        let line = format!("{:>12} {event}", at.0);
+        for byte in line.bytes() {
+            self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(PRIME);
+        }
+        self.event_count += 1;
+        if self.lines_max > 0 {
+            if self.lines.len() == self.lines_max * 2 {
+                self.lines.drain(..self.lines_max);
+            }
+            self.lines.push(line);
+        }
+    }
+
+    /// The hash of all events so far.
+    #[must_use]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many events there were.
+    #[must_use]
+    pub fn event_count(&self) -> u64 {
+        self.event_count
+    }
+
+    /// The newest events, oldest first.
+    #[must_use]
+    pub fn newest(&self) -> &[String] {
+        &self.lines[self.lines.len().saturating_sub(self.lines_max)..]
+    }
+}

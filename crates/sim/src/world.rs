@@ -1,0 +1,301 @@
+//! The world: nodes, clock, network, dice, and the one loop that runs them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::mem::{MemDisk, MemNet, SeededEntropy, VirtualClock};
+use env::{Clock, Disk, Moment, SplitMix};
+use host::{
+    Fatal, GroupHandle, GroupId, GroupSetup, HostOptions, Role, Stage, Stages, StateMachine,
+};
+use raft::{Configuration, NodeId};
+use wal::{Wal, WalOptions};
+
+use crate::Trace;
+
+/// Makes the state machines of a node from what its disk holds, one for each group.
+pub type Machines<S> =
+    Box<dyn Fn(NodeId, Arc<dyn Disk>, Arc<dyn Clock>) -> io::Result<Vec<(GroupId, S)>>>;
+
+/// How a world is made.
+#[derive(Clone, Debug)]
+pub struct WorldOptions {
+    /// Decides everything that is left to chance.
+    pub seed: u64,
+    /// Voters of every group, named from 1.
+    pub node_count: u64,
+    /// Size of a segment of the log.
+    pub segment_bytes: u32,
+    /// Entries after which a node flushes its state and cuts its log.
+    pub snapshot_entry_count: u64,
+    /// Entries kept behind a cut.
+    pub log_tail_entry_count: u64,
+    /// Events kept as text.
+    pub trace_lines_max: usize,
+}
+
+impl WorldOptions {
+    /// Three nodes with small logs, so that a short run meets every turn.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            node_count: 3,
+            segment_bytes: 64 << 10,
+            snapshot_entry_count: 200,
+            log_tail_entry_count: 50,
+            trace_lines_max: 200,
+        }
+    }
+}
+
+/// A cluster in one thread.
+pub struct World<S: StateMachine> {
+    options: WorldOptions,
+    clock: VirtualClock,
+    net: MemNet,
+    dice: SplitMix,
+    nodes: BTreeMap<NodeId, SimNode<S>>,
+    machines: Machines<S>,
+    trace: Trace,
+}
+
+struct SimNode<S: StateMachine> {
+    disk: MemDisk,
+    stages: Option<Stages<S>>,
+    /// The fault that ended the node's last life.
+    fatal: Option<Fatal>,
+    life_count: u64,
+}
+
+impl<S: StateMachine> fmt::Debug for World<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl<S: StateMachine> World<S> {
+    /// A world whose nodes are off.
+    #[must_use]
+    pub fn new(options: WorldOptions, machines: Machines<S>) -> Self {
+        let clock = VirtualClock::new();
+        let mut dice = SplitMix::new(options.seed);
+        let net = MemNet::new(clock.clone(), dice.next_u64());
+        let nodes = (1..=options.node_count)
+            .map(|id| {
+                let disk = MemDisk::new();
+                (NodeId(id), SimNode { disk, stages: None, fatal: None, life_count: 0 })
+            })
+            .collect();
+        let trace = Trace::new(options.trace_lines_max);
+        Self { options, clock, net, dice, nodes, machines, trace }
+    }
+
+    /// Turns a node on: it recovers from its disk.
+    ///
+    /// # Errors
+    /// When it cannot recover.
+    pub fn start(&mut self, id: NodeId) -> io::Result<()> {
+        let entropy = Arc::new(SeededEntropy::new(self.dice.next_u64()));
+        let voters = Configuration::of_voters(self.nodes.keys().copied());
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        assert!(node.stages.is_none(), "a node that runs is not started");
+        let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let data_dir = PathBuf::from("/data");
+        let wal_options =
+            WalOptions { segment_bytes: self.options.segment_bytes, ..WalOptions::default() };
+        let (wal, recovered) =
+            Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+        let machines = (self.machines)(id, Arc::clone(&disk), Arc::clone(&clock))?;
+        let groups = machines
+            .into_iter()
+            .map(|(id, machine)| GroupSetup { id, machine, bootstrap: voters.clone() })
+            .collect();
+        let endpoint = Arc::new(self.net.endpoint(id.0));
+        let world = host::World { disk, clock, net: endpoint.clone(), bulk_net: endpoint, entropy };
+        let host_options = HostOptions {
+            snapshot_entry_count: self.options.snapshot_entry_count,
+            log_tail_entry_count: self.options.log_tail_entry_count,
+            ..HostOptions::new(id, CLUSTER_ID, data_dir)
+        };
+        let stages = Stages::build(host_options, world, wal, recovered.groups, groups)
+            .map_err(|error| io::Error::other(error.to_string()))?;
+        node.stages = Some(stages);
+        node.fatal = None;
+        node.life_count += 1;
+        self.trace.push(self.clock.now(), format_args!("{id} starts"));
+        Ok(())
+    }
+
+    /// Turns all nodes on that are off.
+    ///
+    /// # Errors
+    /// When one cannot recover.
+    pub fn start_all(&mut self) -> io::Result<()> {
+        let off: Vec<_> = self.nodes.iter().filter(|(_, node)| node.stages.is_none()).collect();
+        let off: Vec<NodeId> = off.into_iter().map(|(id, _)| *id).collect();
+        off.into_iter().try_for_each(|id| self.start(id))
+    }
+
+    /// The machine loses its power: what was not synced is kept or lost as the dice fall.
+    pub fn crash(&mut self, id: NodeId) {
+        let mut dice = SplitMix::new(self.dice.next_u64());
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        node.stages = None;
+        node.disk.crash(&mut dice);
+        self.net.drop_frames_of(id.0);
+        self.trace.push(self.clock.now(), format_args!("{id} crashes"));
+    }
+
+    /// The network, to cut and to mend.
+    #[must_use]
+    pub fn net(&self) -> &MemNet {
+        &self.net
+    }
+
+    /// A node's disk.
+    #[must_use]
+    pub fn disk(&self, id: NodeId) -> &MemDisk {
+        &self.nodes[&id].disk
+    }
+
+    /// The fault that ended a node's last life, if it was one.
+    #[must_use]
+    pub fn fatal(&self, id: NodeId) -> Option<&Fatal> {
+        self.nodes[&id].fatal.as_ref()
+    }
+
+    /// Dice of the world, for tests that leave something to chance.
+    pub fn dice(&mut self) -> &mut SplitMix {
+        &mut self.dice
+    }
+
+    /// What happened.
+    #[must_use]
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// Virtual time.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    /// All nodes, on or off.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    /// Whether a node is on.
+    #[must_use]
+    pub fn is_on(&self, id: NodeId) -> bool {
+        self.nodes[&id].stages.is_some()
+    }
+
+    /// A group as seen by clients of a node; `None` while the node is off.
+    #[must_use]
+    pub fn group(&self, id: NodeId, group: GroupId) -> Option<GroupHandle<S::Response>> {
+        self.nodes[&id].stages.as_ref()?.group(group)
+    }
+
+    /// A node's state machine; `None` while the node is off.
+    #[must_use]
+    pub fn machine(&self, id: NodeId, group: GroupId) -> Option<&S> {
+        self.nodes[&id].stages.as_ref()?.machine(group)
+    }
+
+    /// The leader of the highest term, if a node that is on leads.
+    #[must_use]
+    pub fn leader(&self, group: GroupId) -> Option<NodeId> {
+        let on = self.nodes.keys().filter_map(|id| self.group(*id, group));
+        on.map(|group| group.status())
+            .filter(|status| status.role == Role::Leader)
+            .max_by_key(|status| status.term)
+            .map(|status| status.node_id)
+    }
+
+    /// Runs until `done`, or for `limit` of virtual time. Returns whether it is done.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.clock.now().after(limit);
+        while !done(self) {
+            if self.clock.now() >= end {
+                return false;
+            }
+            self.run_one(end);
+        }
+        true
+    }
+
+    /// Runs for `duration` of virtual time.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(duration, |_| false);
+    }
+
+    /// One event: a stage that has work, or a frame that arrives, or time that passes.
+    fn run_one(&mut self, end: Moment) {
+        let now = self.clock.now();
+        self.deliver(now);
+        let ready: Vec<(NodeId, Stage)> = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| Some((*id, node.stages.as_ref()?)))
+            .flat_map(|(id, stages)| {
+                stages.stages().filter(move |stage| stages.has_work(*stage, now)).map(move |s| (id, s))
+            })
+            .collect();
+        if ready.is_empty() {
+            return self.pass_time(end);
+        }
+        let choice = self.dice.below(ready.len() as u64);
+        let (id, stage) = ready[usize::try_from(choice).unwrap_or(0)];
+        self.step(now, id, stage);
+        // Work takes time, so that orders of events differ and timers meet work half done.
+        self.clock.advance(Duration::from_nanos(1_000 + self.dice.below(40_000)));
+    }
+
+    fn step(&mut self, now: Moment, id: NodeId, stage: Stage) {
+        self.trace.push(now, format_args!("{id} {stage:?}"));
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        let Some(stages) = node.stages.as_mut() else {
+            return;
+        };
+        if let Err(fatal) = stages.step(stage) {
+            self.trace.push(now, format_args!("{id} dies: {fatal}"));
+            node.fatal = Some(fatal);
+            node.stages = None;
+            node.disk.kill();
+            self.net.drop_frames_of(id.0);
+        }
+    }
+
+    fn deliver(&mut self, now: Moment) {
+        for delivery in self.net.due(now) {
+            let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
+            let length = delivery.frame.len();
+            let Some(stages) = self.nodes.get(&to).and_then(|node| node.stages.as_ref()) else {
+                continue;
+            };
+            let outcome = stages.receiver().deliver(from, delivery.frame);
+            self.trace.push(now, format_args!("{from} -> {to} {length} bytes {outcome:?}"));
+        }
+    }
+
+    fn pass_time(&mut self, end: Moment) {
+        let deadlines = self.nodes.values().filter_map(|node| node.stages.as_ref()?.next_deadline());
+        let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
+        // At least a nanosecond, so that a deadline that is now cannot stop the world.
+        let next = next.max(self.clock.now().after(Duration::from_nanos(1)));
+        self.clock.set(next.min(end));
+    }
+}
+
+/// The id of every simulated cluster.
+const CLUSTER_ID: u64 = 0xf107_111a;
