@@ -26,7 +26,7 @@ pub enum PeerFault {
     CommitBeyondLog,
     /// An acknowledgement of more than was ever sent.
     AcknowledgedUnsent,
-    /// Asked to take over leadership, but not by the leader or not as a voter.
+    /// Asked to take over leadership, but not by the leader.
     UnexpectedTimeoutNow,
 }
 

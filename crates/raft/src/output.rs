@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Entry, Event, HardState, LogIndex, Message, NodeId, SnapshotMark};
+use crate::{Entry, Event, HardState, LogIndex, Message, NodeId, SnapshotMark, Term};
 
 /// The number of a [`Persist`], counted from 1 in the life of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -89,6 +89,10 @@ pub struct Fetch {
 pub struct SendSnapshot {
     /// The follower.
     pub to: NodeId,
+    /// The term in which this node leads: the term of the
+    /// [`InstallSnapshot`](crate::Body::InstallSnapshot) message, even if the node has moved on
+    /// by the time the bytes are there.
+    pub term: Term,
     /// The snapshot must cover at least this index.
     pub at_least: LogIndex,
 }

@@ -101,8 +101,10 @@ impl Node {
             }
             Feed::NeedsSnapshot => {
                 let at_least = self.log.mark().index;
+                member.wants_nudge = false;
                 member.state = ProgressState::Snapshot { at_least };
-                self.output.send_snapshots.push(SendSnapshot { to, at_least });
+                let term = self.current_term();
+                self.output.send_snapshots.push(SendSnapshot { to, term, at_least });
                 self.record(|| Event::SnapshotNeeded { to, at_least });
                 false
             }
@@ -287,9 +289,10 @@ impl Feeder<'_> {
         }
     }
 
-    /// An AppendEntries without entries: it asks, and tells the commit index.
+    /// An AppendEntries without entries: it asks, and tells the commit index. If the log was cut
+    /// up to where this follower stands, and what was on its way got lost, only a snapshot helps.
     fn nudge(&self, member: &mut Progress) -> Feed {
-        self.append(member, Vec::new()).map_or(Feed::Quiet, Feed::Send)
+        self.append(member, Vec::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
     }
 
     /// Writes the message and books it; `None` if the log no longer has the place before it.

@@ -73,12 +73,14 @@ impl Node {
 
     /// The leader asks this node to take over.
     pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
-        let is_from_leader = matches!(
-            self.role,
-            RoleState::Follower { leader_id: Some(leader_id) } if leader_id == from
-        );
-        if !is_from_leader || !self.may_campaign() {
+        if self.leader_id().is_some_and(|leader_id| leader_id != from) {
             return self.fault(from, PeerFault::UnexpectedTimeoutNow);
+        }
+        // A repeated or late request finds a candidate, or a node that has just begun another life
+        // and does not know its leader; the leader's own timeout deals with that.
+        if self.leader_id().is_none() || !self.may_campaign() {
+            let term = self.current_term();
+            return self.record(|| Event::StaleMessage { from, term });
         }
         self.campaign(Campaign::Transfer);
     }

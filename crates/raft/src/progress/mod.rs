@@ -78,6 +78,7 @@ impl Progress {
     /// Goes back to one message at a time, from `next_index` on.
     pub(crate) fn probe_from(&mut self, next_index: LogIndex, is_waiting: bool) {
         self.next_index = next_index.max(self.match_index.next());
+        self.wants_nudge = false;
         self.state = ProgressState::Probe { is_waiting };
     }
 

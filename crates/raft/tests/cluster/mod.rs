@@ -434,7 +434,7 @@ impl Cluster {
         let raft = self.node(node);
         let mark = raft.snapshot_mark(raft.status().applied_index)?;
         assert!(mark.last.index >= wanted.at_least, "the state covers the log's mark (S15)");
-        let (term, now) = (raft.term(), self.members[&node].now);
+        let (term, now) = (wanted.term, self.members[&node].now);
         let body = Body::InstallSnapshot { mark: mark.clone() };
         self.network.push(Message { from: id(node), to: wanted.to, term, body });
         let delivered = Some(mark.clone());
