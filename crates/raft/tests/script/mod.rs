@@ -56,7 +56,11 @@ fn run_script(name: &str, text: &str) -> String {
         let is_command = !line.is_empty() && !line.starts_with('#') && line != "----";
         if is_command {
             let said = story.run(line);
-            output.get_or_insert_default().extend(said);
+            let output = output.get_or_insert_default();
+            if line == "silent" {
+                output.clear(); // What the preparation of a story leads to is not part of it.
+            }
+            output.extend(said);
         }
         if line != "----" {
             written.push_str(line);
@@ -239,7 +243,6 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "silent" => {
-            // What the preparation of a story leads to is not part of the story.
             cluster.stabilize();
             cluster.lines.clear();
         }
