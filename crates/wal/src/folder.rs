@@ -69,9 +69,12 @@ impl DataFolder {
     /// Opens the folder of a node, or makes it. Its files can be read by their owner alone.
     pub fn open(disk: &dyn Disk, path: &Path, expected: Identity) -> Result<Self, FolderError> {
         disk.create_dir_all(path)?;
-        let lock = disk.lock(path).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => FolderError::Locked { path: path.to_path_buf() },
-            _ => FolderError::Io(error),
+        let lock = disk.lock(path).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                FolderError::Locked { path: path.to_path_buf() }
+            } else {
+                FolderError::Io(error)
+            }
         })?;
         let file = path.join(NAME);
         let is_new = !disk.exists(&file)?;

@@ -62,9 +62,12 @@ impl Wal {
         options: WalOptions,
     ) -> Result<(Self, Recovered), WalOpenError> {
         disk.create_dir_all(dir)?;
-        let lock = disk.lock(dir).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => WalOpenError::Locked,
-            _ => WalOpenError::Io(error),
+        let lock = disk.lock(dir).map_err(|error| {
+            if error.kind() == io::ErrorKind::WouldBlock {
+                WalOpenError::Locked
+            } else {
+                WalOpenError::Io(error)
+            }
         })?;
         let mut replay = Replay::default();
         let segments = Options {
