@@ -1,1 +1,48 @@
 //! The etcd v3 gRPC services and HTTP endpoints of one member.
+//!
+//! [`Server::start`] takes [`ServerOptions`], opens the data folder, starts the [`host`] with the
+//! [`store`] on it, and serves clients on one port: gRPC over HTTP/2, and `/health`, `/livez`,
+//! `/readyz`, `/version` and `/metrics` over HTTP/1 or 2. What it gives back is a
+//! [`RunningServer`]. Several may run in one process.
+//!
+//! ```text
+//!            connection (hyper) ── dispatch ──┬── KV, Lease, Cluster, Maintenance, Auth
+//!                                             ├── Watch ── store::WatchStream
+//!                                             └── HTTP (axum)
+//!  service ── Member::propose ──► host ──► (log, majority, apply) ──► answer
+//!          ── Member::read_barrier ──► host ──► store.range
+//! ```
+//!
+//! A write is one encoded command and one oneshot: the request's key and value go from the buffer of
+//! the socket into the command, and nothing else is allocated or traced per request. Refusals have
+//! etcd's codes and texts, from one table (`api_error.rs`).
+//!
+//! What it does not know: how entries are replicated ([`host`]), what they mean ([`store`]), and what
+//! the command line looks like (`flotilla`).
+
+mod api_error;
+mod dispatch;
+mod errors;
+mod http;
+mod identity;
+mod leadership;
+mod lessor_task;
+mod listen;
+mod member;
+mod metrics;
+mod options;
+mod peer_call;
+mod plan;
+mod running;
+mod server;
+mod service;
+mod translate;
+mod url;
+mod version;
+
+pub use errors::{ExitReason, OptionsError, StartError};
+pub use options::{ClusterState, QUOTA_BYTES_DEFAULT, ServerOptions};
+pub use running::{RunningServer, ServerStatus};
+pub use server::Server;
+pub use url::{HttpUrl, UrlFault};
+pub use version::{ETCD_CLUSTER_VERSION, ETCD_VERSION, FLOTILLA_VERSION};

@@ -1,0 +1,269 @@
+//! Every refusal, with the code and the text that clients of etcd match.
+//!
+//! Go clients compare texts, most others compare codes, Kubernetes does both: so this one table is
+//! part of the contract, and its test writes each row out once more.
+
+use host::{CallError, ProposeError, ReadError, TransferError};
+use store::RequestError;
+use tonic::{Code, Status};
+
+/// Why a request is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ApiError {
+    /// The store refuses it.
+    Request(RequestError),
+    /// It did not get through the log.
+    Propose(ProposeError),
+    /// It cannot be read linearizably.
+    Read(ReadError),
+    /// The leader could not be asked.
+    Call(CallError),
+    /// Leadership was not handed over.
+    Transfer(TransferError),
+    /// It needs a leader, and says so itself.
+    NoLeader,
+    /// It took too long.
+    TimedOut,
+    /// The server is going away.
+    Stopped,
+    /// Its bytes are more than a request may have.
+    RequestTooLarge,
+    /// The message around it is more than a message may have.
+    MessageTooLarge { found_bytes: u64, max_bytes: u64 },
+    /// It has an enumeration value that this version does not know.
+    UnknownEnumValue,
+    /// Authentication is off.
+    AuthNotEnabled,
+    /// A broken promise between our own parts; the text says which.
+    Internal(&'static str),
+}
+
+macro_rules! from {
+    ($($variant:ident($error:ty)),* $(,)?) => {$(
+        impl From<$error> for ApiError {
+            fn from(error: $error) -> Self { Self::$variant(error) }
+        }
+    )*};
+}
+from!(
+    Request(RequestError),
+    Propose(ProposeError),
+    Read(ReadError),
+    Call(CallError),
+    Transfer(TransferError),
+);
+
+const NO_LEADER: (Code, &str) = (Code::Unavailable, "etcdserver: no leader");
+const TIMED_OUT: (Code, &str) = (Code::Unavailable, "etcdserver: request timed out");
+const STOPPED: (Code, &str) = (Code::Unavailable, "etcdserver: server stopped");
+const TOO_LARGE: (Code, &str) = (Code::InvalidArgument, "etcdserver: request is too large");
+/// A variant that a lower floor has got and this table has not.
+const UNMAPPED: (Code, &str) = (Code::Internal, "flotilla: an error without a gRPC code");
+
+impl ApiError {
+    /// The gRPC code and the text.
+    pub(crate) fn code_and_text(&self) -> (Code, String) {
+        let (code, text) = match self {
+            Self::Request(error) => return (request_code(*error), error.to_string()),
+            Self::Propose(error) => propose_error(*error),
+            Self::Read(error) => read_error(*error),
+            Self::Call(error) => call_error(*error),
+            Self::Transfer(error) => transfer_error(*error),
+            Self::NoLeader => NO_LEADER,
+            Self::TimedOut => TIMED_OUT,
+            Self::Stopped => STOPPED,
+            Self::RequestTooLarge => TOO_LARGE,
+            Self::MessageTooLarge { found_bytes, max_bytes } => {
+                let text = format!(
+                    "grpc: received message larger than max ({found_bytes} vs. {max_bytes})"
+                );
+                return (Code::ResourceExhausted, text);
+            }
+            Self::UnknownEnumValue => {
+                (Code::InvalidArgument, "etcdserver: unknown enumeration value in request")
+            }
+            Self::AuthNotEnabled => {
+                (Code::FailedPrecondition, "etcdserver: authentication is not enabled")
+            }
+            Self::Internal(text) => (Code::Internal, *text),
+        };
+        (code, text.to_owned())
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let (code, text) = error.code_and_text();
+        Self::new(code, text)
+    }
+}
+
+fn request_code(error: RequestError) -> Code {
+    match error {
+        RequestError::KeyNotProvided
+        | RequestError::KeyNotFound
+        | RequestError::ValueProvided
+        | RequestError::LeaseProvided
+        | RequestError::TooManyOps
+        | RequestError::DuplicateKey
+        | RequestError::InvalidSortOption => Code::InvalidArgument,
+        RequestError::Compacted | RequestError::FutureRevision | RequestError::LeaseTtlTooLarge => {
+            Code::OutOfRange
+        }
+        RequestError::NoSpace => Code::ResourceExhausted,
+        RequestError::LeaseNotFound => Code::NotFound,
+        RequestError::LeaseExists => Code::FailedPrecondition,
+        RequestError::Corrupt => Code::DataLoss,
+        RequestError::UnknownCommand | RequestError::ReadFailed => Code::Internal,
+        _ => UNMAPPED.0,
+    }
+}
+
+fn propose_error(error: ProposeError) -> (Code, &'static str) {
+    match error {
+        ProposeError::NoLeader => NO_LEADER,
+        // etcd declares RESOURCE_EXHAUSTED and sends UNKNOWN (etcd-io/etcd#15477): the wire counts.
+        ProposeError::Overloaded => (Code::Unknown, "etcdserver: too many requests"),
+        ProposeError::TooLarge => TOO_LARGE,
+        ProposeError::NotLeaderInTerm => (Code::Unavailable, "etcdserver: leader changed"),
+        ProposeError::Stopped => STOPPED,
+        ProposeError::OutcomeUnknown => TIMED_OUT,
+        _ => UNMAPPED,
+    }
+}
+
+fn read_error(error: ReadError) -> (Code, &'static str) {
+    match error {
+        ReadError::NoLeader => NO_LEADER,
+        ReadError::TimedOut => TIMED_OUT,
+        ReadError::Stopped => STOPPED,
+        _ => UNMAPPED,
+    }
+}
+
+fn call_error(error: CallError) -> (Code, &'static str) {
+    match error {
+        CallError::NoLeader => NO_LEADER,
+        CallError::TimedOut => TIMED_OUT,
+        CallError::Stopped => STOPPED,
+        _ => UNMAPPED,
+    }
+}
+
+fn transfer_error(error: TransferError) -> (Code, &'static str) {
+    match error {
+        TransferError::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+        TransferError::BadTarget => (Code::FailedPrecondition, "etcdserver: bad leader transferee"),
+        TransferError::TimedOut => TIMED_OUT,
+        TransferError::Stopped => STOPPED,
+        _ => UNMAPPED,
+    }
+}
+
+/// What an incoming stream says when a message is larger than allowed, put as etcd puts it. tonic
+/// says OUT_OF_RANGE, which Python and JavaScript clients take for "compacted".
+pub(crate) fn remap_oversize(status: Status) -> Status {
+    match parse_oversize(status.code(), status.message()) {
+        Some(error) => error.into(),
+        None => status,
+    }
+}
+
+/// Reads the two numbers out of tonic's words.
+pub(crate) fn parse_oversize(code: Code, text: &str) -> Option<ApiError> {
+    if code != Code::OutOfRange || !text.starts_with("Error, decoded message length too large") {
+        return None;
+    }
+    let mut numbers = text
+        .split(|letter: char| !letter.is_ascii_digit())
+        .filter(|digits| !digits.is_empty())
+        .map(|digits| digits.parse().unwrap_or(u64::MAX));
+    let (found_bytes, max_bytes) = (numbers.next()?, numbers.next()?);
+    Some(ApiError::MessageTooLarge { found_bytes, max_bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Section 12 of the contract, as far as this version can say it.
+    #[test]
+    fn codes_and_texts_are_those_that_clients_match() {
+        let table: &[(ApiError, Code, &str)] = &[
+            (RequestError::KeyNotProvided.into(), Code::InvalidArgument, "key is not provided"),
+            (RequestError::KeyNotFound.into(), Code::InvalidArgument, "key not found"),
+            (RequestError::ValueProvided.into(), Code::InvalidArgument, "value is provided"),
+            (RequestError::LeaseProvided.into(), Code::InvalidArgument, "lease is provided"),
+            (
+                RequestError::TooManyOps.into(),
+                Code::InvalidArgument,
+                "too many operations in txn request",
+            ),
+            (
+                RequestError::DuplicateKey.into(),
+                Code::InvalidArgument,
+                "duplicate key given in txn request",
+            ),
+            (RequestError::InvalidSortOption.into(), Code::InvalidArgument, "invalid sort option"),
+            (
+                RequestError::Compacted.into(),
+                Code::OutOfRange,
+                "mvcc: required revision has been compacted",
+            ),
+            (
+                RequestError::FutureRevision.into(),
+                Code::OutOfRange,
+                "mvcc: required revision is a future revision",
+            ),
+            (RequestError::LeaseTtlTooLarge.into(), Code::OutOfRange, "too large lease TTL"),
+            (
+                RequestError::NoSpace.into(),
+                Code::ResourceExhausted,
+                "mvcc: database space exceeded",
+            ),
+            (RequestError::LeaseNotFound.into(), Code::NotFound, "requested lease not found"),
+            (RequestError::LeaseExists.into(), Code::FailedPrecondition, "lease already exists"),
+            (RequestError::Corrupt.into(), Code::DataLoss, "corrupt cluster"),
+            (ProposeError::NoLeader.into(), Code::Unavailable, "no leader"),
+            (ProposeError::Overloaded.into(), Code::Unknown, "too many requests"),
+            (ProposeError::TooLarge.into(), Code::InvalidArgument, "request is too large"),
+            (ProposeError::NotLeaderInTerm.into(), Code::Unavailable, "leader changed"),
+            (ProposeError::Stopped.into(), Code::Unavailable, "server stopped"),
+            (ProposeError::OutcomeUnknown.into(), Code::Unavailable, "request timed out"),
+            (ReadError::NoLeader.into(), Code::Unavailable, "no leader"),
+            (ReadError::TimedOut.into(), Code::Unavailable, "request timed out"),
+            (ReadError::Stopped.into(), Code::Unavailable, "server stopped"),
+            (CallError::NoLeader.into(), Code::Unavailable, "no leader"),
+            (CallError::TimedOut.into(), Code::Unavailable, "request timed out"),
+            (CallError::Stopped.into(), Code::Unavailable, "server stopped"),
+            (TransferError::NotLeader.into(), Code::FailedPrecondition, "not leader"),
+            (TransferError::BadTarget.into(), Code::FailedPrecondition, "bad leader transferee"),
+            (TransferError::TimedOut.into(), Code::Unavailable, "request timed out"),
+            (ApiError::NoLeader, Code::Unavailable, "no leader"),
+            (ApiError::TimedOut, Code::Unavailable, "request timed out"),
+            (ApiError::Stopped, Code::Unavailable, "server stopped"),
+            (ApiError::RequestTooLarge, Code::InvalidArgument, "request is too large"),
+            (ApiError::AuthNotEnabled, Code::FailedPrecondition, "authentication is not enabled"),
+        ];
+        for (error, code, text) in table {
+            let expect = (*code, format!("etcdserver: {text}"));
+            assert_eq!(error.code_and_text(), expect, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn an_oversized_message_is_resource_exhausted_and_not_compacted() {
+        let tonic = Status::out_of_range(
+            "Error, decoded message length too large: found 2097160 bytes, the limit is: 2097152 \
+             bytes",
+        );
+        let status = remap_oversize(tonic);
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message larger than max (2097160 vs. 2097152)"
+        );
+        let compacted = remap_oversize(ApiError::from(RequestError::Compacted).into());
+        assert_eq!(compacted.code(), Code::OutOfRange);
+    }
+}

@@ -1,0 +1,42 @@
+//! Plain HTTP on the client port: what probes, load balancers and Prometheus ask.
+
+mod health;
+pub(crate) mod metrics;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::member::Member;
+use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION, FLOTILLA_VERSION};
+
+/// All paths.
+pub(crate) fn router(member: Arc<Member>) -> Router {
+    Router::new()
+        .route("/version", get(version))
+        .route("/health", get(health::health))
+        .route("/livez", get(health::livez))
+        .route("/livez/{check}", get(health::livez_check))
+        .route("/readyz", get(health::readyz))
+        .route("/readyz/{check}", get(health::readyz_check))
+        .route("/metrics", get(metrics))
+        .with_state(member)
+}
+
+async fn version() -> impl IntoResponse {
+    let body = serde_json::json!({
+        "etcdserver": ETCD_VERSION,
+        "etcdcluster": ETCD_CLUSTER_VERSION,
+        "storage": ETCD_CLUSTER_VERSION,
+        "flotilla": FLOTILLA_VERSION,
+    });
+    ([(CONTENT_TYPE, "application/json")], body.to_string())
+}
+
+async fn metrics(State(member): State<Arc<Member>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::text(&member))
+}

@@ -1,0 +1,211 @@
+//! Leases and time. The leader keeps the deadlines ([`store::Lessor`]); what has expired it revokes
+//! through the log, and only in the term in which it leads, so that one who was deposed and does
+//! not know it yet ends no lease. The other members ask it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::{CallContext, CallError, CallReply, CallTarget};
+use raft::Term;
+use store::{Command, LeaseId};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::api_error::ApiError;
+use crate::member::{Member, tell};
+use crate::peer_call::{Answer, LeaseLife, Malformed, Question};
+
+/// How often the leader looks for new and expired leases, at least.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Leases revoked at a time: with the interval, at most a thousand a second, as in etcd.
+const REVOKED_AT_ONCE_MAX: usize = 250;
+/// A revocation that was not applied by then is proposed again.
+const REVOKE_RETRY: Duration = Duration::from_secs(3);
+/// Between two attempts to find the leader.
+const ASK_RETRY: Duration = Duration::from_millis(50);
+
+/// Keeps the deadlines while this member leads; runs until the server goes away.
+pub(crate) async fn run(member: Arc<Member>) {
+    let mut changes = member.leadership.subscribe();
+    let mut leads_in: Option<Term> = None;
+    let stopping = Arc::clone(&member);
+    let stopping = stopping.stopping();
+    tokio::pin!(stopping);
+    loop {
+        let now_leads_in = member.leadership.leads_in();
+        if now_leads_in != leads_in {
+            change_role(&member, now_leads_in);
+            leads_in = now_leads_in;
+        }
+        let wait = match leads_in {
+            Some(term) => revoke_expired(&member, term),
+            None => Duration::MAX,
+        };
+        tokio::select! {
+            () = &mut stopping => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+async fn sleep(wait: Duration) {
+    if wait == Duration::MAX {
+        std::future::pending().await
+    } else {
+        tokio::time::sleep(wait).await;
+    }
+}
+
+fn change_role(member: &Arc<Member>, leads_in: Option<Term>) {
+    let mut lessor = member.lessor.lock();
+    // A new term of the same leader is a new reign: others may have led in between.
+    if lessor.is_leading() {
+        lessor.demote(&member.store);
+    }
+    if leads_in.is_some() {
+        lessor.promote(member.clock.now(), &member.store);
+    }
+}
+
+/// Proposes the end of what has expired and returns how long to wait.
+fn revoke_expired(member: &Arc<Member>, term: Term) -> Duration {
+    let now = member.clock.now();
+    let (expired, next) = {
+        let mut lessor = member.lessor.lock();
+        lessor.observe(now, &member.store);
+        let expired = lessor.expired(now, REVOKED_AT_ONCE_MAX, REVOKE_RETRY);
+        (expired, lessor.next_deadline())
+    };
+    let all_told = expired.len() < REVOKED_AT_ONCE_MAX;
+    for id in expired {
+        let member = Arc::clone(member);
+        tokio::spawn(async move { revoke(&member, term, id).await });
+    }
+    match next.map(|next| next.since(now)) {
+        // A millisecond more, so that the deadline has passed when the timer says so.
+        Some(until) if all_told => LOOK_INTERVAL.min(until + Duration::from_millis(1)),
+        _ => LOOK_INTERVAL,
+    }
+}
+
+async fn revoke(member: &Arc<Member>, term: Term, id: LeaseId) {
+    let command = Command::LeaseRevoke { id };
+    match member.propose_as_leader(term, &command).await {
+        Ok(_) => member.metrics.lease_expired.add(1),
+        // Not an error: revoked by its client in the meantime, or told again after a while.
+        Err(error) => tracing::debug!(lease = id.0, ?error, "an expired lease was not revoked"),
+    }
+}
+
+/// The leader's answer. A renewal counts only if this member still leads after it: then whoever
+/// leads next gives the lease its full time anew, and the client's belief is never longer than the
+/// lease.
+pub(crate) async fn answer_here(
+    member: &Arc<Member>,
+    question: Question,
+) -> Result<Answer, ApiError> {
+    if !member.leadership.is_leader() {
+        return Ok(Answer::NotLeader);
+    }
+    let answer = match question {
+        Question::Renew(id) => renew(member, id),
+        Question::TimeToLive { .. } => None,
+    };
+    member.read_barrier().await?;
+    if !member.leadership.is_leader() {
+        return Ok(Answer::NotLeader);
+    }
+    Ok(match (answer, question) {
+        (Some(answer), _) => answer,
+        // A lease that was granted a moment ago, by another member: the barrier brought it.
+        (None, Question::Renew(id)) => renew(member, id).unwrap_or(Answer::NoSuchLease),
+        (None, Question::TimeToLive { id, keys }) => time_to_live(member, id, keys),
+    })
+}
+
+fn renew(member: &Arc<Member>, id: LeaseId) -> Option<Answer> {
+    let now = member.clock.now();
+    let mut lessor = member.lessor.lock();
+    lessor.observe(now, &member.store);
+    let ttl = lessor.renew(id, now)?;
+    member.metrics.lease_renewed.add(1);
+    Some(Answer::Known(LeaseLife { ttl, granted_ttl: ttl, keys: Vec::new() }))
+}
+
+fn time_to_live(member: &Arc<Member>, id: LeaseId, keys: bool) -> Answer {
+    let now = member.clock.now();
+    let remaining = {
+        let mut lessor = member.lessor.lock();
+        lessor.observe(now, &member.store);
+        lessor.remaining(id, now)
+    };
+    let Some(remaining) = remaining else { return Answer::NoSuchLease };
+    let keys = if keys { member.store.lease_keys(id) } else { Vec::new() };
+    let ttl = i64::try_from(remaining.remaining.as_secs()).unwrap_or(i64::MAX);
+    Answer::Known(LeaseLife { ttl, granted_ttl: remaining.granted_ttl, keys })
+}
+
+/// Asks whoever leads, this member or another, until there is an answer or no time left.
+pub(crate) async fn ask(member: &Arc<Member>, question: Question) -> Result<Answer, ApiError> {
+    let attempts = async {
+        loop {
+            let answer = if member.leadership.is_leader() {
+                answer_here(member, question).await?
+            } else {
+                ask_leader(member, question).await?
+            };
+            if answer != Answer::NotLeader {
+                return Ok(answer);
+            }
+            tokio::time::sleep(ASK_RETRY).await;
+        }
+    };
+    let answer = tokio::time::timeout(member.limits.request_timeout, attempts).await;
+    answer.unwrap_or(if member.leadership.has_leader() {
+        Err(ApiError::TimedOut)
+    } else {
+        Err(ApiError::NoLeader)
+    })
+}
+
+async fn ask_leader(member: &Arc<Member>, question: Question) -> Result<Answer, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    let reply = move |result| tell(reply, result);
+    member.group.call(CallTarget::Leader, question.encode(), reply);
+    match answer.await.map_err(|_| ApiError::Stopped)? {
+        Ok(bytes) => Answer::decode(bytes).map_err(|Malformed| {
+            ApiError::Internal("flotilla: the leader's answer is of another version")
+        }),
+        // Asking again is harmless: a lease that is renewed twice is renewed.
+        Err(CallError::NoLeader | CallError::TimedOut) => Ok(Answer::NotLeader),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Answers other members' questions on the runtime of the services.
+#[derive(Debug)]
+pub(crate) struct Answerer {
+    pub(crate) runtime: Handle,
+    /// Empty until the services are made; weak, since they hold the host that holds this.
+    pub(crate) member: parking_lot::RwLock<Weak<Member>>,
+}
+
+impl Answerer {
+    /// Takes a question from the host's thread.
+    pub(crate) fn handle(&self, context: CallContext, question: Bytes, reply: CallReply) {
+        let Some(member) = self.member.read().upgrade() else {
+            return reply(Answer::NotLeader.encode());
+        };
+        let Ok(question) = Question::decode(question) else {
+            tracing::warn!(from = context.from.0, "a call of another version was refused");
+            return reply(Answer::NotLeader.encode());
+        };
+        self.runtime.spawn(async move {
+            let answer = answer_here(&member, question).await;
+            // One that could not confirm its leadership in time is not the one to ask.
+            reply(answer.unwrap_or(Answer::NotLeader).encode());
+        });
+    }
+}

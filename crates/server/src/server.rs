@@ -1,0 +1,455 @@
+//! From options to a server that runs.
+
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use env::os::{OsClock, OsDisk, OsEntropy};
+use env::{Clock, Disk, Entropy};
+use host::transport::{PeerListener, TcpNet};
+use host::{GroupId, GroupSetup, Host, HostOptions, Stages, World};
+use parking_lot::{Mutex, RwLock};
+use raft::{Configuration, NodeId};
+use store::{Command, Lessor, MemberAttributes, Store, StoreMachine, StoreOptions};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use wal::{DataFolder, FolderError, Wal, WalOptions};
+
+use crate::dispatch::Dispatch;
+use crate::errors::StartError;
+use crate::identity::{Claim, Identity};
+use crate::leadership::Leadership;
+use crate::lessor_task::{self, Answerer};
+use crate::listen::{self, ConnectionLimits};
+use crate::member::{Applied, Limits, Member, Phase};
+use crate::metrics::Metrics;
+use crate::options::{ClusterState, ServerOptions};
+use crate::plan::{Cluster, Plan, Seed, texts};
+use crate::running::{Parts, RunningServer};
+use crate::url::HttpUrl;
+
+/// The one group that a server opens, for now.
+const GROUP: GroupId = GroupId(1);
+/// What a command has beside what its client sent: kind, lengths and flags.
+const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
+/// Between two attempts to tell the cluster about this member.
+const PUBLISH_RETRY: Duration = Duration::from_millis(100);
+
+/// Starts servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Server;
+
+/// The sockets, open before anything is written: a port in use leaves no half-made folder behind.
+struct Sockets {
+    client: Vec<TcpListener>,
+    client_addresses: Vec<SocketAddr>,
+    peer: Vec<TcpListener>,
+    peer_addresses: Vec<SocketAddr>,
+}
+
+/// What the disk gave.
+struct Opened {
+    host: Host<Applied>,
+    store: Store,
+    peer_listeners: Vec<PeerListener>,
+    folder: DataFolder,
+}
+
+/// What the host and the services share before either is there.
+struct Links {
+    leadership: Arc<Leadership>,
+    answerer: Arc<Answerer>,
+    fatal: Arc<watch::Sender<Option<host::Fatal>>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+}
+
+impl Server {
+    /// Starts a member and returns when it listens; [`RunningServer::wait_ready`] tells when it has
+    /// found its leader. The services run on the runtime that this is called on.
+    ///
+    /// # Errors
+    /// Why not, with what to do about it.
+    pub async fn start(mut options: ServerOptions) -> Result<RunningServer, StartError> {
+        let plan = Plan::new(&options)?;
+        let sockets = Sockets::open(&mut options, &plan)?;
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let (identity, is_new) = settle_identity(&*disk, &options, &plan, &sockets)?;
+        let folder = claim_folder(&*disk, &options, &identity)?;
+        if is_new {
+            identity.write(&*disk, &options.data_dir)?;
+        }
+        let links = Links {
+            leadership: Arc::new(Leadership::new(identity.member_id)),
+            answerer: Arc::new(Answerer {
+                runtime: Handle::current(),
+                member: RwLock::new(Weak::new()),
+            }),
+            fatal: Arc::new(watch::Sender::new(None)),
+            clock: Arc::new(OsClock::new()),
+            entropy: Arc::new(OsEntropy),
+        };
+        let client_urls = advertised(
+            &plan.advertise_client_urls,
+            &plan.listen_client_urls,
+            &sockets.client_addresses,
+        );
+        let Sockets { client, client_addresses, peer, peer_addresses } = sockets;
+        let limits = limits(&options);
+        let connection_limits = connection_limits(&options);
+        let opening = Opening { options, identity: identity.clone(), disk, peer, folder };
+        // Reading a large log and store takes a while, and is no work for the runtime's threads.
+        let opened = {
+            let links = links.clone_for_host();
+            let opened = tokio::task::spawn_blocking(move || opening.open(&links)).await;
+            opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?
+        };
+        let Opened { host, store, peer_listeners, folder } = opened;
+        let group = host.group(GROUP).expect("the host was started with this group");
+        let fatal = links.fatal.subscribe();
+        let member = Arc::new(Member {
+            identity,
+            client_urls,
+            group,
+            store,
+            leadership: links.leadership,
+            lessor: Mutex::new(Lessor::new()),
+            limits,
+            phase: watch::Sender::new(Phase::Starting),
+            metrics: Metrics::default(),
+            clock: links.clock,
+            entropy: links.entropy,
+            raising_alarm: false.into(),
+        });
+        *links.answerer.member.write() = Arc::downgrade(&member);
+        let serving = serve(client, &member, connection_limits)?;
+        let tasks = vec![
+            tokio::spawn(lessor_task::run(Arc::clone(&member))),
+            tokio::spawn(get_ready(Arc::clone(&member))),
+        ];
+        let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
+        Ok(RunningServer { member, client_addresses, peer_addresses, fatal, parts })
+    }
+}
+
+impl Links {
+    fn clone_for_host(&self) -> Self {
+        Self {
+            leadership: Arc::clone(&self.leadership),
+            answerer: Arc::clone(&self.answerer),
+            fatal: Arc::clone(&self.fatal),
+            clock: Arc::clone(&self.clock),
+            entropy: Arc::clone(&self.entropy),
+        }
+    }
+}
+
+impl Sockets {
+    fn open(options: &mut ServerOptions, plan: &Plan) -> Result<Self, StartError> {
+        let client = listeners("client", options.client_listener.take(), &plan.listen_client_urls)?;
+        let peer = listeners("peer", options.peer_listener.take(), &plan.listen_peer_urls)?;
+        Ok(Self {
+            client_addresses: addresses(&client)?,
+            peer_addresses: addresses(&peer)?,
+            client,
+            peer,
+        })
+    }
+}
+
+fn listeners(
+    what: &'static str,
+    given: Option<TcpListener>,
+    urls: &[HttpUrl],
+) -> Result<Vec<TcpListener>, StartError> {
+    if let Some(listener) = given {
+        return Ok(vec![listener]);
+    }
+    let bind = |url: &HttpUrl| {
+        TcpListener::bind(url.authority()).map_err(|error| StartError::Listen {
+            what,
+            address: url.to_string(),
+            error,
+        })
+    };
+    urls.iter().map(bind).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_err(|error| StartError::Listen {
+            what: "client",
+            address: "a socket that was handed over".to_owned(),
+            error,
+        })
+    };
+    listeners.iter().map(address).collect()
+}
+
+/// What others are told: what the options say, else what is listened on, with the ports that the
+/// system chose.
+fn advertised(told: &[HttpUrl], listened: &[HttpUrl], bound: &[SocketAddr]) -> Vec<String> {
+    let with_port = |urls: &[HttpUrl]| {
+        let port = |at: usize| bound.get(at).or(bound.first()).map_or(0, SocketAddr::port);
+        let urls = urls.iter().enumerate().map(|(at, url)| {
+            let url = if url.port() == 0 { url.with_port(port(at)) } else { url.clone() };
+            url.to_string()
+        });
+        urls.collect()
+    };
+    if !told.is_empty() {
+        with_port(told)
+    } else if listened.len() == bound.len()
+        && listened
+            .iter()
+            .zip(bound)
+            .all(|(url, address)| url.port() == 0 || url.port() == address.port())
+    {
+        with_port(listened)
+    } else {
+        bound.iter().map(|address| format!("http://{address}")).collect()
+    }
+}
+
+/// Takes the folder for this process, and for this member for ever.
+fn claim_folder(
+    disk: &dyn Disk,
+    options: &ServerOptions,
+    identity: &Identity,
+) -> Result<DataFolder, StartError> {
+    let expected = wal::Identity { cluster_id: identity.cluster.id, node_id: identity.member_id.0 };
+    let dir = options.data_dir.clone();
+    let damaged = |file, reason: &str| StartError::IdentityDamaged { file, reason: reason.into() };
+    DataFolder::open(disk, &options.data_dir, expected).map_err(|error| match error {
+        FolderError::Locked { path } => StartError::DataDirInUse { dir: path },
+        FolderError::Foreign { path, expected, found }
+            if expected.cluster_id != found.cluster_id =>
+        {
+            StartError::DataOfAnotherCluster {
+                dir: path,
+                found: found.cluster_id,
+                wanted: expected.cluster_id,
+            }
+        }
+        FolderError::Foreign { path, found, .. } => StartError::DataOfAnotherMember {
+            dir: path,
+            found: format!("{:x}", found.node_id),
+            wanted: identity.name.clone(),
+        },
+        FolderError::Damaged { path } => damaged(path, "its bytes are not what was written"),
+        FolderError::Io(error) => StartError::Disk { doing: "opening", path: dir, error },
+        other => damaged(dir, &other.to_string()),
+    })
+}
+
+/// Who starts, and whether it is for the first time.
+fn settle_identity(
+    disk: &dyn Disk,
+    options: &ServerOptions,
+    plan: &Plan,
+    sockets: &Sockets,
+) -> Result<(Identity, bool), StartError> {
+    let dir = options.data_dir.clone();
+    let found = Identity::read(disk, &dir)?;
+    let described = plan.cluster.clone();
+    let claim = Claim { dir, name: &options.name, described: described.clone(), found };
+    if let Some(identity) = claim.settle()? {
+        return Ok((identity, false));
+    }
+    let cluster = match described {
+        Some(cluster) => cluster,
+        None if options.initial_cluster_state == ClusterState::Existing => {
+            return Err(StartError::ExistingWithoutCluster);
+        }
+        None => alone(options, plan, &sockets.peer_addresses),
+    };
+    let identity = Identity { member_id: plan.member_id, name: options.name.clone(), cluster };
+    Ok((identity, true))
+}
+
+/// A cluster of this member.
+fn alone(options: &ServerOptions, plan: &Plan, bound: &[SocketAddr]) -> Cluster {
+    let urls = advertised(&plan.advertise_peer_urls, &plan.listen_peer_urls, bound);
+    let peer_urls = urls.iter().filter_map(|url| HttpUrl::parse(url).ok()).collect();
+    let seed = Seed { name: options.name.clone(), peer_urls };
+    Cluster::new(&options.initial_cluster_token, vec![seed])
+}
+
+fn limits(options: &ServerOptions) -> Limits {
+    Limits {
+        request_bytes_max: options.max_request_bytes,
+        message_bytes_max: options.message_bytes_max(),
+        txn_ops_max: options.max_txn_ops,
+        lease_ttl_secs_min: options.lease_ttl_secs_min(),
+        request_timeout: Duration::from_millis(options.request_timeout_ms()),
+        election_timeout: Duration::from_millis(options.election_timeout_ms),
+        watch_progress_interval: Duration::from_millis(options.watch_progress_notify_interval_ms),
+        quota_bytes: options.quota_bytes().unwrap_or(0),
+    }
+}
+
+fn connection_limits(options: &ServerOptions) -> ConnectionLimits {
+    ConnectionLimits {
+        max_concurrent_streams: options.max_concurrent_streams,
+        keepalive_interval: Duration::from_millis(options.grpc_keepalive_interval_ms),
+        keepalive_timeout: Duration::from_millis(options.grpc_keepalive_timeout_ms),
+    }
+}
+
+/// Everything that opening the disk needs.
+struct Opening {
+    options: ServerOptions,
+    identity: Identity,
+    disk: Arc<dyn Disk>,
+    peer: Vec<TcpListener>,
+    folder: DataFolder,
+}
+
+impl Opening {
+    fn open(self, links: &Links) -> Result<Opened, StartError> {
+        let (wal, recovered) = self.open_log()?;
+        let (machine, store) = self.open_store()?;
+        let members = &self.identity.cluster.members;
+        let bootstrap = Configuration::of_voters(members.keys().copied());
+        let setup = GroupSetup { id: GROUP, machine, bootstrap };
+        let world = self.world(links)?;
+        let stages =
+            Stages::build(self.host_options(links), world, wal, recovered.groups, vec![setup])
+                .map_err(StartError::Host)?;
+        let host = Host::start(stages).map_err(StartError::Host)?;
+        let listen = |listener| PeerListener::start(listener, host.receiver());
+        let peer_listeners = self.peer.into_iter().map(listen).collect::<Result<_, _>>();
+        let peer_listeners = peer_listeners.map_err(StartError::Host)?;
+        Ok(Opened { host, store, peer_listeners, folder: self.folder })
+    }
+
+    fn open_log(&self) -> Result<(Wal, wal::Recovered), StartError> {
+        let dir = self.dir("wal");
+        // Files of another member's log, copied into this folder, are refused by this number.
+        let options = WalOptions { identity: self.identity.member_id.0, ..WalOptions::default() };
+        Wal::open(Arc::clone(&self.disk), &dir, options)
+            .map_err(|error| StartError::Log { dir, error })
+    }
+
+    fn open_store(&self) -> Result<(StoreMachine, Store), StartError> {
+        let dir = self.dir("store");
+        let quota_bytes = self.options.quota_bytes().unwrap_or(0);
+        let options = StoreOptions { quota_bytes, ..StoreOptions::default() };
+        StoreMachine::open(Arc::clone(&self.disk), &dir, options)
+            .map_err(|error| StartError::Store { dir, error })
+    }
+
+    fn dir(&self, name: &str) -> PathBuf {
+        self.options.data_dir.join(name)
+    }
+
+    fn world(&self, links: &Links) -> Result<World, StartError> {
+        let first = |seed: &Seed| seed.peer_urls.first().map(HttpUrl::authority);
+        let peers: BTreeMap<NodeId, String> = self
+            .identity
+            .cluster
+            .members
+            .iter()
+            .filter(|(id, _)| **id != self.identity.member_id)
+            .filter_map(|(id, seed)| Some((*id, first(seed)?)))
+            .collect();
+        let net = || {
+            TcpNet::start(self.identity.cluster.id, self.identity.member_id, &peers)
+                .map_err(|error| StartError::Host(error.into()))
+        };
+        Ok(World {
+            disk: Arc::clone(&self.disk),
+            clock: Arc::clone(&links.clock),
+            net: net()?,
+            bulk_net: net()?,
+            entropy: Arc::clone(&links.entropy),
+        })
+    }
+
+    fn host_options(&self, links: &Links) -> HostOptions {
+        let (leadership, answerer) = (Arc::clone(&links.leadership), Arc::clone(&links.answerer));
+        let fatal = Arc::clone(&links.fatal);
+        let Identity { member_id, cluster, .. } = &self.identity;
+        HostOptions {
+            heartbeat_interval_ms: self.options.heartbeat_interval_ms,
+            election_timeout_ms: self.options.election_timeout_ms,
+            request_timeout_ms: self.options.request_timeout_ms(),
+            snapshot_entry_count: self.options.snapshot_count,
+            command_bytes_max: self.options.max_request_bytes + COMMAND_OVERHEAD_BYTES,
+            call_handler: Arc::new(move |context, question, reply| {
+                answerer.handle(context, question, reply);
+            }),
+            observer: Arc::new(move |_, status| leadership.update(status)),
+            on_fatal: Arc::new(move |fault| drop(fatal.send_replace(Some(fault)))),
+            ..HostOptions::new(*member_id, cluster.id, self.dir("host"))
+        }
+    }
+}
+
+/// Serves clients on each socket.
+fn serve(
+    listeners: Vec<TcpListener>,
+    member: &Arc<Member>,
+    limits: ConnectionLimits,
+) -> Result<Vec<tokio::task::JoinHandle<()>>, StartError> {
+    let dispatch = Dispatch::new(member);
+    let serve = |listener: TcpListener| {
+        let listener = listener
+            .set_nonblocking(true)
+            .and_then(|()| tokio::net::TcpListener::from_std(listener))
+            .map_err(|error| StartError::Listen {
+                what: "client",
+                address: "a socket that was bound".to_owned(),
+                error,
+            })?;
+        let serving = listen::serve(listener, dispatch.clone(), Arc::clone(member), limits);
+        Ok(tokio::spawn(serving))
+    };
+    listeners.into_iter().map(serve).collect()
+}
+
+/// Waits for a leader, catches up, and tells the cluster how clients reach this member.
+async fn get_ready(member: Arc<Member>) {
+    let cluster = &member.identity.cluster;
+    let seed = cluster.members.get(&member.identity.member_id);
+    let attributes = MemberAttributes {
+        id: member.id(),
+        name: member.identity.name.clone(),
+        peer_urls: seed.map(|seed| texts(&seed.peer_urls)).unwrap_or_default(),
+        client_urls: member.client_urls.clone(),
+    };
+    let command = Command::MemberAttributes(attributes.clone());
+    loop {
+        member.leadership.wait_for_leader().await;
+        let published = async {
+            member.read_barrier().await?;
+            if !member.store.members().contains(&attributes) {
+                member.propose(&command).await?;
+            }
+            Ok::<(), crate::api_error::ApiError>(())
+        };
+        match published.await {
+            Ok(()) => break,
+            Err(error) => tracing::debug!(?error, "not ready yet"),
+        }
+        tokio::time::sleep(PUBLISH_RETRY).await;
+    }
+    let became_ready = member.phase.send_if_modified(|phase| {
+        let starting = *phase == Phase::Starting;
+        if starting {
+            *phase = Phase::Ready;
+        }
+        starting
+    });
+    if became_ready {
+        tracing::info!(
+            name = member.identity.name,
+            member_id = format_args!("{:x}", member.id()),
+            cluster_id = format_args!("{:x}", cluster.id),
+            client_urls = member.client_urls.join(","),
+            "ready to serve client requests"
+        );
+    }
+}

@@ -1,0 +1,221 @@
+//! Maintenance: how a member is, and what operators do about it.
+
+use std::sync::Arc;
+
+use api::etcdserverpb::{self as pb, maintenance_server::Maintenance};
+use raft::NodeId;
+use store::{AlarmCommand, AlarmKind, AlarmMember, Command, Response as Answered};
+use tokio::sync::oneshot;
+use tokio_stream::Once;
+use tonic::{Request, Response, Status};
+
+use crate::api_error::ApiError;
+use crate::member::{Member, tell};
+use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+
+/// The service.
+#[derive(Clone, Debug)]
+pub(crate) struct MaintenanceService(pub(crate) Arc<Member>);
+
+const WRONG_ANSWER: ApiError =
+    ApiError::Internal("flotilla: a command was answered by another kind of response");
+
+fn wire_alarm(alarm: AlarmMember) -> pb::AlarmMember {
+    let kind = match alarm.alarm {
+        AlarmKind::NoSpace => pb::AlarmType::Nospace,
+        AlarmKind::Corrupt => pb::AlarmType::Corrupt,
+    };
+    pb::AlarmMember { member_id: alarm.member_id, alarm: i32::from(kind) }
+}
+
+/// The kind that a request is about; `None` for any.
+fn alarm_kind(value: i32) -> Result<Option<AlarmKind>, ApiError> {
+    match pb::AlarmType::try_from(value) {
+        Ok(pb::AlarmType::None) => Ok(None),
+        Ok(pb::AlarmType::Nospace) => Ok(Some(AlarmKind::NoSpace)),
+        Ok(pb::AlarmType::Corrupt) => Ok(Some(AlarmKind::Corrupt)),
+        Err(_) => Err(ApiError::UnknownEnumValue),
+    }
+}
+
+/// As Go prints it, the space at the end included: this is what operators' scripts look for.
+fn alarm_text(alarm: AlarmMember) -> String {
+    let kind = match alarm.alarm {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    };
+    format!("memberID:{} alarm:{kind} ", alarm.member_id)
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl MaintenanceService {
+    async fn change_alarm(&self, command: AlarmCommand) -> Result<Vec<AlarmMember>, ApiError> {
+        match self.0.propose(&Command::Alarm(command)).await? {
+            Answered::Alarm { changed, .. } => Ok(changed),
+            Answered::Put(_)
+            | Answered::DeleteRange(_)
+            | Answered::Txn(_)
+            | Answered::Compact { .. }
+            | Answered::LeaseGrant { .. }
+            | Answered::LeaseRevoke { .. }
+            | Answered::LeaseCheckpoint { .. }
+            | Answered::Member { .. } => Err(WRONG_ANSWER),
+        }
+    }
+
+    /// Every alarm that fits: a member of 0 stands for all, no kind for each.
+    async fn alarms(
+        &self,
+        member_id: u64,
+        kind: Option<AlarmKind>,
+    ) -> Result<Vec<AlarmMember>, ApiError> {
+        self.0.read_barrier().await?;
+        let fits = |alarm: &AlarmMember| {
+            (member_id == 0 || alarm.member_id == member_id)
+                && kind.is_none_or(|kind| alarm.alarm == kind)
+        };
+        Ok(self.0.store.alarms().into_iter().filter(fits).collect())
+    }
+
+    fn errors(&self) -> Vec<String> {
+        let mut errors: Vec<String> = Vec::new();
+        if !self.0.leadership.has_leader() {
+            errors.push("etcdserver: no leader".to_owned());
+        }
+        errors.extend(self.0.store.alarms().into_iter().map(alarm_text));
+        errors
+    }
+}
+
+#[tonic::async_trait]
+impl Maintenance for MaintenanceService {
+    async fn alarm(
+        &self,
+        request: Request<pb::AlarmRequest>,
+    ) -> Result<Response<pb::AlarmResponse>, Status> {
+        use pb::alarm_request::AlarmAction;
+        let request = request.into_inner();
+        let kind = alarm_kind(request.alarm)?;
+        let action =
+            AlarmAction::try_from(request.action).map_err(|_| ApiError::UnknownEnumValue)?;
+        let alarms = match (action, kind) {
+            // etcd lists by kind and does not look at the member.
+            (AlarmAction::Get, kind) => self.alarms(0, kind).await?,
+            (AlarmAction::Activate, None) => Vec::new(),
+            (AlarmAction::Activate, Some(alarm)) => {
+                let alarm = AlarmMember { member_id: request.member_id, alarm };
+                self.change_alarm(AlarmCommand::Activate(alarm)).await?
+            }
+            (AlarmAction::Deactivate, kind) => {
+                let mut gone = Vec::new();
+                for alarm in self.alarms(request.member_id, kind).await? {
+                    gone.extend(self.change_alarm(AlarmCommand::Deactivate(alarm)).await?);
+                }
+                gone
+            }
+        };
+        let alarms = alarms.into_iter().map(wire_alarm).collect();
+        let header = self.0.header(self.0.store.revision());
+        Ok(Response::new(pb::AlarmResponse { header, alarms }))
+    }
+
+    async fn status(
+        &self,
+        _: Request<pb::StatusRequest>,
+    ) -> Result<Response<pb::StatusResponse>, Status> {
+        let raft = self.0.group.status();
+        let store = self.0.store.status();
+        Ok(Response::new(pb::StatusResponse {
+            header: self.0.header(store.revision),
+            version: ETCD_VERSION.to_owned(),
+            // Clients take 0 for "unknown"; an empty store has its first segment's header.
+            db_size: signed(store.size_bytes).max(1),
+            db_size_in_use: signed(store.size_in_use_bytes).max(1),
+            db_size_quota: signed(self.0.limits.quota_bytes),
+            leader: raft.leader_id.map_or(0, |id| id.0),
+            raft_index: raft.commit_index.0,
+            raft_term: raft.term.0,
+            raft_applied_index: raft.applied_index.0,
+            errors: self.errors(),
+            is_learner: raft.is_learner,
+            storage_version: ETCD_CLUSTER_VERSION.to_owned(),
+            downgrade_info: Some(pb::DowngradeInfo::default()),
+        }))
+    }
+
+    async fn defragment(
+        &self,
+        _: Request<pb::DefragmentRequest>,
+    ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        // Compaction gives space back by itself; there is nothing to wait for. No header, as etcd.
+        Ok(Response::new(pb::DefragmentResponse { header: None }))
+    }
+
+    async fn hash(
+        &self,
+        _: Request<pb::HashRequest>,
+    ) -> Result<Response<pb::HashResponse>, Status> {
+        let hash = hash_kv(&self.0, 0).await?;
+        let header = self.0.header(hash.revision);
+        Ok(Response::new(pb::HashResponse { header, hash: hash.hash }))
+    }
+
+    async fn hash_kv(
+        &self,
+        request: Request<pb::HashKvRequest>,
+    ) -> Result<Response<pb::HashKvResponse>, Status> {
+        let hash = hash_kv(&self.0, request.into_inner().revision).await?;
+        Ok(Response::new(pb::HashKvResponse {
+            header: self.0.header(hash.revision),
+            hash: hash.hash,
+            compact_revision: hash.compact_revision,
+            hash_revision: hash.hash_revision,
+        }))
+    }
+
+    type SnapshotStream = Once<Result<pb::SnapshotResponse, Status>>;
+
+    async fn snapshot(
+        &self,
+        _: Request<pb::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        Err(Status::unimplemented(
+            "Snapshot is not served in this version; copy the data folder of a stopped member",
+        ))
+    }
+
+    async fn move_leader(
+        &self,
+        request: Request<pb::MoveLeaderRequest>,
+    ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        let target = NodeId(request.into_inner().target_id);
+        if !self.0.leadership.is_leader() {
+            return Err(ApiError::Transfer(host::TransferError::NotLeader).into());
+        }
+        if target != self.0.identity.member_id {
+            let (reply, answer) = oneshot::channel();
+            let reply = move |result| tell(reply, result);
+            self.0.group.transfer_leadership(Some(target), reply);
+            let handed = answer.await.map_err(|_| ApiError::Stopped)?;
+            handed.map_err(ApiError::from)?;
+        }
+        Ok(Response::new(pb::MoveLeaderResponse { header: None }))
+    }
+
+    async fn downgrade(
+        &self,
+        _: Request<pb::DowngradeRequest>,
+    ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        Err(Status::unimplemented("Downgrade is not served: there is no older version to go to"))
+    }
+}
+
+/// Reads everything, so not on a thread that serves connections.
+async fn hash_kv(member: &Arc<Member>, revision: i64) -> Result<store::HashKv, ApiError> {
+    let member = Arc::clone(member);
+    let hashed = tokio::task::spawn_blocking(move || member.store.hash_kv(revision)).await;
+    Ok(hashed.map_err(|_| ApiError::Internal("flotilla: hashing panicked"))??)
+}
