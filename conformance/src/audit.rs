@@ -55,18 +55,21 @@ pub async fn serializable_revision(endpoint: &str) -> i64 {
 
 /// Waits until every member has applied `revision`, and compares their hashes there.
 ///
-/// # Panics
+/// # Errors
 /// One does not come that far, or the hashes differ.
-pub async fn assert_equal_hashes(endpoints: &[String], revision: i64) {
+pub async fn compare_hashes(endpoints: &[String], revision: i64) -> Result<(), String> {
     let mut hashes = BTreeMap::new();
     for endpoint in endpoints {
         let hash = tokio::time::timeout(CATCH_UP_WITHIN, hash_at(endpoint, revision)).await;
-        let hash = hash.unwrap_or_else(|_| panic!("{endpoint} does not reach revision {revision}"));
+        let hash = hash.map_err(|_| format!("{endpoint} does not reach revision {revision}"))?;
         hashes.insert(endpoint.clone(), hash);
     }
     let mut values: Vec<(u32, i64)> = hashes.values().copied().collect();
     values.dedup();
-    assert_eq!(values.len(), 1, "the hashes at revision {revision} differ: {hashes:x?}");
+    if values.len() == 1 {
+        return Ok(());
+    }
+    Err(format!("the hashes at revision {revision} differ: {hashes:x?}"))
 }
 
 async fn hash_at(endpoint: &str, revision: i64) -> (u32, i64) {
@@ -112,14 +115,15 @@ pub async fn keys_of(endpoint: &str) -> BTreeMap<String, (i64, i64)> {
 /// Every acknowledged write is on every member, once, at the revision that was told; no client read
 /// what it must not have; and the hashes are equal.
 ///
-/// # Panics
+/// # Errors
 /// One of these is not so.
-pub async fn assert_nothing_lost(endpoints: &[String], histories: &[History]) {
+pub async fn audit(endpoints: &[String], histories: &[History]) -> Result<(), String> {
     let violations: Vec<&String> =
         histories.iter().flat_map(|history| &history.violations).collect();
-    assert!(violations.is_empty(), "{} bad reads, such as {:?}", violations.len(), violations[0]);
-    let newest = revision(&endpoints[0]).await;
-    assert_equal_hashes(endpoints, newest).await;
+    if let Some(first) = violations.first() {
+        return Err(format!("{} bad reads, such as: {first}", violations.len()));
+    }
+    compare_hashes(endpoints, revision(&endpoints[0]).await).await?;
     for endpoint in endpoints {
         let keys = keys_of(endpoint).await;
         let writes = histories.iter().flat_map(|history| &history.acknowledged);
@@ -127,7 +131,11 @@ pub async fn assert_nothing_lost(endpoints: &[String], histories: &[History]) {
             writes.filter(|write| keys.get(&write.key) != Some(&(write.revision, 1))).collect();
         if let Some(first) = lost.first() {
             let found = keys.get(&first.key);
-            panic!("{endpoint} lost {} writes, such as {first:?}: found {found:?}", lost.len());
+            let count = lost.len();
+            return Err(format!(
+                "{endpoint} lost {count} writes, such as {first:?}: found {found:?}"
+            ));
         }
     }
+    Ok(())
 }
