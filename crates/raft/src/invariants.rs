@@ -84,7 +84,11 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         require(node.hard_state.voted_for == Some(node.id()), "a leader voted for itself", order)?;
     }
     if let RoleState::Candidate { .. } = &node.role {
-        require(node.hard_state.voted_for == Some(node.id()), "a candidate voted for itself", order)?;
+        require(
+            node.hard_state.voted_for == Some(node.id()),
+            "a candidate voted for itself",
+            order,
+        )?;
     }
     Ok(())
 }
@@ -102,9 +106,11 @@ fn check_cache(node: &Node) -> Result<(), Violation> {
         require(follows, "the cache has no hole", || format!("{before:?} then {}", entry.id))?;
         before = Some(entry.id);
     }
-    require(before.is_none_or(|before| before == node.log.last()), "the cache ends the log", || {
-        format!("{before:?} is not {}", node.log.last())
-    })?;
+    require(
+        before.is_none_or(|before| before == node.log.last()),
+        "the cache ends the log",
+        || format!("{before:?} is not {}", node.log.last()),
+    )?;
     require(bytes == cache.size_bytes(), "the cache counts its bytes", || {
         format!("{bytes} is not {}", cache.size_bytes())
     })
@@ -156,8 +162,8 @@ impl Before {
         let change = || format!("node {}: {self:?} became {:?}", node.id(), Self::of(node));
         require(after.current_term >= self.hard_state.current_term, "terms never fall", change)?;
         if after.current_term == self.hard_state.current_term {
-            let vote_stays = self.hard_state.voted_for.is_none()
-                || self.hard_state.voted_for == after.voted_for;
+            let vote_stays =
+                self.hard_state.voted_for.is_none() || self.hard_state.voted_for == after.voted_for;
             require(vote_stays, "within a term the vote is set at most once", change)?;
             let leaders = (self.leader_id, node.leader_id());
             let leader_stays = !matches!(leaders, (Some(one), Some(other)) if one != other);
@@ -224,10 +230,8 @@ impl Durable<'_> {
     pub fn check(&self, message: &Message) -> Result<(), Violation> {
         let HardState { current_term, voted_for } = self.hard_state;
         let word = || format!("{message:?} while the disk holds {:?}", self.hard_state);
-        let is_about_next_term = matches!(
-            message.body,
-            Body::PreVote { .. } | Body::PreVoteResponse { granted: true }
-        );
+        let is_about_next_term =
+            matches!(message.body, Body::PreVote { .. } | Body::PreVoteResponse { granted: true });
         let term_is_durable = is_about_next_term || current_term >= message.term;
         require(term_is_durable, "Durable Word: the term", word)?;
         match &message.body {

@@ -1,4 +1,97 @@
 //! The Raft protocol of one group: no IO, no clock, values in and values out.
+//!
+//! A [`Node`] is one member of one group. It is given what happened, as an [`Input`] and with the
+//! time, and it says what must be done, as an [`Output`]. It never blocks, reads no disk and no
+//! clock, and starts no thread; equal inputs give equal outputs. The words are those of the paper
+//! (Ongaro and Ousterhout, *In Search of an Understandable Consensus Algorithm*), "Raft" in the
+//! comments, and of Ongaro's thesis, "thesis".
+//!
+//! # The contract
+//!
+//! The node promises that a message leaves only when all it says is durable (see [`output`]), and
+//! that [`Output::committed`] is the same sequence on every node, without a gap. It never panics
+//! on what a peer sent: what breaks the protocol is counted ([`PeerFaults`]) and dropped.
+//!
+//! The host promises, in return:
+//!
+//! 1. To write [`Output::persists`] in order, each atomically, and to hand back the number of one
+//!    with [`Input::Persisted`] only when it and all before it would survive a crash. A write that
+//!    fails is never reported: the node's word would be worth nothing.
+//! 2. To apply [`Output::committed`] in order, and to say so with [`Input::Applied`].
+//! 3. To answer every [`Fetch`] from what is durable, and every [`SendSnapshot`] with
+//!    [`Input::SnapshotSent`].
+//! 4. To give each [`NodeId`] to one node only, for ever, and to build a node after a crash from
+//!    all that was durable ([`Restored`]).
+//!
+//! Messages may be lost, repeated and reordered. The parts of an output may be done in any order
+//! and at the same time.
+//!
+//! # The main loop
+//!
+//! ```
+//! use raft::{Configuration, Input, Node, NodeId, Options, Payload, Restored, Role, Tick};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let voters = Configuration::of_voters([NodeId(1)]);
+//! let mut node = Node::new(Options::new(NodeId(1), 42), Restored::bootstrap(voters))?;
+//! let mut applied = Vec::new();
+//! let mut now = Tick(0);
+//! for round in 0..10 {
+//!     // Time passes, or something arrives.
+//!     now = now.after(1);
+//!     if node.next_deadline().is_some_and(|deadline| deadline <= now) {
+//!         node.handle(now, Input::Tick);
+//!     }
+//!     if round == 5 {
+//!         node.propose(now, vec!["hello".into()])?;
+//!     }
+//!     // What follows from it.
+//!     let output = node.take_output();
+//!     for persist in output.persists {
+//!         // … write it, sync it, and when that is done:
+//!         node.handle(now, Input::Persisted(persist.number));
+//!     }
+//!     for message in output.messages {
+//!         // … send it; nothing it says can be forgotten any more.
+//!         # drop(message);
+//!     }
+//!     for entry in output.committed {
+//!         if let Payload::Command(command) = entry.payload {
+//!             applied.push(command);
+//!         }
+//!         node.handle(now, Input::Applied(entry.id.index));
+//!     }
+//! }
+//! assert_eq!(node.role(), Role::Leader);
+//! assert_eq!(applied, ["hello"]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The map
+//!
+//! | file | duty | source |
+//! | --- | --- | --- |
+//! | `types` `entry` `message` | the words | Raft Figure 2 |
+//! | `input` `output` `node` | the doors | |
+//! | `options` `restored` `restore` | how a node begins | |
+//! | `step` | the term gate and the dispatch of messages | Raft §5.1 |
+//! | `role` | the four roles and the ways between them | Raft Figure 4 |
+//! | `election` | timeouts, pre-vote, votes, check-quorum | Raft §5.2, §5.4.1; thesis §9.6 |
+//! | `replication` `progress` | the leader's side of the log | Raft §5.3 |
+//! | `follower` | the follower's side | Raft §5.3 |
+//! | `commit` | what is committed, and why | Raft §5.4.2 |
+//! | `apply` | from committed to applied | |
+//! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
+//! | `read_index` | linearizable reads | thesis §6.4 |
+//! | `transfer` | handing leadership over | thesis §3.10 |
+//! | `log` `configuration` | the log and the configurations in it, as seen in memory | thesis §4.1 |
+//! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
+//! | [`quorum`] | majorities, simple and joint | thesis §4.3 |
+//! | `fault` `refusal` `trace` | peers' faults, refused requests, typed events | |
+//! | `invariants` | every safety property by name (feature `invariants`) | Raft Figure 3 |
+//!
+//! `docs/raft-map.md` leads from a section of the paper to the function and the test.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -22,7 +115,7 @@ mod message;
 mod node;
 mod options;
 mod outbox;
-mod output;
+pub mod output;
 mod persist;
 mod progress;
 mod queue;

@@ -127,7 +127,8 @@ impl Node {
         }
         let confirmed = leader.quorum_value(|member| member.confirmed_round);
         while let RoleState::Leader(leader) = &mut self.role
-            && let Some(done) = pop_front_if(&mut leader.reads.rounds, |done| done.round <= confirmed)
+            && let Some(done) =
+                pop_front_if(&mut leader.reads.rounds, |done| done.round <= confirmed)
         {
             let Round { round, index, readers } = done;
             self.record(|| Event::ReadRoundConfirmed { round, index });

@@ -45,10 +45,7 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         1 => (2, simple(&[1, 2], &[])),
         2 => (3, simple(&[1, 2, 3], &[])),
         3 => (4, simple(&[1, 2, 3], &[4])),
-        4 => (
-            5,
-            Configuration { outgoing: members(&[3, 4, 5]), ..simple(&[1, 2, 3], &[]) },
-        ),
+        4 => (5, Configuration { outgoing: members(&[3, 4, 5]), ..simple(&[1, 2, 3], &[]) }),
         _ => (5, simple(&[1, 2, 3, 4, 5], &[])),
     }
 }

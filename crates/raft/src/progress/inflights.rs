@@ -27,7 +27,9 @@ impl Inflights {
 
     /// The follower holds everything up to `match_index`.
     pub(crate) fn free_to(&mut self, match_index: LogIndex) {
-        while let Some((_, bytes)) = pop_front_if(&mut self.messages, |(last, _)| *last <= match_index) {
+        while let Some((_, bytes)) =
+            pop_front_if(&mut self.messages, |(last, _)| *last <= match_index)
+        {
             self.size_bytes -= bytes;
         }
     }

@@ -67,11 +67,7 @@ impl Disk {
     }
 
     fn durable(&self) -> Durable<'_> {
-        Durable {
-            hard_state: self.hard_state,
-            mark: self.mark.last,
-            entries: &self.entries,
-        }
+        Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
     }
 }
 
@@ -136,7 +132,11 @@ impl Cluster {
         Self::with(nodes, &Configuration::of_voters((1..=nodes).map(NodeId)), |_| {})
     }
 
-    pub(crate) fn with(nodes: u64, configuration: &Configuration, set: impl Fn(&mut Options)) -> Self {
+    pub(crate) fn with(
+        nodes: u64,
+        configuration: &Configuration,
+        set: impl Fn(&mut Options),
+    ) -> Self {
         let mut cluster = Self {
             members: BTreeMap::new(),
             network: Vec::new(),
@@ -366,7 +366,11 @@ impl Cluster {
         }
     }
 
-    pub(crate) fn propose(&mut self, node: u64, commands: &[&str]) -> Result<EntryId, ProposeError> {
+    pub(crate) fn propose(
+        &mut self,
+        node: u64,
+        commands: &[&str],
+    ) -> Result<EntryId, ProposeError> {
         let commands: Vec<Bytes> = commands.iter().map(|text| command(text)).collect();
         let now = self.members[&node].now;
         self.act(node, |raft| raft.propose(now, commands))
@@ -411,7 +415,8 @@ impl Cluster {
     /// Elects `node`, from rest.
     pub(crate) fn elect(&mut self, node: u64) {
         // Whoever still hears the old leader would not vote.
-        let others: Vec<u64> = self.members.keys().copied().filter(|other| *other != node).collect();
+        let others: Vec<u64> =
+            self.members.keys().copied().filter(|other| *other != node).collect();
         for other in others {
             let member = self.member(other);
             let is_follower =
@@ -457,10 +462,11 @@ impl Cluster {
 
     /// The commands that a node has applied, in order.
     pub(crate) fn applied_commands(&self, node: u64) -> Vec<String> {
-        let commands = self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
-            Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
-            Payload::Noop | Payload::Configuration(_) => None,
-        });
+        let commands =
+            self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
+                Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
+                Payload::Noop | Payload::Configuration(_) => None,
+            });
         commands.collect()
     }
 

@@ -266,7 +266,8 @@ fn run_network_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> boo
                 "keep" => cluster.network = chosen,
                 "drop" => cluster.network = rest,
                 "repeat" => {
-                    cluster.network = chosen.iter().cloned().chain(rest).chain(chosen.clone()).collect();
+                    cluster.network =
+                        chosen.iter().cloned().chain(rest).chain(chosen.clone()).collect();
                 }
                 _ => {
                     cluster.network = rest;
@@ -355,9 +356,7 @@ fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
     let parts = list.split(',').filter(|part| !part.is_empty());
     parts
         .map(|part| match part.split_once(":voters:") {
-            None => {
-                Entry { id: parse_entry(part), payload: Payload::Command(command(part)) }
-            }
+            None => Entry { id: parse_entry(part), payload: Payload::Command(command(part)) },
             Some((entry, voters)) => {
                 let voters = voters.split('+').map(|voter| id(voter.parse().unwrap()));
                 let configuration = Configuration::of_voters(voters);
