@@ -139,11 +139,9 @@ impl<S: StateMachine> Applier<S> {
             group.applied.index >= at_least,
             "the log is cut behind what is applied, so a snapshot taken now covers what was cut"
         );
-        let source =
-            group.machine.snapshot().map_err(|error| Fatal::state_machine(id, &error))?;
+        let source = group.machine.snapshot().map_err(|error| Fatal::state_machine(id, &error))?;
         assert_eq!(source.last(), group.applied, "a snapshot is taken of what is applied");
-        let mark =
-            SnapshotMark { last: group.applied, configuration: group.configuration.clone() };
+        let mark = SnapshotMark { last: group.applied, configuration: group.configuration.clone() };
         tracing::info!(group = id.0, to = %to, last = %mark.last, "sending a snapshot");
         let item = BulkItem::Send(OutgoingSnapshot { group: id, to, term, mark, source });
         // A closed mailbox means that the node is stopping.

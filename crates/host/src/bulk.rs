@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use env::{Clock, Moment, Net};
 use raft::{Fetch, NodeId, SnapshotMark};
-use wal::{GroupId, WalReader};
+use wal::{GroupId, Spares, WalReader};
 
 use crate::Fatal;
 use crate::frame::{FrameBuilder, FrameHeader};
@@ -33,6 +33,7 @@ pub(crate) struct Bulk {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) log: WalReader,
+    pub(crate) spares: Spares,
     pub(crate) staging: Staging,
     pub(crate) counters: Arc<Counters>,
     pub(crate) next_transfer: u64,
@@ -51,6 +52,7 @@ impl Bulk {
         self.mailbox.take_all(&mut items);
         for item in items {
             match item {
+                BulkItem::PrepareSpare => self.prepare_spare(),
                 BulkItem::Fetch { group, fetch } => self.fetch(group, fetch)?,
                 BulkItem::Send(snapshot) => self.begin(now, snapshot),
                 BulkItem::Chunk { from, group, chunk } => self.take_chunk(from, group, chunk),
@@ -67,6 +69,15 @@ impl Bulk {
     /// When `step` has something to do although nothing came.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
         self.outgoing.values().map(Outgoing::deadline).min()
+    }
+
+    fn prepare_spare(&self) {
+        if let Err(error) = self.spares.prepare() {
+            tracing::warn!(
+                %error,
+                "no room for the log's next segment; free space on the data folder's disk"
+            );
+        }
     }
 
     fn fetch(&mut self, group: GroupId, fetch: Fetch) -> Result<(), Fatal> {
@@ -186,4 +197,3 @@ impl Bulk {
         let _ = self.workers[worker_of(group, self.workers.len())].push(event);
     }
 }
-

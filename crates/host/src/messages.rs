@@ -72,6 +72,8 @@ pub(crate) enum ApplyItem {
 
 /// To the bulk stage, which does what is long: old entries and snapshots.
 pub(crate) enum BulkItem {
+    /// Make a segment for the log ahead of need.
+    PrepareSpare,
     /// Read old entries from the log.
     Fetch { group: GroupId, fetch: Fetch },
     /// Send a pinned snapshot.

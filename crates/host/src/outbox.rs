@@ -75,12 +75,7 @@ impl Outbox {
 }
 
 impl Peer {
-    fn cut(
-        &mut self,
-        header: FrameHeader,
-        to: NodeId,
-        ready: &mut Vec<(NodeId, bytes::Bytes)>,
-    ) {
+    fn cut(&mut self, header: FrameHeader, to: NodeId, ready: &mut Vec<(NodeId, bytes::Bytes)>) {
         if !self.builder.is_empty() {
             self.sequence += 1;
             let header = FrameHeader { to, sequence: self.sequence, ..header };

@@ -140,7 +140,11 @@ impl Receiver {
             let item = match record.body {
                 Body::SnapshotChunk(chunk) => BulkItem::Chunk { from, group, chunk },
                 Body::SnapshotAck(ack) => BulkItem::Ack { from, group, ack },
-                body => {
+                body @ (Body::Raft(_)
+                | Body::Forward(_)
+                | Body::ForwardRefused { .. }
+                | Body::Call { .. }
+                | Body::CallAnswer { .. }) => {
                     let worker = crate::worker::worker_of(group, workers.len());
                     for_worker[worker].push(Record { group, body });
                     continue;

@@ -11,6 +11,9 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{AppendOutcome, Body as Rpc, EntryId, LogIndex, Message, NodeId, SnapshotMark, Term};
 use wal::{GroupId, codec};
 
+#[cfg(test)]
+mod tests;
+
 /// One piece of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
@@ -128,10 +131,9 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
     let body = match kind {
         RAFT => Body::Raft(decode_rpc(from, to, input)?),
         FORWARD => Body::Forward(take_commands(input)?),
-        FORWARD_REFUSED => Body::ForwardRefused {
-            overloaded: take_bool(input)?,
-            commands: take_commands(input)?,
-        },
+        FORWARD_REFUSED => {
+            Body::ForwardRefused { overloaded: take_bool(input)?, commands: take_commands(input)? }
+        }
         CALL => Body::Call { number: input.try_get_u64_le().ok()?, request: take_bytes(input)? },
         CALL_ANSWER => {
             Body::CallAnswer { number: input.try_get_u64_le().ok()?, answer: take_bytes(input)? }
@@ -251,10 +253,9 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
     let body = match kind {
         PRE_VOTE => Rpc::PreVote { last: take_entry_id(input)? },
         PRE_VOTE_RESPONSE => Rpc::PreVoteResponse { granted: take_bool(input)? },
-        REQUEST_VOTE => Rpc::RequestVote {
-            last: take_entry_id(input)?,
-            leadership_transfer: take_bool(input)?,
-        },
+        REQUEST_VOTE => {
+            Rpc::RequestVote { last: take_entry_id(input)?, leadership_transfer: take_bool(input)? }
+        }
         REQUEST_VOTE_RESPONSE => Rpc::RequestVoteResponse { granted: take_bool(input)? },
         APPEND_ENTRIES => {
             let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
@@ -262,17 +263,16 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let entries = (0..count).map(|_| codec::take_entry(input));
             Rpc::AppendEntries { prev, commit_index, entries: entries.collect::<Option<_>>()? }
         }
-        APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
-            match_index: take_index(input)?,
-        }),
+        APPEND_ACCEPTED => {
+            Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index: take_index(input)? })
+        }
         APPEND_REJECTED => Rpc::AppendEntriesResponse(AppendOutcome::Rejected {
             prev_index: take_index(input)?,
             hint: take_entry_id(input)?,
         }),
-        HEARTBEAT => Rpc::Heartbeat {
-            commit_index: take_index(input)?,
-            round: input.try_get_u64_le().ok()?,
-        },
+        HEARTBEAT => {
+            Rpc::Heartbeat { commit_index: take_index(input)?, round: input.try_get_u64_le().ok()? }
+        }
         HEARTBEAT_RESPONSE => Rpc::HeartbeatResponse {
             round: input.try_get_u64_le().ok()?,
             last_index: take_index(input)?,

@@ -111,7 +111,7 @@ impl<S: StateMachine> Stages<S> {
             applied_groups.insert(id, applied);
             handles.insert(id, handle);
         }
-        let log_reader = wal.reader();
+        let (log_reader, spares) = (wal.reader(), wal.spares());
         Ok(Self {
             workers,
             log_writer: WalWriter {
@@ -121,9 +121,12 @@ impl<S: StateMachine> Stages<S> {
                 counters: Arc::clone(&shared.counters),
                 clock: Arc::clone(&shared.world.clock),
                 batches: Vec::new(),
+                bulk: Arc::clone(&shared.bulk),
+                spares: spares.clone(),
+                spare_asked: false,
             },
             applier: shared.applier(applied_groups),
-            bulk: shared.bulk(log_reader),
+            bulk: shared.bulk(log_reader, spares),
             receiver: Receiver::new(
                 shared.options.cluster_id,
                 shared.options.node_id,
@@ -204,6 +207,9 @@ impl<S: StateMachine> Stages<S> {
     }
 }
 
+/// A group, taken apart: what its worker owns, what the applier owns, and the door.
+type Parts<S> = (Group, AppliedGroup<S>, GroupHandle<<S as StateMachine>::Response>);
+
 /// Writes the first configuration of each group that the log does not know, so that a later start
 /// with other flags finds what the group really began with.
 fn bootstrap<S>(
@@ -246,9 +252,8 @@ impl Shared {
         let needed: BTreeSet<String> =
             recovered.iter().map(|(id, group)| Staging::name(*id, group.mark.last)).collect();
         let folder = options.data_dir.join("staging");
-        let staging = Staging::open_folder(Arc::clone(&world.disk), folder, |name| {
-            needed.contains(name)
-        })?;
+        let staging =
+            Staging::open_folder(Arc::clone(&world.disk), folder, |name| needed.contains(name))?;
         let workers = (0..options.worker_count).map(|_| Arc::default()).collect();
         Ok(Self {
             options: Arc::new(options),
@@ -306,7 +311,7 @@ impl Shared {
         &self,
         setup: GroupSetup<S>,
         recovered: RecoveredGroup,
-    ) -> Result<(Group, AppliedGroup<S>, GroupHandle<S::Response>), StartError> {
+    ) -> Result<Parts<S>, StartError> {
         let id = setup.id;
         let applied = setup.machine.applied();
         let restored = self.check(id, applied, recovered)?;
@@ -406,7 +411,7 @@ impl Shared {
         }
     }
 
-    fn bulk(&self, log: wal::WalReader) -> Bulk {
+    fn bulk(&self, log: wal::WalReader, spares: wal::Spares) -> Bulk {
         Bulk {
             node_id: self.options.node_id,
             cluster_id: self.options.cluster_id,
@@ -417,6 +422,7 @@ impl Shared {
             net: Arc::clone(&self.world.bulk_net),
             clock: Arc::clone(&self.world.clock),
             log,
+            spares,
             staging: self.staging.clone(),
             counters: Arc::clone(&self.counters),
             next_transfer: self.world.entropy.next_u64(),

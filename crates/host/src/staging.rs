@@ -51,12 +51,7 @@ impl Staging {
 
     /// Makes a file that has come whole durable under its final name. Until both the bytes and the
     /// name are on disk nobody may be told that the snapshot is here.
-    pub(crate) fn finish(
-        &self,
-        group: GroupId,
-        last: EntryId,
-        file: &dyn File,
-    ) -> io::Result<()> {
+    pub(crate) fn finish(&self, group: GroupId, last: EntryId, file: &dyn File) -> io::Result<()> {
         file.sync_data()?;
         self.disk
             .rename(&self.part_path(group, last), &self.folder.join(Self::name(group, last)))?;

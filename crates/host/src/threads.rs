@@ -91,7 +91,9 @@ impl<R: Send + 'static> Host<R> {
         let (mut log, mut applier, mut bulk) = (stages.log_writer, stages.applier, stages.bulk);
         let (for_log, for_applier) = (doom.clone(), doom.clone());
         threads.others.push(spawn("log".into(), move || run_log(&mut log, &for_log))?);
-        threads.others.push(spawn("apply".into(), move || run_applier(&mut applier, &for_applier))?);
+        threads
+            .others
+            .push(spawn("apply".into(), move || run_applier(&mut applier, &for_applier))?);
         threads.others.push(spawn("bulk".into(), move || run_bulk(&mut bulk, &doom))?);
         Ok(host)
     }
@@ -115,27 +117,20 @@ impl<R: Send + 'static> Host<R> {
     }
 
     /// Ends all threads: clients that wait are told, what was handed to the log is written, and the
-    /// state machines are flushed so that the next start is quick.
-    pub fn shutdown(mut self) {
-        self.stop();
-    }
-
-    fn stop(&mut self) {
-        self.workers.iter().for_each(|mailbox| mailbox.close());
-        join(&mut self.threads.workers);
-        self.log.close();
-        self.applier.close();
-        self.bulk.close();
-        join(&mut self.threads.others);
+    /// state machines are flushed so that the next start is quick. Dropping does the same.
+    pub fn shutdown(self) {
+        drop(self);
     }
 }
 
 impl<R> Drop for Host<R> {
     fn drop(&mut self) {
         self.workers.iter().for_each(|mailbox| mailbox.close());
+        join(&mut self.threads.workers);
         self.log.close();
         self.applier.close();
         self.bulk.close();
+        join(&mut self.threads.others);
     }
 }
 

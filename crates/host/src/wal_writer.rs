@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use env::Clock;
-use wal::{Wal, WalWrite};
+use wal::{Spares, Wal, WalWrite};
 
 use crate::Fatal;
 use crate::mailbox::Mailbox;
-use crate::messages::{LogBatch, WorkerEvent};
+use crate::messages::{BulkItem, LogBatch, WorkerEvent};
 use crate::status::Counters;
 
 /// The stage between a worker that wants something durable and the disk.
@@ -18,6 +18,10 @@ pub(crate) struct WalWriter {
     pub(crate) counters: Arc<Counters>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) batches: Vec<LogBatch>,
+    pub(crate) bulk: Arc<Mailbox<BulkItem>>,
+    pub(crate) spares: Spares,
+    /// The bulk stage was asked for a spare segment and has not made it yet.
+    pub(crate) spare_asked: bool,
 }
 
 impl WalWriter {
@@ -49,7 +53,18 @@ impl WalWriter {
             // A worker whose mailbox is closed has stopped and needs to know nothing.
             let _ = self.workers[batch.worker].push(WorkerEvent::Persisted(durable));
         }
+        self.keep_a_spare();
         Ok(())
+    }
+
+    /// Has the next segment made ahead of need: writing its zeros takes longer than many batches.
+    fn keep_a_spare(&mut self) {
+        let is_there = self.spares.ready_count() > 0;
+        if !is_there && !self.spare_asked {
+            // A closed mailbox means that the node is stopping.
+            let _ = self.bulk.push(BulkItem::PrepareSpare);
+        }
+        self.spare_asked = !is_there;
     }
 }
 

@@ -104,7 +104,15 @@ impl Worker {
                 WorkerEvent::Read { reply, .. } => reply(Err(crate::ReadError::Stopped)),
                 WorkerEvent::Call { reply, .. } => reply(Err(crate::CallError::Stopped)),
                 WorkerEvent::Transfer { reply, .. } => reply(Err(TransferError::Stopped)),
-                _ => {}
+                WorkerEvent::CallAnswered { .. }
+                | WorkerEvent::Records { .. }
+                | WorkerEvent::Persisted(_)
+                | WorkerEvent::Applied { .. }
+                | WorkerEvent::Flushed { .. }
+                | WorkerEvent::Fetched { .. }
+                | WorkerEvent::Staged { .. }
+                | WorkerEvent::Installed { .. }
+                | WorkerEvent::SnapshotSent { .. } => {}
             }
         }
         self.groups.values_mut().for_each(Group::close);
@@ -273,7 +281,8 @@ impl Worker {
             return;
         };
         let term = group.status.term;
-        self.writes.extend(output.persists.into_iter().map(|persist| WalWrite { group: id, persist }));
+        self.writes
+            .extend(output.persists.into_iter().map(|persist| WalWrite { group: id, persist }));
         for message in &output.messages {
             self.outbox.push_message(id, message);
         }

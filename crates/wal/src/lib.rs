@@ -34,6 +34,7 @@ use raft::Persist;
 pub use error::{WalFailed, WalOpenError};
 pub use folder::{DataFolder, FolderError, Identity};
 pub use reader::WalReader;
+pub use seglog::Spares;
 pub use recover::{Recovered, RecoveredGroup};
 pub use writer::{Wal, WalStats};
 

@@ -49,11 +49,9 @@ impl fmt::Display for Refusal {
                 "it belongs to cluster {id:x}: check --initial-cluster and \
                  --initial-cluster-token on both"
             ),
-            Self::Node(id) => write!(
-                f,
-                "the member at that address is {:x}: check the peer URLs of both",
-                id.0
-            ),
+            Self::Node(id) => {
+                write!(f, "the member at that address is {:x}: check the peer URLs of both", id.0)
+            }
         }
     }
 }
