@@ -93,7 +93,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
             let commands: Vec<String> = (0..=dice.roll(3)).map(|n| format!("{step}.{n}")).collect();
             let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
             // A refusal is an answer like any other here.
-            drop(cluster.propose(node, &commands));
+            let _refused = cluster.propose(node, &commands);
         }
         88..=91 => cluster.read(node, step),
         92 => drop(cluster.transfer(node, None)),
@@ -160,7 +160,7 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         cluster.stabilize();
         if round == 200 {
             for node in 1..=nodes {
-                drop(cluster.propose(node, &["the last"]));
+                let _refused = cluster.propose(node, &["the last"]);
             }
             cluster.stabilize();
         }

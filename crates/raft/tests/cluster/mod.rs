@@ -289,7 +289,7 @@ impl Cluster {
                 read.index >= floor || read.index.is_none(),
                 "node {node} answers a read at {read:?}, but {floor:?} was committed before it"
             );
-            let index = read.index.map_or("none".to_owned(), |index| index.to_string());
+            let index = read.index.map_or_else(|| "none".to_owned(), |index| index.to_string());
             self.lines.push(format!("n{node} read {} at={index}", read.context));
         }
         member.fetches.extend(output.fetches);
@@ -536,7 +536,7 @@ pub(crate) fn message_line(message: &Message) -> String {
         Body::TimeoutNow => "TimeoutNow".to_owned(),
         Body::ReadIndex { .. } => "ReadIndex".to_owned(),
         Body::ReadIndexResponse { index, .. } => {
-            let index = index.map_or("none".to_owned(), |index| index.to_string());
+            let index = index.map_or_else(|| "none".to_owned(), |index| index.to_string());
             format!("ReadIndexResponse index={index}")
         }
     };

@@ -36,7 +36,7 @@ fn run_file(file: &Path) -> Result<(), String> {
     if text == actual {
         return Ok(());
     }
-    let place = place.unwrap_or(text.lines().count().min(actual.lines().count()));
+    let place = place.unwrap_or_else(|| text.lines().count().min(actual.lines().count()));
     Err(format!(
         "{}:{}\n  expected: {}\n  actual:   {}\nREWRITE=1 cargo test -p raft --test scripts rewrites it",
         file.display(),
@@ -188,9 +188,10 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         "compact" => cluster.compact(words.number(0)),
         "snapshot" => {
             let mark = cluster.carry_snapshot(words.number(0));
-            let line = mark.map_or("no snapshot is wanted".to_owned(), |mark| {
-                format!("n{} sends the snapshot {}", words.number(0), mark.last)
-            });
+            let line = mark.map_or_else(
+                || "no snapshot is wanted".to_owned(),
+                |mark| format!("n{} sends the snapshot {}", words.number(0), mark.last),
+            );
             cluster.lines.push(line);
         }
         "snapshot-fails" => {
