@@ -2,6 +2,7 @@
 //! the log may hold what an older version let through.
 
 use crate::error::RequestError;
+use crate::txn_keys::check_key_written_once;
 use crate::request::{
     Command, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
@@ -58,8 +59,8 @@ pub fn check_lease_grant(ttl: i64) -> Result<(), RequestError> {
 /// Why it is refused.
 pub fn check_txn(request: &TxnRequest, ops_max: usize) -> Result<(), RequestError> {
     check_txn_ops(request, ops_max, TXN_DEPTH_MAX)?;
-    crate::txn_keys::check_intervals(&request.success)?;
-    crate::txn_keys::check_intervals(&request.failure)
+    check_key_written_once(&request.success)?;
+    check_key_written_once(&request.failure)
 }
 
 /// Checks what a command says without the state. The number of operations is the server's to limit.

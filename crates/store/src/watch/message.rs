@@ -130,6 +130,23 @@ impl WatchEvents {
         Self { batch, selected, prev_kv }
     }
 
+    /// The part of it that `wants` lets through; shares everything if that is all.
+    pub(super) fn for_watcher(&self, prev_kv: bool, wants: impl Fn(&Event) -> bool) -> Self {
+        let wanted = |number: &u32| wants(&self.batch[*number as usize]);
+        let numbers = self.numbers();
+        let selected = if numbers.clone().all(|number| wanted(&number)) {
+            self.selected.clone()
+        } else {
+            Some(numbers.filter(wanted).collect())
+        };
+        Self { batch: Arc::clone(&self.batch), selected, prev_kv }
+    }
+
+    fn numbers(&self) -> impl Iterator<Item = u32> + Clone {
+        let count = u32::try_from(self.len()).expect("a batch has fewer than 2^32 events");
+        (0..count).map(|at| self.selected.as_ref().map_or(at, |numbers| numbers[at as usize]))
+    }
+
     /// Number of changes.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -144,12 +161,8 @@ impl WatchEvents {
 
     /// The changes, in order.
     pub fn iter(&self) -> impl Iterator<Item = EventRef<'_>> {
-        (0..self.len()).map(|at| {
-            let at = match &self.selected {
-                None => at,
-                Some(selected) => selected[at] as usize,
-            };
-            let event = &self.batch[at];
+        self.numbers().map(|number| {
+            let event = &self.batch[number as usize];
             EventRef {
                 kind: event.kind,
                 kv: &event.kv,

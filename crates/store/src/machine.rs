@@ -1,0 +1,281 @@
+//! The machine: applies entries, and owns the revision log that makes them durable.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use env::Disk;
+use host::{CommittedEntry, SnapshotSource, StateMachine};
+use parking_lot::RwLockWriteGuard;
+use raft::EntryId;
+
+use crate::batch::BatchBuilder;
+use crate::codec::{LogRecord, Part, decode_command, encode_command};
+use crate::error::RequestError;
+use crate::execute::{Plan, plan, takes_space};
+use crate::generation::{self, Generation};
+use crate::options::StoreOptions;
+use crate::request::Command;
+use crate::response::Response;
+use crate::snapshot;
+use crate::state::State;
+use crate::store::{READ_ATTEMPTS, Shared, Store, fetch};
+use crate::view::{Fetched, Stop, Wanted};
+
+/// Entries that are applied under one lock: readers wait for no more than these.
+const ENTRIES_PER_LOCK: usize = 64;
+
+/// And no more bytes of commands than these.
+const BYTES_PER_LOCK: usize = 1 << 20;
+
+impl Command {
+    /// The bytes that go into the log.
+    #[must_use]
+    pub fn encode(&self) -> bytes::Bytes {
+        encode_command(self)
+    }
+
+    /// The command that `bytes` say.
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownCommand`] for anything else.
+    pub fn decode(bytes: bytes::Bytes) -> Result<Self, RequestError> {
+        decode_command(bytes).map_err(|_| RequestError::UnknownCommand)
+    }
+}
+
+/// The store as the replicated state machine that the applier owns.
+#[derive(Debug)]
+pub struct StoreMachine {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    options: StoreOptions,
+    shared: Arc<Shared>,
+    generation: Generation,
+}
+
+/// How one entry went.
+enum Applied {
+    Answer(Result<Response, RequestError>),
+    /// These values are needed first.
+    Missing(Vec<Wanted>),
+}
+
+impl StoreMachine {
+    /// Opens the store in `dir`, or makes one. The caller holds the folder's lock.
+    ///
+    /// # Errors
+    /// What the disk said; [`io::ErrorKind::InvalidData`] for damage.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: &Path,
+        options: StoreOptions,
+    ) -> io::Result<(Self, Store)> {
+        let number = generation::current(&*disk, dir)?;
+        let (generation, state) = Generation::open(&disk, dir, number, &options)?;
+        let shared = Arc::new(Shared::new(state));
+        shared.sizes.quota_bytes.store(options.quota_bytes, Ordering::Relaxed);
+        let machine =
+            Self { disk, dir: dir.to_owned(), options, shared: Arc::clone(&shared), generation };
+        machine.publish_sizes();
+        Ok((machine, Store { shared }))
+    }
+
+    /// A read handle.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Writes a checkpoint of the index now, so that the next start is quick: for an orderly end.
+    /// Without it flushes make checkpoints as records pile up.
+    ///
+    /// # Errors
+    /// What the disk said; the node then stops.
+    pub fn checkpoint(&mut self) -> io::Result<()> {
+        self.generation.checkpoint_now(&self.shared)
+    }
+
+    fn publish_sizes(&self) {
+        let state = self.shared.state.read();
+        let (on_disk, in_use) = self.generation.sizes(&state);
+        drop(state);
+        self.shared.sizes.on_disk_bytes.store(on_disk, Ordering::Relaxed);
+        self.shared.sizes.in_use_bytes.store(in_use, Ordering::Relaxed);
+    }
+
+    /// Applies entries under one lock, until enough are done or a value must be fetched first.
+    /// Returns how many were done.
+    fn apply_locked(
+        &mut self,
+        entries: &[CommittedEntry],
+        fetched: &Fetched,
+        batch: &mut BatchBuilder,
+        responses: &mut Vec<Result<Response, RequestError>>,
+    ) -> io::Result<(usize, Vec<Wanted>)> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state.write();
+        let mut bytes = 0;
+        for (done, entry) in entries.iter().enumerate() {
+            assert!(
+                entry.id.index.0 == state.applied.index.0 + 1,
+                "entries are applied in order and once: {:?} after {:?}",
+                entry.id,
+                state.applied
+            );
+            let Some(command) = &entry.command else {
+                state.applied = entry.id;
+                continue;
+            };
+            bytes += command.len();
+            match self.apply_command(&mut state, entry.id, command, fetched, batch)? {
+                Applied::Answer(answer) => responses.push(answer),
+                Applied::Missing(missing) => return Ok((done, missing)),
+            }
+            if done + 1 == ENTRIES_PER_LOCK || bytes >= BYTES_PER_LOCK {
+                return Ok((done + 1, Vec::new()));
+            }
+        }
+        Ok((entries.len(), Vec::new()))
+    }
+
+    fn apply_command(
+        &mut self,
+        state: &mut RwLockWriteGuard<'_, State>,
+        id: EntryId,
+        command: &bytes::Bytes,
+        fetched: &Fetched,
+        batch: &mut BatchBuilder,
+    ) -> io::Result<Applied> {
+        let planned = match Command::decode(command.clone()) {
+            Ok(command) => plan(state, &command, fetched).map(|plan| (plan, command)),
+            Err(error) => Err(Stop::Refused(error)),
+        };
+        let (Plan { ops, response }, command) = match planned {
+            Ok(planned) => planned,
+            Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
+            Err(Stop::Refused(error)) => {
+                state.applied = id;
+                return Ok(Applied::Answer(Err(error)));
+            }
+        };
+        if ops.is_empty() {
+            state.applied = id;
+            return Ok(Applied::Answer(Ok(response)));
+        }
+        batch.add(state, fetched, &ops);
+        ops.iter().for_each(|op| self.shared.note_lease_change(op));
+        let revision = state.revision + i64::from(ops.iter().any(|op| op.changes_key()));
+        let record = LogRecord { id, revision, part: Part::WHOLE, ops };
+        let location = self.generation.append(&record)?;
+        state.commit(record, location);
+        // As etcd: the write that crosses the quota is done, and answered as if it were not. The
+        // state stays a function of the log alone, although sizes differ between replicas.
+        if takes_space(&command) && self.is_over_quota() {
+            return Ok(Applied::Answer(Err(RequestError::NoSpace)));
+        }
+        Ok(Applied::Answer(Ok(response)))
+    }
+
+    fn is_over_quota(&self) -> bool {
+        let quota = self.options.quota_bytes;
+        quota > 0 && self.generation.on_disk_bytes() > quota
+    }
+
+    /// Reads values for the entry that waits for them, without a lock.
+    fn fetch(&mut self, missing: &[Wanted], fetched: &mut Fetched) -> io::Result<()> {
+        let reader = self.generation.log.reader();
+        // Only this thread releases segments, so there is nothing to try again.
+        fetch(&reader, missing, fetched)
+    }
+}
+
+impl StateMachine for StoreMachine {
+    type Response = Result<Response, RequestError>;
+
+    fn applied(&self) -> EntryId {
+        self.shared.state.read().applied
+    }
+
+    fn apply(
+        &mut self,
+        mut entries: &[CommittedEntry],
+        responses: &mut Vec<Self::Response>,
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        let mut batch = BatchBuilder::new(shared.state.read().revision, shared.hub.wants());
+        let mut fetched = Fetched::new();
+        let mut attempts = 0;
+        while !entries.is_empty() {
+            let bytes: usize = entries
+                .iter()
+                .take(ENTRIES_PER_LOCK)
+                .map(|entry| entry.command.as_ref().map_or(0, |command| 64 + 2 * command.len()))
+                .sum();
+            self.generation.make_room(bytes.min(2 * BYTES_PER_LOCK))?;
+            let (done, missing) =
+                self.apply_locked(entries, &fetched, &mut batch, responses)?;
+            entries = &entries[done..];
+            attempts = if done > 0 { 0 } else { attempts + 1 };
+            if done > 0 {
+                fetched.clear();
+            }
+            if !missing.is_empty() {
+                if attempts > READ_ATTEMPTS {
+                    return Err(io::Error::other("values for an entry could not be brought"));
+                }
+                self.fetch(&missing, &mut fetched)?;
+            }
+        }
+        self.generation.log.write()?;
+        {
+            let mut state = shared.state.write();
+            state.written_revision = state.revision;
+            let written_revision = state.written_revision;
+            state.recent.trim(written_revision);
+        }
+        if let Some(batch) = batch.finish(shared.state.read().revision) {
+            shared.hub.publish(&batch);
+        }
+        shared.maintain();
+        self.generation.work(&shared)?;
+        self.publish_sizes();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<EntryId> {
+        let applied = self.generation.flush(&self.shared)?;
+        self.publish_sizes();
+        Ok(applied)
+    }
+
+    fn snapshot(&mut self) -> io::Result<Box<dyn SnapshotSource>> {
+        let applied = self.generation.mark_applied(&self.shared)?;
+        Ok(Box::new(snapshot::Source::pin(&self.generation, applied)?))
+    }
+
+    fn restore(&mut self, last: EntryId, source: &mut dyn SnapshotSource) -> io::Result<()> {
+        let number = self.generation.number + 1;
+        snapshot::receive(&*self.disk, &generation::dir_of(&self.dir, number), source)?;
+        let (generation, state) = Generation::open(&self.disk, &self.dir, number, &self.options)?;
+        if state.applied != last {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("a snapshot of {last} has the state of {}", state.applied),
+            ));
+        }
+        snapshot::verify(&generation)?;
+        generation::make_current(&*self.disk, &self.dir, number)?;
+        let revision = state.revision;
+        *self.shared.state.write() = state;
+        self.shared.sweep.lock().restart();
+        self.shared.reload_leases();
+        let old = std::mem::replace(&mut self.generation, generation);
+        self.shared.hub.jump(revision);
+        drop(old);
+        generation::remove_others(&*self.disk, &self.dir, number)?;
+        self.publish_sizes();
+        Ok(())
+    }
+}

@@ -1,0 +1,97 @@
+//! Events of the past, from the revision log.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::hub::Behind;
+use crate::codec::{LogOp, LogRecord};
+use crate::error::RequestError;
+use crate::response::{Event, EventKind, KeyValue};
+use crate::store::{READ_ATTEMPTS, Shared, read_record};
+use crate::view::{Fetched, View};
+
+/// A piece of history.
+#[derive(Debug)]
+pub(crate) enum Histories {
+    /// All changes in it.
+    Events(Vec<Event>),
+    /// It is gone.
+    Compacted {
+        /// What is left begins here.
+        compact_revision: i64,
+    },
+}
+
+/// The event of a change of a key; `None` for all else.
+pub(crate) fn event_of(op: &LogOp, mod_revision: i64) -> Option<Event> {
+    match op {
+        LogOp::Put { key, value, lease, create_revision, version } => {
+            let kv = KeyValue {
+                key: key.clone(),
+                create_revision: *create_revision,
+                mod_revision,
+                version: *version,
+                value: value.clone(),
+                lease: *lease,
+            };
+            Some(Event { kind: EventKind::Put, kv, prev_kv: None })
+        }
+        LogOp::Delete { key } => Some(Event::delete(key.clone(), mod_revision, None)),
+        LogOp::Moved { .. }
+        | LogOp::Lease { .. }
+        | LogOp::LeaseRevoke { .. }
+        | LogOp::Compact { .. }
+        | LogOp::Alarm { .. }
+        | LogOp::Member(_)
+        | LogOp::MemberRemove { .. } => None,
+    }
+}
+
+impl Shared {
+    /// Reads the events of a range from history, without a lock across the disk. A segment may be
+    /// released in between, if a compaction overtakes; then it is tried again, and says so.
+    pub(super) fn read_history(&self, behind: &Behind) -> Result<Histories, RequestError> {
+        for _ in 0..READ_ATTEMPTS {
+            let (reader, locations) = {
+                let state = self.state.read();
+                if behind.from < state.compact_revision {
+                    return Ok(Histories::Compacted { compact_revision: state.compact_revision });
+                }
+                // Revision 1 and below are before the first change.
+                let from = behind.from.max(state.history.first);
+                let locations: Vec<_> =
+                    (from..=behind.to).map_while(|at| state.history.get(at)).collect();
+                (state.reader(), locations)
+            };
+            let records: io::Result<Vec<LogRecord>> =
+                locations.into_iter().map(|location| read_record(&reader, location)).collect();
+            let Ok(records) = records else { continue };
+            let mut events = Vec::new();
+            for record in &records {
+                let changes = record.ops.iter().filter_map(|op| event_of(op, record.revision));
+                events.extend(changes.filter(|event| behind.range.contains(&event.kv.key)));
+            }
+            if behind.prev_kv {
+                self.add_prev(&mut events)?;
+            }
+            return Ok(Histories::Events(events));
+        }
+        Err(RequestError::ReadFailed)
+    }
+
+    fn add_prev(&self, events: &mut [Event]) -> Result<(), RequestError> {
+        for event in events {
+            let before = event.kv.mod_revision - 1;
+            let key: Bytes = event.kv.key.clone();
+            event.prev_kv = self.read_with(|state, fetched: &Fetched| {
+                if before < state.compact_revision {
+                    return Ok(None);
+                }
+                let view = View { state, fetched };
+                view.get(&key, before).map(|item| item.to_kv()).transpose()
+            })?;
+        }
+        Ok::<(), RequestError>(())
+    }
+}
