@@ -109,9 +109,8 @@ impl<S: StateMachine> World<S> {
         let data_dir = PathBuf::from("/data");
         let wal_options =
             WalOptions { segment_bytes: self.options.segment_bytes, ..WalOptions::default() };
-        let (wal, recovered) =
-            Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options)
-                .map_err(|error| io::Error::other(error.to_string()))?;
+        let (wal, recovered) = Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options)
+            .map_err(|error| io::Error::other(error.to_string()))?;
         let machines = (self.machines)(id, Arc::clone(&disk), Arc::clone(&clock))?;
         let groups = machines
             .into_iter()
@@ -248,7 +247,10 @@ impl<S: StateMachine> World<S> {
             .iter()
             .filter_map(|(id, node)| Some((*id, node.stages.as_ref()?)))
             .flat_map(|(id, stages)| {
-                stages.stages().filter(move |stage| stages.has_work(*stage, now)).map(move |s| (id, s))
+                stages
+                    .stages()
+                    .filter(move |stage| stages.has_work(*stage, now))
+                    .map(move |s| (id, s))
             })
             .collect();
         if ready.is_empty() {
@@ -289,7 +291,8 @@ impl<S: StateMachine> World<S> {
     }
 
     fn pass_time(&mut self, end: Moment) {
-        let deadlines = self.nodes.values().filter_map(|node| node.stages.as_ref()?.next_deadline());
+        let deadlines =
+            self.nodes.values().filter_map(|node| node.stages.as_ref()?.next_deadline());
         let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
         // At least a nanosecond, so that a deadline that is now cannot stop the world.
         let next = next.max(self.clock.now().after(Duration::from_nanos(1)));

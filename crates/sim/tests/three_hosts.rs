@@ -207,7 +207,8 @@ fn chaos(seed: u64) {
 
 #[test]
 fn no_acknowledged_write_is_lost_in_crashes_partitions_and_loss() {
-    for seed in 100..130 {
+    let seed_count = std::env::var("FLOTILLA_SEEDS").map_or(Ok(30), |count| count.parse());
+    for seed in 0..seed_count.expect("FLOTILLA_SEEDS is a number of seeds") {
         chaos(seed);
     }
 }

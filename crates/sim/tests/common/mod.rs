@@ -11,13 +11,18 @@ use bytes::Bytes;
 use host::{GroupId, ProposeError};
 use raft::{LogIndex, NodeId};
 use sim::{World, WorldOptions};
-use store::{Command, PutRequest, RangeRequest, Response, Store, StoreMachine, StoreOptions};
+use store::{
+    Command, PutRequest, RangeRequest, RequestError, Response, Store, StoreMachine, StoreOptions,
+};
 
 pub const GROUP: GroupId = GroupId(1);
 pub const SOON: Duration = Duration::from_secs(10);
 
 /// The answer to one command, once it is there.
-pub type Answer = Arc<Mutex<Option<Result<Response, ProposeError>>>>;
+pub type Answer = Arc<Mutex<Option<Result<Outcome, ProposeError>>>>;
+
+/// What applying a command says.
+type Outcome = Result<Response, RequestError>;
 
 type Stores = Rc<RefCell<BTreeMap<(NodeId, GroupId), Store>>>;
 
@@ -38,7 +43,8 @@ impl Cluster {
                 (1..=group_count)
                     .map(|group| {
                         let dir = format!("/data/store-{group}");
-                        let options = StoreOptions { segment_bytes: 64 << 10, ..StoreOptions::default() };
+                        let options =
+                            StoreOptions { segment_bytes: 64 << 10, ..StoreOptions::default() };
                         let (machine, store) =
                             StoreMachine::open(Arc::clone(&disk), Path::new(&dir), options)?;
                         opened.borrow_mut().insert((node, GroupId(group)), store);
@@ -150,13 +156,15 @@ impl Cluster {
             applied(&self.world),
             self.world.trace().newest().join("\n")
         );
-        let on: Vec<_> = self.world.nodes().into_iter().filter(|id| self.world.is_on(*id)).collect();
-        let hashes: Vec<_> = on.iter().map(|id| self.store(*id).state_hash()).collect();
+        let on: Vec<_> =
+            self.world.nodes().into_iter().filter(|id| self.world.is_on(*id)).collect();
+        let hashes: Vec<_> =
+            on.iter().map(|id| self.store(*id).state_hash().expect("readable")).collect();
         assert!(hashes.windows(2).all(|pair| pair[0] == pair[1]), "states differ: {hashes:?}");
     }
 }
 
 /// Whether a command was acknowledged as done.
 pub fn is_acknowledged(answer: &Answer) -> bool {
-    matches!(&*answer.lock().expect("one thread"), Some(Ok(Response::Put(_))))
+    matches!(&*answer.lock().expect("one thread"), Some(Ok(Ok(Response::Put(_)))))
 }
