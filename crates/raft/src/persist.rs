@@ -154,3 +154,63 @@ impl Persister {
         flight.number.max(self.hard_state)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EntryId, Payload};
+
+    fn entries(term: u64, indexes: core::ops::RangeInclusive<u64>) -> Vec<Entry> {
+        let entry = |index| Entry { id: EntryId::new(term, index), payload: Payload::Noop };
+        indexes.map(entry).collect()
+    }
+
+    /// L16: the picture in the head of this file.
+    #[test]
+    fn late_completion_proves_only_what_still_stands() {
+        let mut persister = Persister::new(LogIndex(4));
+        persister.write_entries(entries(1, 5..=8));
+        drop(persister.take_pending());
+        persister.write_entries(entries(2, 7..=7));
+        drop(persister.take_pending());
+        // The very entry comes back; the crash that keeps #2 and loses #3 would lose it again.
+        persister.write_entries(entries(1, 7..=8));
+        drop(persister.take_pending());
+
+        persister.landed(PersistNumber(1));
+        assert_eq!(persister.durable_index(), LogIndex(6));
+        persister.landed(PersistNumber(2));
+        assert_eq!(persister.durable_index(), LogIndex(6));
+        persister.landed(PersistNumber(3));
+        assert_eq!(persister.durable_index(), LogIndex(8));
+    }
+
+    /// L16: completions out of order; the older one is news no more.
+    #[test]
+    fn older_completion_after_a_newer_one_changes_nothing() {
+        let mut persister = Persister::new(LogIndex(0));
+        for index in 1..=2 {
+            persister.write_entries(entries(1, index..=index));
+            drop(persister.take_pending());
+        }
+        persister.landed(PersistNumber(2));
+        persister.landed(PersistNumber(1));
+        assert_eq!(persister.durable(), PersistNumber(2));
+        assert_eq!(persister.durable_index(), LogIndex(2));
+    }
+
+    #[test]
+    fn what_happens_between_two_outputs_is_one_persist() {
+        let mut persister = Persister::new(LogIndex(0));
+        persister.write_entries(entries(1, 1..=4));
+        persister.write_entries(entries(2, 3..=3));
+        persister.write_entries(entries(2, 4..=5));
+        persister.write_hard_state(HardState::default());
+        let persist = persister.take_pending().expect("something was written");
+        let ids: Vec<EntryId> = persist.entries.iter().map(|entry| entry.id).collect();
+        let expected = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
+        assert_eq!(ids, expected.map(|(term, index)| EntryId::new(term, index)));
+        assert_eq!((persist.number, persister.take_pending()), (PersistNumber(1), None));
+        assert_eq!(persister.of_index(LogIndex(5)), PersistNumber(1));
+    }
+}
