@@ -559,7 +559,7 @@ proptest! {
                     match act {
                         Act::Crash(seed) => disk.crash(&mut env::SplitMix::new(seed)),
                         Act::Lose => disk.crash_all_lost(),
-                        _ => disk.kill(),
+                        Act::Append(_) | Act::Write | Act::Sync | Act::Mark | Act::Roll | Act::Release | Act::Kill => disk.kill(),
                     }
                     let (reopened, found) = open(&disk);
                     log = reopened;

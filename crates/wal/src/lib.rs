@@ -34,8 +34,8 @@ use raft::Persist;
 pub use error::{WalFailed, WalOpenError};
 pub use folder::{DataFolder, FolderError, Identity};
 pub use reader::WalReader;
-pub use seglog::Spares;
 pub use recover::{Recovered, RecoveredGroup};
+pub use seglog::Spares;
 pub use writer::{Wal, WalStats};
 
 /// A Raft group of the node.
@@ -70,11 +70,12 @@ pub struct WalOptions {
 }
 
 impl Default for WalOptions {
-    /// Segments of 64 MiB, two spares, copying from the fifth segment on, 1 MiB of recent entries.
+    /// Segments of 64 MiB, four spares (a cut frees several at once), copying from the fifth segment
+    /// on, 1 MiB of recent entries.
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
-            spare_segments_max: 2,
+            spare_segments_max: 4,
             segments_max: 4,
             identity: 0,
             recent_bytes_max: 1 << 20,

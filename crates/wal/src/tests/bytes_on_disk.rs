@@ -1,0 +1,166 @@
+//! Encodings: byte for byte, there and back, and against hostile input.
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+
+use super::*;
+use crate::record::{Kind, Record};
+
+fn full_record() -> Record {
+    Record {
+        is_first: false,
+        cut_from: 9,
+        mark: Some(MarkWrite { mark: mark_of(2, 8), reset: true }),
+        hard_state: Some(HardState { current_term: Term(3), voted_for: Some(NodeId(2)) }),
+        entries: vec![
+            Entry { id: EntryId::new(3, 9), payload: Payload::Noop },
+            Entry {
+                id: EntryId::new(3, 10),
+                payload: Payload::Command(Bytes::from_static(b"x=1")),
+            },
+            Entry {
+                id: EntryId::new(3, 11),
+                payload: Payload::Configuration(Configuration {
+                    voters: [NodeId(1), NodeId(2)].into(),
+                    outgoing: [NodeId(1)].into(),
+                    learners: [NodeId(7)].into(),
+                }),
+            },
+        ],
+        ..Record::of(Kind::Persist, GroupId(5))
+    }
+}
+
+const GOLDEN: [&str; 13] = [
+    "01011e00050000000000000009000000",
+    "00000000020000000000000008000000",
+    "00000000030000000100000000000000",
+    "02000000000000000b00000000000000",
+    "00000000000000000300000000000000",
+    "01020000000000000003000000030000",
+    "00000000000900000000000000000000",
+    "000003000000000000000a0000000000",
+    "00000103000000783d31030000000000",
+    "00000b00000000000000022c00000002",
+    "00000001000000000000000200000000",
+    "00000001000000010000000000000001",
+    "0000000700000000000000",
+];
+
+fn encoded(record: &Record) -> Bytes {
+    let mut out = BytesMut::new();
+    record.encode(&mut out);
+    out.freeze()
+}
+
+/// Record format 1, byte for byte. A change of this test is a change of the format.
+#[test]
+fn golden_record() {
+    let hex = |record: &Record| {
+        encoded(record)
+            .chunks(16)
+            .map(|line| line.iter().map(|byte| format!("{byte:02x}")).collect())
+            .collect::<Vec<String>>()
+    };
+    assert_eq!(hex(&full_record()), GOLDEN);
+    assert_eq!(
+        hex(&Record::of(Kind::State, GroupId(1))),
+        ["01020300010000000000000000000000", "0000000000000000"]
+    );
+    let kinds = [Kind::Persist, Kind::State, Kind::Copy, Kind::Remove];
+    assert_eq!(kinds.map(|kind| encoded(&Record::of(kind, GroupId(1)))[1]), [1, 2, 3, 4]);
+}
+
+/// A record that is cut anywhere, or has a byte too many, is refused.
+#[test]
+fn cut_and_extended_records_are_refused() {
+    let bytes = encoded(&full_record());
+    for len in 0..bytes.len() {
+        assert_eq!(Record::decode(bytes.slice(..len)), None, "cut to {len}");
+    }
+    let mut longer = bytes.to_vec();
+    longer.push(0);
+    assert_eq!(Record::decode(longer.into()), None);
+}
+
+/// Counts that promise more than there is are refused before anything is allocated for them.
+#[test]
+fn counts_beyond_the_bytes_are_refused() {
+    let mut bytes = encoded(&Record::of(Kind::Copy, GroupId(1))).to_vec();
+    let at = bytes.len() - 4;
+    bytes[at..].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(Record::decode(bytes.into()), None);
+    let mut nodes = Bytes::from(vec![0xff; 20]);
+    assert_eq!(codec::take_configuration(&mut nodes), None);
+    let mut command = BytesMut::new();
+    codec::put_entry(&mut command, &entry(1, 1));
+    command[17..21].copy_from_slice(&u32::MAX.to_le_bytes());
+    assert_eq!(codec::take_entry(&mut command.freeze()), None);
+}
+
+fn configurations() -> impl Strategy<Value = Configuration> {
+    let nodes = || prop::collection::btree_set((1_u64..20).prop_map(NodeId), 0..5);
+    (nodes(), nodes(), nodes()).prop_map(|(voters, outgoing, learners)| {
+        let learners = learners.difference(&voters).copied().collect();
+        Configuration { voters, outgoing, learners }
+    })
+}
+
+fn payloads() -> impl Strategy<Value = Payload> {
+    prop_oneof![
+        Just(Payload::Noop),
+        prop::collection::vec(any::<u8>(), 0..100)
+            .prop_map(|bytes| Payload::Command(Bytes::from(bytes))),
+        configurations().prop_map(Payload::Configuration),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn entry_there_and_back(term: u64, index: u64, payload in payloads(), rest: Vec<u8>) {
+        let entry = Entry { id: EntryId::new(term, index), payload };
+        let mut out = BytesMut::new();
+        codec::put_entry(&mut out, &entry);
+        prop_assert_eq!(out.len(), codec::entry_bytes(&entry));
+        out.extend_from_slice(&rest);
+        let mut input = out.freeze();
+        prop_assert_eq!(codec::take_entry(&mut input), Some(entry));
+        prop_assert_eq!(input.as_ref(), rest.as_slice());
+    }
+
+    #[test]
+    fn mark_and_hard_state_there_and_back(
+        term: u64, index: u64, configuration in configurations(), vote: Option<u64>,
+    ) {
+        let mark = SnapshotMark { last: EntryId::new(term, index), configuration };
+        let state = HardState { current_term: Term(term), voted_for: vote.map(NodeId) };
+        let mut out = BytesMut::new();
+        codec::put_mark(&mut out, &mark);
+        codec::put_hard_state(&mut out, state);
+        let mut input = out.freeze();
+        prop_assert_eq!(codec::take_mark(&mut input), Some(mark));
+        prop_assert_eq!(codec::take_hard_state(&mut input), Some(state));
+        prop_assert!(input.is_empty());
+    }
+
+    /// Whatever is accepted is exactly what would have been written.
+    #[test]
+    fn hostile_bytes_are_refused_or_canonical(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..200),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+        from_real: bool,
+    ) {
+        if from_real {
+            bytes = encoded(&full_record()).to_vec();
+            for (at, value) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = value;
+            }
+        }
+        if let Some(record) = Record::decode(Bytes::from(bytes.clone())) {
+            prop_assert_eq!(encoded(&record), bytes);
+        }
+    }
+}
