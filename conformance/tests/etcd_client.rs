@@ -1,5 +1,7 @@
 //! The Rust crate `etcd-client`.
 
+#![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
+
 use std::time::Duration;
 
 use conformance::Cluster;

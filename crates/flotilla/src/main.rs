@@ -1,3 +1,156 @@
-//! The `flotilla` command.
+//! The `flotilla` binary: flags and environment to options, options to the doors of the crates
+//! below, errors to one line and an exit code (`docs/exit-codes.md`).
 
-fn main() {}
+mod dev;
+mod environment;
+mod logs;
+mod serve;
+mod version;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A Raft coordination store that etcd v3 clients use.
+#[derive(Debug, Parser)]
+#[command(
+    name = "flotilla",
+    disable_version_flag = true,
+    after_help = "--version prints etcd's version line and ours.\n\nExample: flotilla dev"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, at the start of the process")]
+enum Command {
+    /// A cluster on this machine, in one process.
+    #[command(after_help = "Example: flotilla dev --nodes 5 --data-dir ./cluster")]
+    Dev(dev::DevOptions),
+    /// One member of a cluster, with etcd's flags.
+    #[command(after_help = serve::AFTER_HELP)]
+    Serve(serve::ServeOptions),
+    /// Look at a cluster and its keys.
+    #[command(after_help = "Example: flotilla ctl get users/ --prefix")]
+    Ctl(client::ctl::CtlOptions),
+    /// Measure any etcd v3 endpoints.
+    #[command(after_help = "Example: flotilla bench put --clients 128 --secs 10 --pid 4711")]
+    Bench(client::bench::BenchOptions),
+}
+
+fn main() -> ExitCode {
+    let arguments = as_etcd_if_called_so(std::env::args_os().collect());
+    if version::is_asked_for(&arguments) {
+        return finish(version::print(&mut std::io::stdout()).map_err(Failure::from));
+    }
+    let variables = std::env::vars().collect();
+    let serve_flags = serve::flag_names(&Cli::command());
+    let expanded = environment::expand(arguments, &serve_flags, &variables);
+    let parsed = Cli::command()
+        .try_get_matches_from(&expanded.arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
+        Ok(cli) => cli,
+        // Help is on standard output and code 0, a mistake on standard error and code 2.
+        Err(error) => error.exit(),
+    };
+    finish(match cli.command {
+        Command::Dev(options) => dev::run(&options),
+        Command::Serve(options) => serve::run(options, &expanded.unknown_variables),
+        Command::Ctl(options) => {
+            client::ctl::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
+        }
+        Command::Bench(options) => {
+            client::bench::run(options, &mut std::io::stdout().lock()).map_err(Failure::from)
+        }
+    })
+}
+
+/// A link with the name `etcd` to this program behaves as `flotilla serve`, for start scripts.
+fn as_etcd_if_called_so(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let called = arguments.first().map(Path::new).and_then(Path::file_name);
+    if called.is_some_and(|name| name == "etcd") {
+        arguments.insert(1, "serve".into());
+    }
+    arguments
+}
+
+/// Why a command ends badly: a line for people and the code of the process.
+#[derive(Debug)]
+struct Failure {
+    message: String,
+    exit_code: u8,
+}
+
+impl Failure {
+    fn new(message: &impl Display, exit_code: u8) -> Self {
+        Self { message: message.to_string(), exit_code }
+    }
+}
+
+impl From<client::ClientError> for Failure {
+    fn from(error: client::ClientError) -> Self {
+        Self::new(&error, error.exit_code())
+    }
+}
+
+impl From<server::StartError> for Failure {
+    fn from(error: server::StartError) -> Self {
+        Self::new(&error, error.exit_code())
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(&error, 1)
+    }
+}
+
+fn finish(done: Result<(), Failure>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // With standard error gone there is nobody left to tell; the code still tells.
+            let _told = writeln!(std::io::stderr(), "flotilla: {}", failure.message);
+            ExitCode::from(failure.exit_code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command) {
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(check);
+            }
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let has_example = help.contains("Example: ") || command.get_name() == "lease";
+            assert!(has_example, "{} has no example", command.get_name());
+        }
+        check(&Cli::command());
+    }
+
+    #[test]
+    fn a_link_called_etcd_serves() {
+        let expect: Vec<OsString> = vec!["/bin/etcd".into(), "serve".into(), "--name".into()];
+        assert_eq!(as_etcd_if_called_so(vec!["/bin/etcd".into(), "--name".into()]), expect);
+    }
+}
