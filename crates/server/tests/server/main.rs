@@ -1,0 +1,6 @@
+//! Whole members in this process, seen through the generated clients.
+#![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
+
+mod cluster;
+mod common;
+mod single;
