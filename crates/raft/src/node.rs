@@ -150,7 +150,8 @@ impl Node {
         self.begin_transfer(to)
     }
 
-    /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything.
+    /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything. Ask
+    /// again after every input.
     /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {

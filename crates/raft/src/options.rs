@@ -60,7 +60,7 @@ impl Options {
             window_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
             apply_window_bytes_max: 32 << 20,
-            cache_bytes_max: 16 << 20,
+            cache_bytes_max: 4 << 20,
             log_tail_kept: 10_000,
             record_events: false,
         }

@@ -220,3 +220,42 @@ impl Node {
         contexts.for_each(|context| self.output.reads.push(ReadOutcome { context, index: None }));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Configuration, Input, Message, Options, Restored, Term};
+
+    /// R9: only the leader that was asked may answer, and only by the name of the question; a name
+    /// of an earlier life is another one.
+    #[test]
+    fn only_the_asked_leader_answers() {
+        let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
+        let follower = |seed| {
+            let options = Options::new(NodeId(1), seed);
+            let mut node =
+                Node::new(options, Restored::bootstrap(voters.clone())).expect("sound options");
+            let body = Body::Heartbeat { commit_index: LogIndex(0), round: 0 };
+            let message = Message { from: NodeId(2), to: NodeId(1), term: Term(1), body };
+            node.handle(Tick(0), Input::Message(message));
+            node.read_index(Tick(0), 77);
+            drop(node.take_output());
+            node
+        };
+        let answer = |node: &mut Node, from, context| {
+            let body = Body::ReadIndexResponse { context, index: Some(LogIndex(5)) };
+            let message = Message { from: NodeId(from), to: NodeId(1), term: Term(1), body };
+            node.handle(Tick(0), Input::Message(message));
+            node.take_output().reads
+        };
+        let earlier_name = follower(1).forwarded.sent[0].name;
+        let mut node = follower(2);
+        let name = node.forwarded.sent[0].name;
+        assert_ne!(name, earlier_name);
+        assert_eq!(answer(&mut node, 2, earlier_name), []);
+        assert_eq!(answer(&mut node, 3, name), []);
+        let read = ReadOutcome { context: 77, index: Some(LogIndex(5)) };
+        assert_eq!(answer(&mut node, 2, name), [read]);
+        assert_eq!(answer(&mut node, 2, name), [], "answered once");
+    }
+}

@@ -71,6 +71,7 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
     for node in 1..=nodes {
         cluster.member(node).disk_is_instant = dice.one_in(3);
         cluster.member(node).fetch_is_instant = dice.one_in(2);
+        cluster.member(node).apply_is_instant = dice.one_in(2);
     }
     (nodes, cluster)
 }
@@ -88,8 +89,9 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
         0..=44 => deliver(cluster, dice),
         45..=59 => cluster.tick(node, dice.roll(4) + 1),
         60..=74 => drop(cluster.write_one(node)),
-        75..=78 => drop(cluster.fetch_one(node)),
-        79..=87 => {
+        75..=77 => drop(cluster.fetch_one(node)),
+        78..=80 => drop(cluster.report_applied(node)),
+        81..=87 => {
             let commands: Vec<String> = (0..=dice.roll(3)).map(|n| format!("{step}.{n}")).collect();
             let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
             // A refusal is an answer like any other here.
@@ -150,7 +152,8 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         }
         cluster.member(node).disk_is_instant = true;
         cluster.member(node).fetch_is_instant = true;
-        while cluster.write_one(node) || cluster.fetch_one(node) {}
+        cluster.member(node).apply_is_instant = true;
+        while cluster.write_one(node) || cluster.fetch_one(node) || cluster.report_applied(node) {}
     }
     for round in 0..400 {
         for node in 1..=nodes {

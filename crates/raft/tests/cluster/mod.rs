@@ -84,6 +84,8 @@ pub(crate) struct Member {
     pub(crate) disk_is_instant: bool,
     /// The state machine is as fast as thought.
     pub(crate) apply_is_instant: bool,
+    /// Applied, but the node was not told so yet.
+    pub(crate) unreported: Option<LogIndex>,
     pub(crate) fetches: VecDeque<Fetch>,
     pub(crate) fetch_is_instant: bool,
     pub(crate) snapshots_wanted: Vec<SendSnapshot>,
@@ -160,6 +162,7 @@ impl Cluster {
                 in_flight: VecDeque::new(),
                 disk_is_instant: true,
                 apply_is_instant: true,
+                unreported: None,
                 fetches: VecDeque::new(),
                 fetch_is_instant: true,
                 snapshots_wanted: Vec::new(),
@@ -210,6 +213,7 @@ impl Cluster {
         member.node = None;
         member.in_flight.clear();
         member.fetches.clear();
+        member.unreported = None;
         member.snapshots_wanted.clear();
         member.applied.clear();
     }
@@ -299,21 +303,34 @@ impl Cluster {
             panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
         }
         let member = self.member(node);
-        let last = output.committed.last().map(|entry| entry.id.index);
+        if let Some(last) = output.committed.last() {
+            member.unreported = Some(last.id.index);
+        }
         member.applied.extend(output.committed);
         let (disk_is_instant, apply_is_instant, fetch_is_instant) =
             (member.disk_is_instant, member.apply_is_instant, member.fetch_is_instant);
         let now = member.now;
         if let Some(mark) = output.install_snapshot {
+            assert!(
+                member.disk.mark.last >= mark.last,
+                "the state is replaced only when the log that follows it is durable (S1)"
+            );
             member.applied.clear();
             member.disk.applied = mark.last.index;
             self.input(node, now, Input::SnapshotInstalled(mark));
         }
-        if let (Some(last), true) = (last, apply_is_instant) {
-            self.input(node, now, Input::Applied(last));
-        }
+        while apply_is_instant && self.report_applied(node) {}
         while disk_is_instant && self.write_one(node) {}
         while fetch_is_instant && self.fetch_one(node) {}
+    }
+
+    /// The state machine says how far it has come.
+    pub(crate) fn report_applied(&mut self, node: u64) -> bool {
+        let member = self.member(node);
+        let Some(index) = member.unreported.take() else { return false };
+        let now = member.now;
+        self.input(node, now, Input::Applied(index));
+        true
     }
 
     /// The disk finishes its oldest write.
