@@ -216,7 +216,10 @@ fn log_exit_code(error: &wal::WalOpenError) -> u8 {
     match error {
         wal::WalOpenError::Locked => 12,
         wal::WalOpenError::Io(error) => disk_exit_code(error.kind()),
-        _ => 14,
+        wal::WalOpenError::Damage(_)
+        | wal::WalOpenError::Record { .. }
+        | wal::WalOpenError::Gap { .. }
+        | _ => 14,
     }
 }
 

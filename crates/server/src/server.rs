@@ -192,7 +192,7 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
 /// system chose.
 fn advertised(told: &[HttpUrl], listened: &[HttpUrl], bound: &[SocketAddr]) -> Vec<String> {
     let with_port = |urls: &[HttpUrl]| {
-        let port = |at: usize| bound.get(at).or(bound.first()).map_or(0, SocketAddr::port);
+        let port = |at: usize| bound.get(at).or_else(|| bound.first()).map_or(0, SocketAddr::port);
         let urls = urls.iter().enumerate().map(|(at, url)| {
             let url = if url.port() == 0 { url.with_port(port(at)) } else { url.clone() };
             url.to_string()
@@ -240,7 +240,7 @@ fn claim_folder(
         },
         FolderError::Damaged { path } => damaged(path, "its bytes are not what was written"),
         FolderError::Io(error) => StartError::Disk { doing: "opening", path: dir, error },
-        other => damaged(dir, &other.to_string()),
+        other @ (FolderError::Version { .. } | _) => damaged(dir, &other.to_string()),
     })
 }
 

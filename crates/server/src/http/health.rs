@@ -20,7 +20,7 @@ fn query_pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
-fn excluded<'a>(query: &'a str) -> Vec<&'a str> {
+fn excluded(query: &str) -> Vec<&str> {
     query_pairs(query).filter(|(key, _)| *key == "exclude").map(|(_, value)| value).collect()
 }
 
