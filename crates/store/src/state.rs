@@ -228,6 +228,10 @@ impl State {
         assert_eq!(revision, self.revision + 1, "each change of keys makes the next revision");
         self.revision = revision;
         if revision >= self.history.first {
+            if self.replaying && self.history.locations.is_empty() {
+                // A compaction overtook the checkpoint: all before was forgotten.
+                self.history.first = revision;
+            }
             assert_eq!(revision, self.history.end(), "history has a record for each revision");
             self.history.locations.push_back(location);
         }
@@ -239,7 +243,7 @@ impl State {
         }
         let usage = self.segments.entry(version.location.segment).or_default();
         usage.total += 1;
-        usage.live += 1;
+        usage.live += u64::from(!self.replaying);
         let fits = self.index.memory_bytes() + value.len() <= self.memory_budget_bytes;
         // What is not on disk yet must be in memory.
         let value = (fits || !self.replaying).then_some(value);
@@ -288,17 +292,19 @@ impl State {
 
     fn relocate(&mut self, key: &[u8], mod_revision: i64, sub: u32, location: Location) {
         let segments = &mut self.segments;
+        // At the end of a recovery everything is counted.
+        let counts = u64::from(!self.replaying);
         self.index.update(key, |versions: &mut Versions| {
             let Some(version) = versions.version_mut(mod_revision) else { return };
             if version.sub != sub || version.is_tombstone() {
                 return;
             }
             if let Some(usage) = segments.get_mut(&version.location.segment) {
-                usage.live -= 1;
+                usage.live -= counts;
             }
             let usage = segments.entry(location.segment).or_default();
             usage.total += 1;
-            usage.live += 1;
+            usage.live += counts;
             version.location = location;
         });
     }
