@@ -15,11 +15,11 @@ macro_rules! folders {
 }
 
 folders! {
-    election at least 1,
-    replication at least 1,
-    commit at least 1,
-    read at least 1,
-    snapshot at least 1,
-    transfer at least 1,
-    durability at least 1,
+    election at least 16,
+    replication at least 17,
+    commit at least 7,
+    read at least 8,
+    snapshot at least 8,
+    transfer at least 4,
+    durability at least 10,
 }

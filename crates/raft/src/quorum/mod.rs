@@ -1,7 +1,7 @@
 //! The arithmetic of agreement: who has won, and what a quorum holds. Pure functions of small
 //! slices; they know nothing of nodes, logs or terms.
 //!
-//! The results are witnesses. [`VoteQuorum`] and [`MatchQuorum`] can be made nowhere else, and
+//! The results are witnesses. `VoteQuorum` and `MatchQuorum` can be made nowhere else, and
 //! `become_leader` and `advance_commit_index` take them: leadership without a majority, or a commit
 //! that no quorum holds, does not compile.
 
