@@ -12,15 +12,24 @@ use etcd_client::{
 
 const WITHIN: Duration = Duration::from_secs(15);
 
-/// Runs a test's future against a fresh cluster, with a deadline for all of it.
+/// Runs a test's future against a fresh cluster, its requests spread over all members.
 fn with_client<F>(test: impl FnOnce(Client) -> F)
+where
+    F: Future<Output = Result<(), etcd_client::Error>>,
+{
+    with_client_of(3, test);
+}
+
+/// The same with so many of the members, and a deadline for all of it.
+fn with_client_of<F>(members: usize, test: impl FnOnce(Client) -> F)
 where
     F: Future<Output = Result<(), etcd_client::Error>>,
 {
     let cluster = Cluster::start();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let client = Client::connect(cluster.endpoints(), None).await.unwrap();
+        let endpoints = &cluster.endpoints()[..members];
+        let client = Client::connect(endpoints, None).await.unwrap();
         let done = tokio::time::timeout(2 * WITHIN, test(client)).await;
         done.expect("the test ends in time").unwrap();
     });
@@ -122,7 +131,8 @@ fn watches_past_and_present() {
 
 #[test]
 fn a_watch_from_compacted_history_is_refused() {
-    with_client(|mut client| async move {
+    // Another member may not have applied the compaction yet, and may then rightly show the past.
+    with_client_of(1, |mut client| async move {
         for value in ["1", "2", "3"] {
             client.put("old", value, None).await?;
         }
