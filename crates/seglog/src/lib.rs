@@ -40,8 +40,9 @@ pub use spares::Spares;
 /// How to lay out a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Size of a segment file; also bounds a record, see [`Options::record_bytes_max`]. May change
-    /// from one open to the next; segments that exist keep their size.
+    /// Size of a segment file; also bounds a record, see [`Options::record_bytes_max`]. The first
+    /// few segments of a log are smaller. May change from one open to the next; segments that exist
+    /// keep their size.
     pub segment_bytes: u32,
     /// Released segments that are kept for recycling; more are deleted.
     pub spare_segments_max: usize,

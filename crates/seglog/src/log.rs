@@ -22,6 +22,11 @@ use crate::{OpenError, Options, Position, Reader, Recovery, Spares};
 /// Appended records are written at the latest when this much waits.
 const BUFFER_BYTES_MAX: usize = 4 << 20;
 
+/// Size of the first segment of a log, unless all are smaller.
+const FIRST_SEGMENT_BYTES: u32 = 4 << 20;
+/// 4 MiB doubled this often is the largest that fits 32 bits.
+const FIRST_DOUBLINGS_MAX: u32 = 9;
+
 /// What is known of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentInfo {
@@ -118,7 +123,8 @@ impl SegmentLog {
             ));
         };
         let total = record_bytes(len).expect("a record that fits a segment is below 4 GiB");
-        if u64::from(self.end) + u64::from(total) + u64::from(RECORD_HEADER_BYTES)
+        // More than once only for a record that is too large for the small segments of a young log.
+        while u64::from(self.end) + u64::from(total) + u64::from(RECORD_HEADER_BYTES)
             > u64::from(self.current.header.file_bytes)
         {
             self.roll()?;
@@ -312,22 +318,31 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
+    /// The first segments of a log are small and double from one to the next: a log begins at once,
+    /// and one that nobody prepares spares for never waits for much at a time.
+    fn fresh_bytes(&self, number: u64) -> u32 {
+        let doublings = u32::try_from(number - 1).unwrap_or(u32::MAX).min(FIRST_DOUBLINGS_MAX);
+        self.options.segment_bytes.min(FIRST_SEGMENT_BYTES << doublings)
+    }
+
     /// The header is on the disk before the file gets its name, and the name before the first
     /// record: a file with a segment's name has a good header, always.
     fn make(&self, number: u64, previous: End) -> io::Result<(Arc<Segment>, End)> {
-        let spare = self.spares.take()?;
+        let spare = self.spares.take(self.fresh_bytes(number))?;
+        let file = self.disk.open(&spare, OpenMode::ReadWrite)?;
+        let file_bytes =
+            u32::try_from(file.len_bytes()?).map_err(|_| io::ErrorKind::InvalidData)?;
         let mut dice = SplitMix::new(
             self.options.identity ^ number.rotate_left(32) ^ u64::from(previous.chain),
         );
         let header = SegmentHeader {
-            file_bytes: self.options.segment_bytes,
+            file_bytes,
             number,
             salt: dice.next_u64(),
             identity: self.options.identity,
             previous_end: previous.offset,
             previous_checksum: previous.chain,
         };
-        let file = self.disk.open(&spare, OpenMode::ReadWrite)?;
         file.write_all_at(&header.encode(), 0)?;
         file.sync_data()?;
         let path = self.dir.join(file_name(number));

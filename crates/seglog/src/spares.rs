@@ -84,7 +84,7 @@ impl Spares {
         if !self.inner.ready.lock().paths.is_empty() {
             return Ok(false);
         }
-        let path = self.make()?;
+        let path = self.make(self.inner.options.segment_bytes)?;
         self.inner.ready.lock().paths.push(path);
         Ok(true)
     }
@@ -95,8 +95,8 @@ impl Spares {
         self.inner.ready.lock().paths.len()
     }
 
-    /// A file of full length for the next segment: a spare, or a fresh one if there is none.
-    pub(crate) fn take(&self) -> io::Result<PathBuf> {
+    /// A file for the next segment: a spare, or a fresh one of `fresh_bytes` if there is none.
+    pub(crate) fn take(&self, fresh_bytes: u32) -> io::Result<PathBuf> {
         if let Some(path) = self.inner.ready.lock().paths.pop() {
             return Ok(path);
         }
@@ -105,16 +105,16 @@ impl Spares {
         if let Some(path) = self.inner.ready.lock().paths.pop() {
             return Ok(path);
         }
-        self.make()
+        self.make(fresh_bytes)
     }
 
-    fn make(&self) -> io::Result<PathBuf> {
+    fn make(&self, len_bytes: u32) -> io::Result<PathBuf> {
         let inner = &*self.inner;
         let path = self.new_name();
         let unfinished = path.with_extension(&UNFINISHED_END[1..]);
         let file = inner.disk.open(&unfinished, OpenMode::CreateNew)?;
         let made = file
-            .allocate(u64::from(inner.options.segment_bytes))
+            .allocate(u64::from(len_bytes))
             .and_then(|()| file.sync_data())
             .and_then(|()| inner.disk.rename(&unfinished, &path))
             .and_then(|()| inner.disk.sync_dir(&inner.dir));

@@ -448,6 +448,26 @@ fn segments_of_another_size_are_read_and_new_ones_have_the_new_size() {
     log.append(&[b"a refused record changes nothing"]).unwrap();
 }
 
+#[test]
+fn young_log_begins_small_and_takes_large_records() {
+    let disk = MemDisk::new();
+    let options = Options { segment_bytes: 64 << 20, ..small() };
+    let (mut log, _, _) = open_with(&disk, options, None).unwrap();
+    let len = |number| disk.contents(&path(number)).map(|bytes| bytes.len() >> 20);
+    assert_eq!(len(1), Some(4));
+    log.roll().unwrap();
+    assert_eq!(len(2), Some(8));
+    let large = vec![7; 20 << 20];
+    let position = log.append(&[&large]).unwrap();
+    assert_eq!((position.segment, len(4)), (4, Some(32)));
+    log.sync().unwrap();
+    assert!(log.reader().read(position).unwrap() == large);
+    drop(log);
+    disk.crash_all_lost();
+    let (_, records, _) = open_with(&disk, options, None).unwrap();
+    assert!(records == [(position, large)]);
+}
+
 /// Format 1, byte for byte. A change of this test is a change of the format: it needs a version.
 #[test]
 fn golden_bytes_of_format_1() {

@@ -52,8 +52,9 @@ fn random_persist(group: &GroupModel, dice: &mut SplitMix) -> Persist {
     }
     match dice.below(8) {
         0 if last.index > mark.index => {
-            let at = dice.below(last.index.0 - mark.index.0) as usize;
-            mark = group.entries[at].id;
+            let at = mark.index.0 + 1 + dice.below(last.index.0 - mark.index.0);
+            let entry = group.entries.iter().find(|entry| entry.id.index.0 == at);
+            mark = entry.expect("the model's log has no hole").id;
             persist.mark =
                 Some(MarkWrite { mark: mark_of(mark.term.0, mark.index.0), reset: false });
         }
@@ -72,12 +73,17 @@ fn random_persist(group: &GroupModel, dice: &mut SplitMix) -> Persist {
             let payload = match dice.below(6) {
                 0 => Payload::Noop,
                 1 => Payload::Configuration(mark_of(term, index).configuration),
-                _ => Payload::Command(Bytes::from(vec![index as u8; dice.below(90) as usize])),
+                _ => Payload::Command(command(index, dice)),
             };
             persist.entries.push(Entry { id: EntryId::new(term, index), payload });
         }
     }
     persist
+}
+
+fn command(index: u64, dice: &mut SplitMix) -> Bytes {
+    let byte = index.to_le_bytes()[0];
+    (0..dice.below(90)).map(|_| byte).collect()
 }
 
 /// Checks that the log holds exactly what the model does.
