@@ -183,3 +183,44 @@ impl Node {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Configuration, Input, NodeId, Options, Restored, Tick};
+
+    fn indexes(entries: &[Entry]) -> Vec<u64> {
+        entries.iter().map(|entry| entry.id.index.0).collect()
+    }
+
+    /// A state machine that is slow is handed no more than the window, and the rest when it has
+    /// caught up.
+    #[test]
+    fn no_more_than_the_window_is_handed_out() {
+        // The no-op and two commands of one byte: 32 + 33 + 33.
+        let options = Options { apply_window_bytes_max: 98, ..Options::new(NodeId(1), 1) };
+        let voters = Configuration::of_voters([NodeId(1)]);
+        let mut node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
+        let mut settle = |node: &mut Node| {
+            let mut committed = Vec::new();
+            for _ in 0..4 {
+                let output = node.take_output();
+                committed.extend(output.committed);
+                for persist in output.persists {
+                    node.handle(Tick(0), Input::Persisted(persist.number));
+                }
+            }
+            indexes(&committed)
+        };
+        node.handle(Tick(0), Input::Tick);
+        assert_eq!(settle(&mut node), [1]);
+        let commands = alloc::vec!["a".into(), "b".into(), "c".into(), "d".into()];
+        node.propose(Tick(0), commands).expect("it leads");
+        assert_eq!(settle(&mut node), [2, 3]);
+        assert_eq!(node.commit_index, LogIndex(5));
+        node.handle(Tick(0), Input::Applied(LogIndex(1)));
+        assert_eq!(settle(&mut node), [4]);
+        node.handle(Tick(0), Input::Applied(LogIndex(4)));
+        assert_eq!(settle(&mut node), [5]);
+    }
+}
