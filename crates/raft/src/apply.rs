@@ -201,7 +201,7 @@ mod tests {
         let options = Options { apply_window_bytes_max: 98, ..Options::new(NodeId(1), 1) };
         let voters = Configuration::of_voters([NodeId(1)]);
         let mut node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
-        let mut settle = |node: &mut Node| {
+        let settle = |node: &mut Node| {
             let mut committed = Vec::new();
             for _ in 0..4 {
                 let output = node.take_output();

@@ -87,13 +87,10 @@ impl Cache {
     /// Bytes of the entries of `first..=last` that are here.
     pub(crate) fn size_bytes_of(&self, first: LogIndex, last: LogIndex) -> usize {
         let Some(oldest) = self.entries.front() else { return 0 };
-        let Some(place) = self.place(first.max(oldest.id.index)) else { return 0 };
-        self.entries
-            .iter()
-            .skip(place)
-            .take_while(|entry| entry.id.index <= last)
-            .map(Entry::size_bytes)
-            .sum()
+        let Some(begin) = self.place(first.max(oldest.id.index)) else { return 0 };
+        let Some(end) = self.place(last.next()) else { return 0 };
+        let end = end.min(self.entries.len());
+        self.entries.range(begin.min(end)..end).map(Entry::size_bytes).sum()
     }
 
     #[cfg(any(test, feature = "invariants"))]
