@@ -13,6 +13,7 @@ mod target;
 mod tools;
 
 pub use cluster::{Cluster, ClusterPlan};
+pub use ports::free_ports_in_a_row;
 pub use target::Target;
 pub use tools::{Etcdctl, python, skip};
 

@@ -37,3 +37,18 @@ impl Reserved {
             .collect()
     }
 }
+
+/// The first of `count` neighbouring ports that nobody listens on. They are let go before they are
+/// used, so somebody may take one meanwhile.
+///
+/// # Panics
+/// There are none.
+#[must_use]
+pub fn free_ports_in_a_row(count: u16) -> u16 {
+    let start = u16::try_from(OsEntropy.next_u64() % u64::from(COUNT)).unwrap_or(0);
+    let firsts = (0..COUNT).map(|step| FIRST + (start + step) % COUNT);
+    let mut free = firsts.filter(|&first| {
+        (first..first + count).all(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok())
+    });
+    free.next().expect("a machine has some free ports in a row")
+}

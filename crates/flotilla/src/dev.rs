@@ -17,6 +17,8 @@ use crate::{Failure, logs};
 /// In one process a heartbeat is never late by much, so an election need not wait a second.
 const HEARTBEAT_MS: u64 = 50;
 const ELECTION_TIMEOUT_MS: u64 = 500;
+/// Members of one process end together, and would warn of each other's absence while they do.
+const QUIET: &str = "warn,host::transport=error,server::running=error";
 /// Longer than any start that ends well; then the lines are printed with what is known.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// The code for an address that cannot be listened on.
@@ -36,7 +38,7 @@ pub(crate) struct DevOptions {
     #[arg(long)]
     data_dir: Option<PathBuf>,
     /// What is logged: debug, info, warn, error, or a filter such as info,raft=debug.
-    #[arg(long, default_value = "warn")]
+    #[arg(long, default_value = QUIET)]
     log_level: String,
 }
 

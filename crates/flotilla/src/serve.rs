@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use server::{ClusterState, ExitReason, RunningServer, Server, ServerOptions};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::{Failure, logs};
 
@@ -165,16 +166,20 @@ pub(crate) fn end(reason: &ExitReason) -> Result<(), Failure> {
     }
 }
 
-/// Ends several servers well, one after the other.
+/// Ends several servers well, all at the same time: one that waited for the others would be alone
+/// and have nobody to hand leadership to.
 pub(crate) async fn shut_down_all(servers: Vec<RunningServer>) -> ExitReason {
-    let mut first_fault = ExitReason::Shutdown;
-    for server in servers {
-        let reason = server.shutdown().await;
-        if first_fault == ExitReason::Shutdown {
-            first_fault = reason;
+    let mut ending: JoinSet<ExitReason> =
+        servers.into_iter().map(RunningServer::shutdown).collect();
+    let mut fault = ExitReason::Shutdown;
+    while let Some(ended) = ending.join_next().await {
+        if let Ok(reason) = ended
+            && fault == ExitReason::Shutdown
+        {
+            fault = reason;
         }
     }
-    first_fault
+    fault
 }
 
 /// Ctrl-C and SIGTERM.
