@@ -77,3 +77,34 @@ impl Entropy for SeededEntropy {
         self.numbers.lock().next_u64()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clock_moves_only_when_told_and_clones_share_it() {
+        let clock = VirtualClock::new();
+        let other = clock.clone();
+        assert_eq!((clock.now(), clock.wall_ms()), (Moment(0), WALL_ORIGIN_MS));
+        clock.advance(Duration::from_millis(5));
+        assert_eq!(other.now().since(Moment(0)), Duration::from_millis(5));
+        assert_eq!(other.wall_ms(), WALL_ORIGIN_MS + 5);
+    }
+
+    #[test]
+    #[should_panic(expected = "set back")]
+    fn clock_never_goes_back() {
+        let clock = VirtualClock::new();
+        clock.advance(Duration::from_millis(5));
+        clock.set(Moment(1));
+    }
+
+    #[test]
+    fn entropy_repeats_itself_for_a_seed_and_clones_draw_from_one_sequence() {
+        let (one, two) = (SeededEntropy::new(9), SeededEntropy::new(9));
+        let drawn = [one.next_u64(), one.clone().next_u64(), one.next_u64()];
+        assert_eq!(drawn, [two.next_u64(), two.next_u64(), two.next_u64()]);
+        assert_ne!(drawn[0], SeededEntropy::new(10).next_u64());
+    }
+}

@@ -144,6 +144,11 @@ impl File for OsFile {
             self.0.write_all_at(&zeros[..chunk], at)?;
             at += chunk as u64;
         }
+        // The zeros are in the page cache as folios as large as the writes were, and a later write
+        // of a few bytes would send its whole folio to the disk: 1 MiB for a record of 300 bytes
+        // (measured on ext4 of Linux 6.18). Out of the cache, they come back as single pages.
+        self.0.sync_data()?;
+        rustix::fs::fadvise(&self.0, 0, None, rustix::fs::Advice::DontNeed)?;
         Ok(())
     }
 

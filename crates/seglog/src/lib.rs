@@ -12,7 +12,7 @@
 //! - A *torn tail*, left by a crash in the middle of a write, is cut. *Damage*, a loss below what
 //!   was known to be durable, is never cut: `open` names file and offset and refuses. The two are
 //!   told apart because each record says how far the segment was durable when it was written
-//!   ([`format`]).
+//!   ([`mod@format`]).
 //! - Old bytes in a recycled file, a record written to the wrong place, and a file of another log
 //!   are never taken for records of this one: the checksum of a record covers the log, the segment,
 //!   the offset and the record before it.

@@ -448,6 +448,59 @@ fn segments_of_another_size_are_read_and_new_ones_have_the_new_size() {
     log.append(&[b"a refused record changes nothing"]).unwrap();
 }
 
+/// An owner that compacts gives up segments in any order; the log is read around the gaps.
+#[test]
+fn gaps_are_allowed_to_an_owner_that_makes_them() {
+    let disk = MemDisk::new();
+    let options = Options { gaps_allowed: true, spare_segments_max: 0, ..small() };
+    let (mut log, _, _) = open_with(&disk, options, None).unwrap();
+    let mut records = Records::new();
+    for n in 0..100 {
+        let bytes = payload(n);
+        records.push((log.append(&[&bytes]).unwrap(), bytes));
+    }
+    log.sync().unwrap();
+    let mut scan = log.reader().scan(None);
+    let first = scan.next().unwrap().unwrap();
+    assert_eq!((first.0, first.1.to_vec()), records[0]);
+    for number in [4, 2, 5] {
+        log.release(number).unwrap();
+    }
+    let gone = |position: &Position| [2, 4, 5].contains(&position.segment);
+    records.retain(|(position, _)| !gone(position));
+    let rest: Records = scan.map(|record| record.unwrap()).map(|(p, b)| (p, b.to_vec())).collect();
+    assert!(rest == records[1..], "a scan goes on behind what was released under it");
+    drop(log);
+    disk.crash_all_lost();
+    let (_, found, _) = open_with(&disk, options, None).unwrap();
+    assert!(found == records);
+    let from = records[20].0;
+    assert!(open_with(&disk, options, Some(from)).unwrap().1 == records[20..]);
+    disk.corrupt(&path(3), 500, 1);
+    let Err(OpenError::Damage(damage)) = open_with(&disk, options, None) else {
+        panic!("a segment before a gap was cut")
+    };
+    assert_eq!(damage.path, path(3));
+    let strict = Options { gaps_allowed: false, ..options };
+    let Err(OpenError::Damage(damage)) = open_with(&disk, strict, None) else {
+        panic!("a gap was accepted")
+    };
+    assert_eq!((damage.path, damage.kind), (path(2), DamageKind::Missing));
+}
+
+#[test]
+fn visitor_that_refuses_a_record_ends_the_opening() {
+    let (disk, records) = ten_records();
+    let mut seen = 0;
+    let outcome =
+        SegmentLog::open(Arc::new(disk), Path::new(DIR), small(), None, &mut |position, _| {
+            seen += 1;
+            if position == records[4].0 { Err("enough") } else { Ok(()) }
+        });
+    assert!(matches!(outcome, Err(OpenError::Visit("enough"))), "{outcome:?}");
+    assert_eq!(seen, 5);
+}
+
 #[test]
 fn young_log_begins_small_and_takes_large_records() {
     let disk = MemDisk::new();
@@ -538,6 +591,37 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in the files, opening says so or gives some of what was written; it never
+    /// panics and never makes anything up.
+    #[test]
+    fn hostile_files_are_refused_or_give_a_prefix(
+        changes in prop::collection::vec((1..4_u64, 0..1024_u64, any::<u8>()), 1..8),
+        zero_from in prop::option::of(0..1024_usize),
+    ) {
+        let disk = MemDisk::new();
+        let (mut log, _) = open(&disk);
+        let mut records = Records::new();
+        for n in 0..40 {
+            let bytes = payload(n);
+            records.push((log.append(&[&bytes]).unwrap(), bytes));
+        }
+        log.sync().unwrap();
+        prop_assert_eq!(log.segments().len(), 3);
+        disk.kill();
+        for (segment, offset, mask) in changes {
+            disk.corrupt(&path(segment), offset, mask);
+        }
+        if let Some(from) = zero_from {
+            let file = env::Disk::open(&disk, &path(3), env::OpenMode::ReadWrite).unwrap();
+            file.write_all_at(&vec![0; 1024 - from], from as u64).unwrap();
+        }
+        match open_with(&disk, small(), None) {
+            Ok((_, found, _)) => prop_assert!(records.starts_with(&found)),
+            Err(OpenError::Damage(_)) => {}
+            Err(other) => prop_assert!(false, "{other}"),
+        }
+    }
 
     /// Whatever happens: everything synced survives, in order, and what else survives is what was
     /// appended behind it, without a hole.

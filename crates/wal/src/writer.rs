@@ -91,11 +91,13 @@ impl Wal {
             _lock: lock,
         };
         let reader = wal.reader();
-        let index = wal.index.read().clone();
+        let ids: Vec<GroupId> = wal.index.read().groups.keys().copied().collect();
         let mut recovered = Recovered { files, ..Recovered::default() };
-        for (id, group) in &index.groups {
-            let group = hand_over(*id, group, &reader, options.recent_bytes_max)?;
-            recovered.groups.insert(*id, group);
+        for id in ids {
+            // A copy, because the reader locks the index as well.
+            let Some(group) = wal.index.read().groups.get(&id).cloned() else { continue };
+            let group = hand_over(id, &group, &reader, options.recent_bytes_max)?;
+            recovered.groups.insert(id, group);
         }
         Ok((wal, recovered))
     }
