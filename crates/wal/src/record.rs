@@ -133,10 +133,18 @@ impl Record {
         for _ in 0..count {
             record.entries.push(codec::take_entry(&mut input)?);
         }
-        let consecutive = record
+        record.is_sound(input.is_empty()).then_some(record)
+    }
+
+    /// What the rest of the crate computes with: entries in a row, and indexes that have a next one.
+    fn is_sound(&self, at_end: bool) -> bool {
+        let consecutive = self
             .entries
             .windows(2)
             .all(|pair| pair[0].id.index.0.checked_add(1) == Some(pair[1].id.index.0));
-        (input.is_empty() && consecutive).then_some(record)
+        let mark = self.mark.as_ref().map_or(0, |write| write.mark.last.index.0);
+        let last = self.entries.last().map_or(0, |entry| entry.id.index.0);
+        let first = self.entries.first().map_or(1, |entry| entry.id.index.0);
+        at_end && consecutive && first > 0 && mark < u64::MAX && last < u64::MAX
     }
 }

@@ -127,6 +127,41 @@ fn fetch_keeps_to_its_budget_and_gives_at_least_one() {
     assert_eq!(fetch(10, 12, usize::MAX), [10, 11]);
 }
 
+/// As many recent entries are handed over as fit, and not one more.
+#[test]
+fn recovery_hands_over_recent_entries_within_its_budget() {
+    for records_of in [1, 3, 40] {
+        let disk = MemDisk::new();
+        let (mut wal, _) = open(&disk);
+        for first in (1_u64..=40).step_by(records_of) {
+            let end = (first + records_of as u64).min(41);
+            wal.append(&[entries(1, 1, first, end)]).unwrap();
+        }
+        wal.sync().unwrap();
+        drop(wal);
+        let size = entry(1, 40).size_bytes();
+        let (_, recovered) = open(&disk);
+        let found = &recovered.groups[&GroupId(1)].entries;
+        assert_eq!(found.len(), small().recent_bytes_max / size, "records of {records_of}");
+        assert_eq!(found.last(), Some(&entry(1, 40)));
+    }
+}
+
+/// D6: a record that rots while the node runs is reported to the reader that comes across it.
+#[test]
+fn d6_rotten_record_is_reported_to_its_reader() {
+    let disk = MemDisk::new();
+    let (mut wal, _) = open(&disk);
+    wal.append(&[entries(1, 1, 1, 3), entries(1, 1, 3, 5)]).unwrap();
+    let reader = wal.reader();
+    disk.corrupt(&segment_path(1), 140, 1);
+    let error = reader.entries(GroupId(1), LogIndex(1), LogIndex(5), usize::MAX).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let text = error.to_string();
+    assert!(text.contains("0000000000000001.seg is damaged at byte 64"), "{text}");
+    assert_eq!(ids(&reader, 1, 3, 5), ["3@1", "4@1"]);
+}
+
 #[test]
 fn removed_group_is_gone_and_its_id_begins_anew() {
     let disk = MemDisk::new();
