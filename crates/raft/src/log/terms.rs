@@ -74,3 +74,53 @@ impl TermRuns {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jitter::Jitter;
+
+    /// The dumbest way to keep terms: one for each index, from the mark on.
+    fn oracle(terms: &[u64], mark: u64, index: u64, term: u64) -> Option<EntryId> {
+        let all = terms.iter().zip(mark..);
+        let fitting = all.filter(|(of, at)| **of <= term && *at <= index);
+        fitting.last().map(|(of, at)| EntryId::new(*of, at))
+    }
+
+    #[test]
+    fn runs_say_what_a_term_for_each_index_says() {
+        let mut dice = Jitter::new(1);
+        for _ in 0..500 {
+            let mut mark = dice.next() % 3;
+            let mut terms = alloc::vec![dice.next() % 3];
+            let mut runs = TermRuns::new(EntryId::new(terms[0], mark));
+            for _ in 0..12 {
+                let last = mark + u64::try_from(terms.len()).unwrap() - 1;
+                match dice.next() % 6 {
+                    0 if last > mark => {
+                        let from = mark + 1 + dice.next() % (last - mark);
+                        runs.truncate(LogIndex(from));
+                        terms.truncate(usize::try_from(from - mark).unwrap());
+                    }
+                    1 if last > mark => {
+                        let to = mark + dice.next() % (last - mark + 1);
+                        terms.drain(..usize::try_from(to - mark).unwrap());
+                        mark = to;
+                        runs.compact(EntryId::new(terms[0], mark));
+                    }
+                    _ => {
+                        terms.push(terms.last().unwrap() + dice.next() % 2);
+                        runs.append(EntryId::new(*terms.last().unwrap(), last + 1));
+                    }
+                }
+                for (term, index) in terms.iter().zip(mark..) {
+                    assert_eq!(runs.term_at(LogIndex(index)), Term(*term));
+                    for limit in 0..8 {
+                        let found = runs.last_at_most(LogIndex(index), Term(limit));
+                        assert_eq!(found, oracle(&terms, mark, index, limit), "{runs:?}");
+                    }
+                }
+            }
+        }
+    }
+}
