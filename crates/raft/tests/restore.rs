@@ -57,7 +57,8 @@ fn entries_may_be_missing() {
 #[test]
 fn contradictions_are_named() {
     use RestoredFault::*;
-    let cases: [(RestoredFault, fn(&mut Restored)); 13] = [
+    type Break = fn(&mut Restored);
+    let cases: [(RestoredFault, Break); 13] = [
         (LastBeforeMark, |restored| restored.last = EntryId::new(1, 2)),
         (LastBeforeMark, |restored| restored.last = EntryId::new(9, 3)),
         (TermBelowLog, |restored| restored.hard_state.current_term = Term(2)),

@@ -19,7 +19,7 @@ folders! {
     replication at least 17,
     commit at least 7,
     read at least 8,
-    snapshot at least 10,
+    snapshot at least 9,
     transfer at least 4,
     durability at least 10,
 }
