@@ -87,6 +87,16 @@ mod tests {
         fitting.last().map(|(of, at)| EntryId::new(*of, at))
     }
 
+    fn check(runs: &TermRuns, terms: &[u64], mark: u64) {
+        for (term, index) in terms.iter().zip(mark..) {
+            assert_eq!(runs.term_at(LogIndex(index)), Term(*term));
+            for limit in 0..8 {
+                let found = runs.last_at_most(LogIndex(index), Term(limit));
+                assert_eq!(found, oracle(terms, mark, index, limit), "{runs:?}");
+            }
+        }
+    }
+
     #[test]
     fn runs_say_what_a_term_for_each_index_says() {
         let mut dice = Jitter::new(1);
@@ -113,13 +123,7 @@ mod tests {
                         runs.append(EntryId::new(*terms.last().unwrap(), last + 1));
                     }
                 }
-                for (term, index) in terms.iter().zip(mark..) {
-                    assert_eq!(runs.term_at(LogIndex(index)), Term(*term));
-                    for limit in 0..8 {
-                        let found = runs.last_at_most(LogIndex(index), Term(limit));
-                        assert_eq!(found, oracle(&terms, mark, index, limit), "{runs:?}");
-                    }
-                }
+                check(&runs, &terms, mark);
             }
         }
     }
