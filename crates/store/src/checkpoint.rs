@@ -134,15 +134,15 @@ impl CheckpointJob {
         }
         let mut any = false;
         for _ in 0..CHUNKS_PER_STEP {
-            let Some(chunk) = state.index.chunk_after(self.after.as_deref()) else { break };
+            let Some(mut chunk) = state.index.some_after(self.after.as_deref()) else { break };
             if !any {
                 e.u8(BLOCK_KEYS);
                 any = true;
             }
-            for (key, versions) in chunk.iter() {
+            for (key, versions) in chunk.clone() {
                 encode_key(e, key, versions);
             }
-            self.after = chunk.iter().last().map(|(key, _)| key.into());
+            self.after = chunk.next_back().map(|(key, _)| key.into());
         }
         if !any {
             e.u8(BLOCK_END);
@@ -396,7 +396,10 @@ fn decode_keys(d: &mut Decoder, state: &mut State) -> Result<(), Malformed> {
             let location = decode_location(d)?;
             Ok((Version { mod_revision, create_revision, version, sub, location }, lease))
         })?;
-        state.index.append(&key, Versions::from_checkpoint(versions).ok_or(Malformed)?);
+        let versions = Versions::from_checkpoint(versions).ok_or(Malformed)?;
+        if !state.index.append(&key, versions) {
+            return Err(Malformed);
+        }
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::codec::{Encoder, LogRecord, Part, encode_record};
 use crate::index::Location;
 use crate::mover::Mover;
 use crate::options::StoreOptions;
-use crate::state::State;
+use crate::state::{PartLocation, State};
 use crate::store::{Shared, decode};
 
 const CURRENT: &str = "CURRENT";
@@ -25,6 +25,9 @@ const FOLDER_PREFIX: &str = "generation-";
 /// A checkpoint begins after this many times the bytes of the last one, so that checkpoints cost a
 /// quarter of a byte per byte written.
 const CHECKPOINT_RATIO: u64 = 4;
+
+/// Where the parts of a record are; nearly always one.
+pub(crate) type Parts = Vec<PartLocation>;
 
 /// Everything on disk.
 #[derive(Debug)]
@@ -155,16 +158,17 @@ impl Generation {
     }
 
     /// Appends a record, in parts if it is large. It can be read after the next write.
-    pub(crate) fn append(&mut self, record: &LogRecord) -> io::Result<Location> {
+    pub(crate) fn append(&mut self, record: &LogRecord) -> io::Result<Parts> {
         let bytes_max = (self.options.segment_bytes / 4) as usize;
         let mut from = 0;
-        let mut first = None;
+        let mut parts = Parts::new();
         loop {
             self.encoder.bytes.clear();
-            from += encode_record(&mut self.encoder, record, from, bytes_max);
+            let ops = encode_record(&mut self.encoder, record, from, bytes_max);
+            from += ops;
             let position = self.log.append(&[&self.encoder.bytes])?;
             self.bytes_since_checkpoint += u64::from(position.len_bytes);
-            first = first.or(Some(position));
+            parts.push(PartLocation { location: Location::of(position), ops });
             if from >= record.ops.len() {
                 break;
             }
@@ -173,7 +177,7 @@ impl Generation {
         if self.log.end().segment != self.current_segment {
             self.count_segments();
         }
-        Ok(Location::of(first.expect("a record has one part or more")))
+        Ok(parts)
     }
 
     fn count_segments(&mut self) {
@@ -273,10 +277,10 @@ impl Generation {
 
     fn empty_segments(&mut self, shared: &Shared) -> io::Result<()> {
         let Some(record) = self.mover.step(&self.log, shared)? else { return Ok(()) };
-        let location = self.append(&record)?;
+        let parts = self.append(&record)?;
         // Readers find the values at the new place as soon as the state says so.
         self.log.write()?;
-        shared.state.write().commit(record, location);
+        shared.state.write().commit(record, &parts);
         Ok(())
     }
 
@@ -324,7 +328,7 @@ struct Replay {
     loaded: Option<checkpoint::Loaded>,
     /// Records and where they are; a record of several parts waits here for its last one, since
     /// without it the entry was not applied.
-    parts: Option<(LogRecord, Location)>,
+    parts: Option<(LogRecord, Parts)>,
     state: Option<State>,
     bytes: u64,
 }
@@ -350,20 +354,22 @@ impl Replay {
     fn visit(&mut self, position: Position, bytes: &[u8]) -> io::Result<()> {
         self.bytes += bytes.len() as u64;
         let part = decode(Bytes::copy_from_slice(bytes))?;
-        let Part { continues, more } = part.part;
-        let (record, location) = match self.parts.take() {
-            Some((mut record, location)) if continues => {
+        let Part { continues, more, .. } = part.part;
+        let location = PartLocation { location: Location::of(position), ops: part.ops.len() };
+        let (record, parts) = match self.parts.take() {
+            Some((mut record, mut parts)) if continues => {
                 record.ops.extend(part.ops);
-                (record, location)
+                parts.push(location);
+                (record, parts)
             }
             // Recovery may begin in the middle of an entry, which a checkpoint then has.
             _ if continues => return Ok(()),
-            _ => (part, Location::of(position)),
+            _ => (part, vec![location]),
         };
         if more {
-            self.parts = Some((record, location));
+            self.parts = Some((record, parts));
         } else {
-            self.state().commit(record, location);
+            self.state().commit(record, &parts);
         }
         Ok(())
     }

@@ -42,12 +42,12 @@ impl KeyHash {
         if state.compact_revision != self.compact_revision {
             return Err(RequestError::Compacted);
         }
-        let Some(chunk) = state.index.chunk_after(self.after.as_deref()) else {
+        let Some(mut chunk) = state.index.some_after(self.after.as_deref()) else {
             return Ok(HashStep::Done(self.crc));
         };
         let mut missing = Vec::new();
         let mut crc = self.crc;
-        for (key, versions) in chunk.iter() {
+        for (key, versions) in chunk.clone() {
             let newest_compacted = versions
                 .all()
                 .filter(|found| found.version.mod_revision <= self.compact_revision)
@@ -95,7 +95,7 @@ impl KeyHash {
             return Ok(HashStep::Missing(missing));
         }
         self.crc = crc;
-        self.after = chunk.iter().last().map(|(key, _)| key.into());
+        self.after = chunk.next_back().map(|(key, _)| key.into());
         Ok(HashStep::More)
     }
 }

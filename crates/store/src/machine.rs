@@ -168,8 +168,8 @@ impl StoreMachine {
         ops.iter().for_each(|op| self.shared.note_lease_change(op));
         let revision = state.revision + i64::from(ops.iter().any(|op| op.changes_key()));
         let record = LogRecord { id, revision, part: Part::WHOLE, ops };
-        let location = self.generation.append(&record)?;
-        state.commit(record, location);
+        let parts = self.generation.append(&record)?;
+        state.commit(record, &parts);
         // As etcd: the write that crosses the quota is done, and answered as if it were not. The
         // state stays a function of the log alone, although sizes differ between replicas.
         if takes_space(&command) && self.is_over_quota() {

@@ -119,7 +119,7 @@ fn live_values(record: &LogRecord, segment: u32, state: &State) -> Vec<LogOp> {
             })
         })
     };
-    let mut changes = 0;
+    let mut changes = record.part.first_sub;
     let mut live = Vec::new();
     for op in &record.ops {
         let (key, value, mod_revision, sub) = match op {

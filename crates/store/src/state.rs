@@ -30,6 +30,14 @@ impl Location {
     }
 }
 
+/// Where a part of a record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartLocation {
+    pub(crate) location: Location,
+    /// Operations in it.
+    pub(crate) ops: usize,
+}
+
 /// A lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lease {
@@ -165,12 +173,13 @@ impl State {
         self.alarms.iter().any(|alarm| alarm.alarm == kind)
     }
 
-    /// Does what a record says. The record is at `location`.
-    pub(crate) fn commit(&mut self, record: LogRecord, location: Location) {
+    /// Does what a record says. `parts` says how many of its operations are where.
+    pub(crate) fn commit(&mut self, record: LogRecord, parts: &[PartLocation]) {
         self.applied = record.id;
         let mut sub = 0;
         let mut changes_keys = false;
-        for op in record.ops {
+        let locations = parts.iter().flat_map(|part| std::iter::repeat_n(part.location, part.ops));
+        for (op, location) in record.ops.into_iter().zip(locations) {
             match op {
                 LogOp::Put { key, value, lease, create_revision, version } => {
                     let mod_revision = record.revision;
@@ -215,13 +224,15 @@ impl State {
             }
         }
         if changes_keys {
-            self.made_revision(record.revision, location);
+            self.made_revision(record.revision, parts);
         }
     }
 
-    fn made_revision(&mut self, revision: i64, location: Location) {
-        let usage = self.segments.entry(location.segment).or_default();
-        usage.last_revision = usage.last_revision.max(revision);
+    fn made_revision(&mut self, revision: i64, parts: &[PartLocation]) {
+        for part in parts {
+            let usage = self.segments.entry(part.location.segment).or_default();
+            usage.last_revision = usage.last_revision.max(revision);
+        }
         if self.replaying && revision <= self.revision {
             return;
         }
@@ -233,7 +244,7 @@ impl State {
                 self.history.first = revision;
             }
             assert_eq!(revision, self.history.end(), "history has a record for each revision");
-            self.history.locations.push_back(location);
+            self.history.locations.push_back(parts[0].location);
         }
     }
 
@@ -317,8 +328,8 @@ impl State {
         self.segments.values_mut().for_each(|usage| usage.live = 0);
         self.leases.values_mut().for_each(|lease| lease.keys.clear());
         let mut after: Option<Box<[u8]>> = None;
-        while let Some(chunk) = self.index.chunk_after(after.as_deref()) {
-            for (key, versions) in chunk.iter() {
+        while let Some(mut chunk) = self.index.some_after(after.as_deref()) {
+            for (key, versions) in chunk.clone() {
                 for found in versions.all().filter(|found| !found.version.is_tombstone()) {
                     let segment = found.version.location.segment;
                     self.segments.entry(segment).or_default().live += 1;
@@ -327,7 +338,7 @@ impl State {
                     lease.keys.insert(key.into());
                 }
             }
-            after = chunk.iter().last().map(|(key, _)| key.into());
+            after = chunk.next_back().map(|(key, _)| key.into());
         }
         for usage in self.segments.values_mut() {
             usage.total = usage.total.max(usage.live);

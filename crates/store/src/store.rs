@@ -159,7 +159,7 @@ pub(crate) fn decode(bytes: Bytes) -> io::Result<LogRecord> {
 
 fn read_value(reader: &Reader, wanted: &Wanted) -> io::Result<Bytes> {
     let record = decode(reader.read(wanted.location.position())?)?;
-    let mut sub = 0;
+    let mut sub = record.part.first_sub;
     for op in record.ops {
         match op {
             LogOp::Moved { value, mod_revision, sub, .. }

@@ -32,7 +32,7 @@ pub(crate) enum LogOp {
     MemberRemove { id: u64 },
 }
 
-/// Which part of an entry's changes a record has. All values are in the first one.
+/// Which part of an entry's changes a record has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Whether it goes on from the record before. A first part whose last one is missing is what a
@@ -40,11 +40,13 @@ pub(crate) struct Part {
     pub(crate) continues: bool,
     /// Whether the next record goes on.
     pub(crate) more: bool,
+    /// The sub-revision of its first change of a key.
+    pub(crate) first_sub: u32,
 }
 
 impl Part {
     /// All in one.
-    pub(crate) const WHOLE: Self = Self { continues: false, more: false };
+    pub(crate) const WHOLE: Self = Self { continues: false, more: false, first_sub: 0 };
 }
 
 impl LogOp {
@@ -92,6 +94,7 @@ pub(crate) fn encode_record(
     e.i64(record.revision);
     e.bool(from > 0);
     e.bool(from + count < record.ops.len());
+    e.len(record.ops[..from].iter().filter(|op| op.changes_key()).count());
     e.len(count);
     for op in &record.ops[from..from + count] {
         encode_op(e, op);
@@ -174,9 +177,13 @@ pub(crate) fn decode_record(bytes: Bytes) -> Result<LogRecord, Malformed> {
     }
     let id = EntryId::new(d.u64()?, d.u64()?);
     let revision = d.i64()?;
-    let part = Part { continues: d.bool()?, more: d.bool()? };
+    let part = Part { continues: d.bool()?, more: d.bool()?, first_sub: sub(&mut d)? };
     let ops = d.list(decode_op)?;
     if d.is_at_end() { Ok(LogRecord { id, revision, part, ops }) } else { Err(Malformed) }
+}
+
+fn sub(d: &mut Decoder) -> Result<u32, Malformed> {
+    u32::try_from(d.u64()?).map_err(|_| Malformed)
 }
 
 fn decode_op(d: &mut Decoder) -> Result<LogOp, Malformed> {
@@ -193,7 +200,7 @@ fn decode_op(d: &mut Decoder) -> Result<LogOp, Malformed> {
             key: d.slice()?,
             value: d.slice()?,
             mod_revision: d.i64()?,
-            sub: u32::try_from(d.u64()?).map_err(|_| Malformed)?,
+            sub: sub(d)?,
         },
         4 => LogOp::Lease { id: LeaseId(d.i64()?), ttl: d.i64()?, remaining_ttl: d.i64()? },
         5 => LogOp::LeaseRevoke { id: LeaseId(d.i64()?) },

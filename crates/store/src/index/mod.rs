@@ -28,7 +28,7 @@ struct Entry {
 
 /// Invariant: not empty; keys rise, all at or above `lower`, which is above all keys before it.
 #[derive(Debug)]
-pub(crate) struct Chunk {
+struct Chunk {
     lower: Box<[u8]>,
     entries: Vec<Entry>,
     /// Keys whose latest version is no tombstone.
@@ -38,10 +38,6 @@ pub(crate) struct Chunk {
 }
 
 impl Chunk {
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &Versions)> {
-        self.entries.iter().map(|entry| (&*entry.key, &*entry.versions))
-    }
-
     fn find(&self, key: &[u8]) -> Result<usize, usize> {
         self.entries.binary_search_by(|entry| (*entry.key).cmp(key))
     }
@@ -110,11 +106,18 @@ impl Index {
         }
     }
 
-    /// Adds a key with all its versions, as a checkpoint has them. The keys come in order.
-    pub(crate) fn append(&mut self, key: &[u8], versions: Versions) {
+    /// Adds a key with all its versions, as a checkpoint has them. `false`, and nothing is done, if
+    /// the key is not behind all others.
+    #[must_use]
+    pub(crate) fn append(&mut self, key: &[u8], versions: Versions) -> bool {
+        let last = self.chunks.last().and_then(|chunk| chunk.entries.last());
+        if last.is_some_and(|last| *last.key >= *key) {
+            return false;
+        }
         let at = self.chunks.len().saturating_sub(1);
         let place = self.chunks.last().map_or(0, |chunk| chunk.entries.len());
         self.insert_new(at, place, key, versions);
+        true
     }
 
     fn insert_new(&mut self, mut at: usize, mut place: usize, key: &[u8], versions: Versions) {
@@ -137,8 +140,10 @@ impl Index {
                 let upper = chunk.entries.split_off(cut);
                 chunk.recount();
                 let lower = upper.first().map_or(&entry.key, |first| &first.key).clone();
+                // A key below the lower end of the new chunk must stay in the old one.
+                let belongs_to_upper = upper.is_empty() || place > cut;
                 self.chunks.insert(at + 1, Chunk::new(lower, upper));
-                if place >= cut {
+                if belongs_to_upper {
                     at += 1;
                     place -= cut;
                 }
@@ -194,10 +199,18 @@ impl Index {
         count
     }
 
-    /// The first chunk that has a key behind `after` (or from the beginning): a walk that other
-    /// changes may interrupt goes from the last key of one chunk to the next chunk.
-    pub(crate) fn chunk_after(&self, after: Option<&[u8]>) -> Option<&Chunk> {
-        self.chunks.get(self.chunk_number_after(after))
+    /// Some keys behind `after` (or from the beginning), as many as their chunk has: a walk that
+    /// other changes may interrupt goes on behind the last of them. `None` at the end.
+    pub(crate) fn some_after<'a>(
+        &'a self,
+        after: Option<&[u8]>,
+    ) -> Option<impl DoubleEndedIterator<Item = (&'a [u8], &'a Versions)> + Clone + use<'a>> {
+        let chunk = self.chunks.get(self.chunk_number_after(after))?;
+        // Keys may have come to the chunk since its others were visited.
+        let visited = after.map_or(0, |after| {
+            chunk.entries.partition_point(|entry| *entry.key <= *after)
+        });
+        Some(chunk.entries[visited..].iter().map(|entry| (&*entry.key, &*entry.versions)))
     }
 
     fn chunk_number_after(&self, after: Option<&[u8]>) -> usize {
@@ -287,3 +300,6 @@ impl Chunk {
         self.has_history = self.entries.iter().any(|entry| entry.versions.has_history());
     }
 }
+
+#[cfg(test)]
+mod tests;

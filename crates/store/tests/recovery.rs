@@ -1,0 +1,259 @@
+//! What a disk holds after an end of any kind is the state of the entries up to there.
+
+mod common;
+
+use common::*;
+use env::SplitMix;
+use host::StateMachine;
+use store::*;
+
+fn spread(number: u64) -> String {
+    format!("key-{:016x}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+/// Keys come in the middle of what the checkpoint has passed, beside it and behind it.
+#[test]
+fn a_checkpoint_that_is_written_while_keys_come_has_each_once() {
+    let mut h = Harness::with(StoreOptions { segment_bytes: 1 << 20, ..small_options() });
+    h.apply_all((0..20_000).map(|n| put(&spread(n), "v")));
+    h.machine.flush().unwrap();
+    for n in 0..200 {
+        h.apply_all((0..50).map(|m| put(&spread(20_000 + 50 * n + m), "w")));
+        h.apply(delete(&spread(n), "")).unwrap();
+    }
+    h.machine.flush().unwrap();
+    let (hash, count) = (h.state_hash(), h.store.status().key_count);
+    assert_eq!(count, 29_800);
+    let h = h.reopen();
+    assert_eq!((h.state_hash(), h.store.status().key_count), (hash, count));
+}
+
+#[test]
+fn what_was_flushed_survives_and_what_changed_nothing_counts_as_applied() {
+    let mut h = Harness::new();
+    h.put("a", "1");
+    h.delete("x", "");
+    let applied = h.machine.flush().unwrap();
+    assert_eq!(applied.index.0, 2);
+    h.disk.crash_all_lost();
+    let h = h.reopen();
+    assert_eq!(h.machine.applied(), applied);
+    assert_eq!(h.get("a").unwrap().value, b("1"));
+}
+
+#[test]
+fn a_torn_tail_leaves_a_prefix() {
+    for seed in 0..50 {
+        let mut h = Harness::new();
+        h.apply_all((0..20).map(|n| put(&format!("k{n}"), "before")));
+        h.machine.flush().unwrap();
+        h.apply_all((0..20).map(|n| put(&format!("k{n}"), &"after".repeat(200))));
+        h.disk.crash(&mut SplitMix::new(seed));
+        let h = h.reopen();
+        let applied = h.machine.applied().index.0;
+        assert!((20..=40).contains(&applied));
+        for n in 0..20 {
+            let value = h.get(&format!("k{n}")).unwrap().value;
+            assert_eq!(value.starts_with(b"after"), n + 20 < applied, "seed {seed} key {n}");
+        }
+    }
+}
+
+#[test]
+fn a_delete_of_more_keys_than_a_record_holds_is_one_revision() {
+    let mut h = Harness::new();
+    for _ in 0..10 {
+        h.apply_all((0..300).map(|n| put(&format!("{n:0100}"), "v")));
+    }
+    let s = stream(&h.store);
+    let deleted = h.delete("0", "1");
+    assert_eq!((deleted.deleted, deleted.revision), (300, 3002));
+    s.create(WatchCreateRequest {
+        key: b("\0"),
+        range_end: b("\0"),
+        start_revision: 3002,
+        ..Default::default()
+    })
+    .unwrap();
+    assert_eq!(events(&drain(&s)).len(), 301);
+    let hash = h.state_hash();
+    drop(s);
+    let h = h.reopen();
+    assert_eq!(h.state_hash(), hash);
+    assert_eq!(h.store.status().key_count, 0);
+}
+
+/// Written, overwritten and compacted many times over: the disk does not grow, and no answer changes.
+#[test]
+fn compaction_gives_segments_back() {
+    let mut h = Harness::new();
+    // Some keys live for ever and must move.
+    h.apply_all((0..50).map(|n| put(&format!("for ever {n}"), &"x".repeat(500))));
+    let mut largest = 0;
+    for round in 0..60 {
+        h.apply_all((0..100).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(200))));
+        let revision = h.store.revision();
+        h.compact(revision).unwrap();
+        while h.store.maintain() {}
+        for _ in 0..20 {
+            h.apply_all([put("tick", "tock")]);
+        }
+        h.machine.flush().unwrap();
+        largest = largest.max(h.store.status().size_bytes);
+    }
+    assert!(largest < 800_000, "{largest}");
+    let kv = h.get("for ever 49").unwrap();
+    assert_eq!((kv.mod_revision, kv.value.len()), (51, 500));
+    let hash = h.state_hash();
+    let h = h.reopen();
+    assert_eq!(h.state_hash(), hash);
+    assert_eq!(h.get("for ever 7").unwrap().value.len(), 500);
+}
+
+#[test]
+fn a_snapshot_is_of_its_moment_while_everything_goes_on() {
+    let mut h = Harness::new();
+    h.apply_all((0..500).map(|n| put(&format!("k{n}"), &"x".repeat(300))));
+    h.machine.checkpoint().unwrap();
+    h.apply_all((0..50).map(|n| put(&format!("k{n}"), "short")));
+    let hash = h.state_hash();
+    let mut snapshot = h.machine.snapshot().unwrap();
+    for round in 0..10 {
+        h.apply_all((0..500).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(300))));
+        let revision = h.store.revision();
+        h.compact(revision).unwrap();
+        while h.store.maintain() {}
+        h.machine.flush().unwrap();
+        h.machine.checkpoint().unwrap();
+        h.machine.flush().unwrap();
+    }
+    let mut other = Harness::new();
+    other.put("gone", "1");
+    let last = snapshot.last();
+    other.machine.restore(last, &mut *snapshot).unwrap();
+    assert_eq!(other.state_hash(), hash);
+    assert_eq!(other.machine.applied(), last);
+    assert!(other.get("gone").is_none());
+    let other = other.reopen();
+    assert_eq!(other.state_hash(), hash);
+}
+
+/// W1 and W2: a watcher on a member that catches up by snapshot.
+#[test]
+fn watchers_live_through_a_restore_and_see_nothing_twice() {
+    let mut ahead = Harness::new();
+    let mut behind = Harness::new();
+    for h in [&mut ahead, &mut behind] {
+        h.put("a", "1");
+    }
+    let s = stream(&behind.store);
+    let watch = |start_revision| WatchCreateRequest {
+        key: b("a"),
+        start_revision,
+        ..WatchCreateRequest::default()
+    };
+    s.create(watch(0)).unwrap();
+    s.create(watch(6)).unwrap();
+    drain(&s);
+    for value in ["2", "3", "4"] {
+        ahead.put("a", value);
+    }
+    let mut snapshot = ahead.machine.snapshot().unwrap();
+    behind.machine.restore(snapshot.last(), &mut *snapshot).unwrap();
+    behind.index = 4;
+    s.request_progress();
+    assert_eq!(events(&drain(&s)), ["0 put a=2 @3", "0 put a=3 @4", "0 put a=4 @5"]);
+    behind.put("a", "5");
+    assert_eq!(events(&drain(&s)), ["1 put a=5 @6", "0 put a=5 @6"]);
+}
+
+#[test]
+fn a_restore_of_other_bytes_is_refused_and_changes_nothing() {
+    #[derive(Debug)]
+    struct Damaged(Vec<u8>);
+    impl host::SnapshotSource for Damaged {
+        fn last(&self) -> raft::EntryId {
+            raft::EntryId::new(1, 300)
+        }
+        fn len_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn read_exact_at(&mut self, offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            let at = offset as usize;
+            buffer.copy_from_slice(&self.0[at..at + buffer.len()]);
+            Ok(())
+        }
+    }
+    let mut ahead = Harness::new();
+    ahead.apply_all((0..300).map(|n| put(&format!("k{n}"), "value")));
+    let mut snapshot = ahead.machine.snapshot().unwrap();
+    let mut bytes = vec![0; snapshot.len_bytes() as usize];
+    snapshot.read_exact_at(0, &mut bytes).unwrap();
+    let mut h = Harness::new();
+    h.put("mine", "1");
+    let hash = h.state_hash();
+    let mut dice = SplitMix::new(7);
+    let mut refused = 0;
+    for _ in 0..200 {
+        let mut damaged = bytes.clone();
+        let at = dice.below(damaged.len() as u64) as usize;
+        damaged[at] ^= 1 << dice.below(8);
+        let result = h.machine.restore(raft::EntryId::new(1, 300), &mut Damaged(damaged));
+        if result.is_ok() {
+            // It hit what fills a record up to its alignment.
+            assert_eq!(h.state_hash(), ahead.state_hash(), "bit at {at}");
+            h = Harness::new();
+            h.put("mine", "1");
+        }
+        refused += usize::from(result.is_err());
+        assert_eq!(h.state_hash(), hash);
+    }
+    assert!(refused > 150, "{refused}");
+    h.put("mine", "2");
+    let h = h.reopen();
+    assert_eq!(h.get("mine").unwrap().value, b("2"));
+}
+
+#[test]
+fn a_crash_in_a_restore_leaves_the_old_state_or_the_new_one() {
+    let mut ahead = Harness::new();
+    ahead.apply_all((0..100).map(|n| put(&format!("k{n}"), "value")));
+    let new = ahead.state_hash();
+    let mut seen = [false, false];
+    for nth in 1..40 {
+        let mut h = Harness::new();
+        h.put("mine", "1");
+        h.machine.flush().unwrap();
+        let old = h.state_hash();
+        let mut snapshot = ahead.machine.snapshot().unwrap();
+        h.disk.fail(env::mem::Operation::Sync, nth, std::io::ErrorKind::Other);
+        let _any = h.machine.restore(snapshot.last(), &mut *snapshot);
+        h.disk.clear_faults();
+        h.disk.crash(&mut SplitMix::new(nth));
+        let hash = h.reopen().state_hash();
+        assert!(hash == old || hash == new, "sync {nth}");
+        seen[usize::from(hash == new)] = true;
+    }
+    assert_eq!(seen, [true, true]);
+}
+
+#[test]
+fn a_disk_that_fails_stops_apply() {
+    let mut h = Harness::new();
+    h.put("a", "1");
+    h.disk.fail(env::mem::Operation::Sync, 1, std::io::ErrorKind::Other);
+    assert!(h.machine.flush().is_err());
+    assert!(h.machine.flush().is_err(), "an error is final");
+}
+
+#[test]
+fn values_beyond_the_memory_budget_come_from_disk() {
+    let mut h = Harness::with(StoreOptions { memory_budget_bytes: 100_000, ..small_options() });
+    h.apply_all((0..2000).map(|n| put(&format!("k{n:04}"), &format!("{n}-").repeat(40))));
+    while h.store.maintain() {}
+    let all = h.store.range(&range("k", "l")).unwrap();
+    assert_eq!(all.count, 2000);
+    for (n, kv) in all.kvs.iter().enumerate() {
+        assert_eq!(kv.value, b(&format!("{n}-").repeat(40)));
+    }
+}
