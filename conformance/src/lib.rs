@@ -1,9 +1,9 @@
-//! The harness of the conformance tests: clusters of real processes on free ports, and real clients.
+//! The harness of the conformance tests: clusters of real processes on free ports, real clients.
 //!
 //! A [`Cluster`] is three `serve` processes of the binary that cargo built, or, with
-//! `CONFORMANCE_TARGET=etcd`, of the `etcd` of this machine: the same tests against both tell whether
-//! a failure is the server's or the test's. Nothing here waits a fixed time: everything is asked for
-//! again until it is so, or until a deadline that names what did not happen.
+//! `CONFORMANCE_TARGET=etcd`, of the `etcd` of this machine: the same tests against both tell
+//! whether a failure is the server's or the test's. Nothing here waits a fixed time: everything is
+//! asked for again until it is so, or until a deadline that names what did not happen.
 
 pub mod audit;
 mod cluster;
@@ -50,7 +50,7 @@ pub fn eventually<T>(what: &str, within: Duration, mut ask: impl FnMut() -> Opti
     }
 }
 
-/// Lets time pass between two questions, or between two kills. Never a proof that something is done.
+/// Lets time pass between two questions, or between two kills. Proves nothing by itself.
 pub fn pause(duration: Duration) {
     let clock = OsClock::new();
     let until = clock.now().after(duration);

@@ -1,5 +1,5 @@
-//! What the binary answers to a bad command line, a port in use, another's folder: a line that names
-//! the value and the remedy, and the documented exit code. And `dev`, from start to end and again.
+//! What the binary answers to a bad command line or a port in use: a line that names the value and
+//! the remedy, and the documented exit code. And `dev`, from start to end and again.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
 

@@ -86,6 +86,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         println!("{}", ratchet::tighten(&house)?);
     }
     let mut problems = floors::check(&floors::read_packages(root)?);
+    problems.extend(floors::check_names(&house.sources));
     problems.extend(ratchet::check(&house));
     problems.extend(words::check(&house));
     problems.extend(markdown::check(&house));

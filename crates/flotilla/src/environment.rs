@@ -16,8 +16,8 @@ pub(crate) struct Expanded {
     pub(crate) unknown_variables: Vec<String>,
 }
 
-/// Adds what the environment says to a command line of `serve`, and writes `-name` as `--name`, since
-/// etcd takes both; leaves any other command line as it is.
+/// Adds what the environment says to a command line of `serve`, and writes `-name` as `--name`,
+/// since etcd takes both; leaves any other command line as it is.
 pub(crate) fn expand(
     mut arguments: Vec<OsString>,
     flags: &[String],

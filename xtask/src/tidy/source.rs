@@ -164,6 +164,7 @@ fn test_lines(path: &str, code: &str) -> Vec<bool> {
         || path.contains("/tests/")
         || path.contains("/testing/")
         || path.contains("/benches/")
+        || path.contains("/examples/")
         || path.starts_with("conformance/");
     let mut marks = vec![only_tests; count];
     for (at, _) in code.match_indices("#[cfg(test)]") {
