@@ -149,7 +149,7 @@ impl Walked<'_> {
         if !sealed && !self.is_last {
             return Err(segment.damage(end.offset, DamageKind::Record).into());
         }
-        // The owner has seen records up to `from` on the disk; a log that ends before has lost some.
+        // The owner has seen records up to `from`; a log that ends before has lost some.
         if let Some(from) = self.from
             && from.segment == segment.header.number
             && from.offset > end.offset + RECORD_HEADER_BYTES

@@ -1,12 +1,12 @@
 //! Encodings of what the log and the frames between nodes have in common, version 1.
 //!
-//! All numbers are little-endian and of fixed size. A `take_` function answers `None` for bytes that
-//! its `put_` would not have written, and never allocates more than the bytes at hand can fill.
+//! All numbers are little-endian and of fixed size. A `take_` function answers `None` for bytes
+//! that its `put_` would not have written, and never allocates more than they can fill.
 //!
 //! ```text
 //! entry           term u64 │ index u64 │ kind u8 │ length u32 │ payload
 //!                 kind: 0 no-op (length 0), 1 command, 2 configuration
-//! configuration   three lists (voters, outgoing, learners), each: count u32 │ node u64 …, ascending
+//! configuration   voters, outgoing, learners; each: count u32 │ node u64 …, ascending
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```

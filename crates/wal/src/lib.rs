@@ -70,8 +70,8 @@ pub struct WalOptions {
 }
 
 impl Default for WalOptions {
-    /// Segments of 64 MiB, four spares (a cut frees several at once), copying from the fifth segment
-    /// on, 1 MiB of recent entries.
+    /// Segments of 64 MiB, four spares (a cut frees several at once), copying from the fifth
+    /// segment on, 1 MiB of recent entries.
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,

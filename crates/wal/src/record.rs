@@ -136,7 +136,7 @@ impl Record {
         record.is_sound(input.is_empty()).then_some(record)
     }
 
-    /// What the rest of the crate computes with: entries in a row, and indexes that have a next one.
+    /// What the rest of the crate computes with: entries in a row, indexes that have a next one.
     fn is_sound(&self, at_end: bool) -> bool {
         let consecutive = self
             .entries

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use env::mem::MemDisk;
+use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 use raft::{
     Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, NodeId, Payload, PersistNumber,
     SnapshotMark, Term,
@@ -71,6 +72,12 @@ fn mark(group: u64, term: u64, index: u64, reset: bool) -> WalWrite {
 fn ids(reader: &WalReader, group: u64, from: u64, to: u64) -> Vec<String> {
     let entries = reader.entries(GroupId(group), LogIndex(from), LogIndex(to), usize::MAX).unwrap();
     entries.iter().map(|entry| entry.id.to_string()).collect()
+}
+
+/// The same random cases in every run.
+fn random(cases: u32) -> ProptestConfig {
+    let rng_seed = RngSeed::Fixed(1);
+    ProptestConfig { cases, failure_persistence: None, rng_seed, ..ProptestConfig::default() }
 }
 
 #[test]

@@ -2,7 +2,6 @@
 
 use bytes::BytesMut;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 use crate::record::{Kind, Record};
@@ -136,7 +135,7 @@ fn payloads() -> impl Strategy<Value = Payload> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    #![proptest_config(random(256))]
 
     #[test]
     fn entry_there_and_back(term: u64, index: u64, payload in payloads(), rest: Vec<u8>) {

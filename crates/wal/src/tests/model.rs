@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use env::SplitMix;
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 
 use super::*;
 
@@ -186,7 +185,7 @@ fn log_is_always_a_prefix_of_what_was_written() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+    #![proptest_config(random(60))]
 
     #[test]
     fn log_is_always_a_prefix_for_any_seed(seed: u64) {
