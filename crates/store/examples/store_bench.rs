@@ -78,11 +78,11 @@ fn main() {
 
 fn open(dir: &Path) -> (StoreMachine, store::Store) {
     let options = StoreOptions { quota_bytes: 0, ..StoreOptions::default() };
-    StoreMachine::open(Arc::new(OsDisk::default()), dir, options).expect("the store opens")
+    StoreMachine::open(Arc::new(OsDisk), dir, options).expect("the store opens")
 }
 
 fn run(dir: &Path, count: usize) {
-    let clock = OsClock::default();
+    let clock = OsClock::new();
     let before = resident_mib();
     let (mut machine, store) = open(dir);
     put_all(&mut machine, &clock, "put of a new key", count);

@@ -297,11 +297,7 @@ fn decode_u32(d: &mut Decoder) -> Result<u32, Malformed> {
 }
 
 fn decode_location(d: &mut Decoder) -> Result<Location, Malformed> {
-    Ok(Location {
-        segment: decode_u32(d)?,
-        offset: decode_u32(d)?,
-        len_bytes: decode_u32(d)?,
-    })
+    Ok(Location { segment: decode_u32(d)?, offset: decode_u32(d)?, len_bytes: decode_u32(d)? })
 }
 
 fn encode_tables(e: &mut Encoder, replay_from: Position, state: &State) {
@@ -345,9 +341,8 @@ fn decode_tables(d: &mut Decoder) -> Result<(Position, Loaded), Malformed> {
     let members: Vec<MemberAttributes> = d.list(decode_member)?;
     state.members = members.into_iter().map(|member| (member.id, member)).collect();
     let segments = d.list(|d| {
-        let usage = |d: &mut Decoder| {
-            Ok(SegmentUse { total: d.u64()?, live: 0, last_revision: d.i64()? })
-        };
+        let usage =
+            |d: &mut Decoder| Ok(SegmentUse { total: d.u64()?, live: 0, last_revision: d.i64()? });
         Ok((decode_u32(d)?, usage(d)?))
     })?;
     state.segments = segments.into_iter().collect();

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::codec::LogOp;
 use crate::error::RequestError;
 use crate::key_range::KeyRange;
 use crate::request::{
     AlarmCommand, AlarmKind, Command, CompactRequest, Compare, CompareResult, CompareTarget,
     DeleteRangeRequest, LeaseId, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
-use crate::codec::LogOp;
 use crate::response::{
     DeleteRangeResponse, KeyValue, PutResponse, RangeResponse, Response, ResponseOp, TxnResponse,
 };

@@ -214,8 +214,7 @@ impl StateMachine for StoreMachine {
                 .map(|entry| entry.command.as_ref().map_or(0, |command| 64 + 2 * command.len()))
                 .sum();
             self.generation.make_room(bytes.min(2 * BYTES_PER_LOCK))?;
-            let (done, missing) =
-                self.apply_locked(entries, &fetched, &mut batch, responses)?;
+            let (done, missing) = self.apply_locked(entries, &fetched, &mut batch, responses)?;
             entries = &entries[done..];
             attempts = if done > 0 { 0 } else { attempts + 1 };
             if done > 0 {

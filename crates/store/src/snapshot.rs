@@ -19,7 +19,7 @@ use crate::generation::Generation;
 
 const MAGIC: &[u8; 8] = b"flotsnp1";
 /// Magic, and length and checksum of the list of files.
-const HEAD_BYTES: u64 = 16;
+const HEAD_BYTES: usize = 16;
 const MANIFEST_BYTES_MAX: u32 = 64 << 20;
 const COPY_BYTES: usize = 1 << 20;
 
@@ -142,27 +142,27 @@ fn invalid(text: &'static str) -> io::Error {
 }
 
 fn read_head(source: &mut dyn SnapshotSource) -> io::Result<(Vec<Part>, u64)> {
-    if source.len_bytes() < HEAD_BYTES {
+    if source.len_bytes() < HEAD_BYTES as u64 {
         return Err(invalid("a snapshot is too short to be one"));
     }
-    let mut head = [0; HEAD_BYTES as usize];
+    let mut head = [0; HEAD_BYTES];
     source.read_exact_at(0, &mut head)?;
-    let number = |at: usize| {
-        u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
-    };
+    let number =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
     let (len, crc) = (number(8), number(12));
-    let fits = u64::from(len) <= source.len_bytes() - HEAD_BYTES && len <= MANIFEST_BYTES_MAX;
+    let fits =
+        u64::from(len) <= source.len_bytes() - HEAD_BYTES as u64 && len <= MANIFEST_BYTES_MAX;
     if head[..8] != *MAGIC || !fits {
         return Err(invalid("these bytes are no snapshot of a store"));
     }
     let mut manifest = vec![0; len as usize];
-    source.read_exact_at(HEAD_BYTES, &mut manifest)?;
+    source.read_exact_at(HEAD_BYTES as u64, &mut manifest)?;
     if crc32c::crc32c(&manifest) != crc {
         return Err(invalid("the list of files of a snapshot is damaged"));
     }
     let parts = decode_manifest(Bytes::from(manifest))
         .map_err(|_| invalid("the list of files of a snapshot is malformed"))?;
-    let start = HEAD_BYTES + u64::from(len);
+    let start = HEAD_BYTES as u64 + u64::from(len);
     let end = parts.iter().try_fold(start, |end, part| end.checked_add(part.len_bytes));
     if end != Some(source.len_bytes()) {
         return Err(invalid("a snapshot has another length than its files"));

@@ -183,8 +183,7 @@ impl State {
             match op {
                 LogOp::Put { key, value, lease, create_revision, version } => {
                     let mod_revision = record.revision;
-                    let version =
-                        Version { mod_revision, create_revision, version, sub, location };
+                    let version = Version { mod_revision, create_revision, version, sub, location };
                     self.put(&key, version, lease, value);
                     sub += 1;
                     changes_keys = true;

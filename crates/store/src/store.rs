@@ -32,7 +32,7 @@ pub struct LeaseInfo {
     pub remaining_ttl: i64,
 }
 
-/// A change to the set of leases, for the [`Lessor`].
+/// A change to the set of leases, for the [`Lessor`](crate::Lessor).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseChange {
     /// A new lease.
@@ -187,11 +187,7 @@ fn read_value(reader: &Reader, wanted: &Wanted) -> io::Result<Bytes> {
 }
 
 /// Reads values that are not in memory. Takes no lock of the state.
-pub(crate) fn fetch(
-    reader: &Reader,
-    missing: &[Wanted],
-    fetched: &mut Fetched,
-) -> io::Result<()> {
+pub(crate) fn fetch(reader: &Reader, missing: &[Wanted], fetched: &mut Fetched) -> io::Result<()> {
     for wanted in missing {
         fetched.insert((wanted.mod_revision, wanted.sub), read_value(reader, wanted)?);
     }
@@ -240,7 +236,14 @@ impl Shared {
                 LeaseChange::Granted { id: *id, ttl: *ttl }
             }
             LogOp::LeaseRevoke { id } => LeaseChange::Revoked { id: *id },
-            _ => return,
+            LogOp::Lease { .. }
+            | LogOp::Put { .. }
+            | LogOp::Delete { .. }
+            | LogOp::Moved { .. }
+            | LogOp::Compact { .. }
+            | LogOp::Alarm { .. }
+            | LogOp::Member(_)
+            | LogOp::MemberRemove { .. } => return,
         };
         /// Beyond this reading all leases is cheaper than telling.
         const CHANGES_MAX: usize = 65_536;

@@ -41,9 +41,7 @@ fn collect(ops: &[RequestOp]) -> Result<Writes, RequestError> {
     for op in ops {
         let writes = match op {
             RequestOp::Range(_) => continue,
-            RequestOp::Put(put) => {
-                Writes { puts: [put.key.clone()].into(), ..Writes::default() }
-            }
+            RequestOp::Put(put) => Writes { puts: [put.key.clone()].into(), ..Writes::default() },
             RequestOp::DeleteRange(delete) => Writes {
                 deletes: vec![KeyRange::new(&delete.key, &delete.range_end)],
                 ..Writes::default()

@@ -2,10 +2,10 @@
 //! the log may hold what an older version let through.
 
 use crate::error::RequestError;
-use crate::txn_keys::check_key_written_once;
 use crate::request::{
     Command, Compare, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
+use crate::txn_keys::check_key_written_once;
 
 /// The longest time to live of a lease, in seconds.
 pub const LEASE_TTL_MAX: i64 = 9_000_000_000;

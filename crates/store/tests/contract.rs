@@ -73,7 +73,9 @@ fn range_revisions() {
     h.put("a", "new");
     h.compact(3).unwrap();
     let at = |revision| {
-        h.store.range(&RangeRequest { revision, ..range("a", "z") }).map(|r| (keys(&r).len(), r.revision))
+        h.store
+            .range(&RangeRequest { revision, ..range("a", "z") })
+            .map(|r| (keys(&r).len(), r.revision))
     };
     assert_eq!(at(0), Ok((3, 5)));
     assert_eq!(at(-7), Ok((3, 5)));
@@ -98,7 +100,8 @@ fn limit_count_and_filters() {
     assert_eq!(ask(RangeRequest { limit: 2, ..all.clone() }), ("ab".into(), true, 5));
     assert_eq!(ask(RangeRequest { limit: 5, ..all.clone() }), ("abcde".into(), false, 5));
     assert_eq!(ask(RangeRequest { min_mod_revision: 9, ..all.clone() }), (String::new(), false, 5));
-    let filtered = RangeRequest { min_mod_revision: 3, max_mod_revision: 5, limit: 2, ..all.clone() };
+    let filtered =
+        RangeRequest { min_mod_revision: 3, max_mod_revision: 5, limit: 2, ..all.clone() };
     assert_eq!(ask(filtered), ("bc".into(), true, 5));
     let created = RangeRequest { min_create_revision: 5, ..all.clone() };
     assert_eq!(ask(created), ("de".into(), false, 5));
@@ -134,7 +137,8 @@ fn keys_only_has_no_value_and_no_lease() {
     let mut h = Harness::new();
     h.grant(7).unwrap();
     h.apply(put_with_lease("a", 7)).unwrap();
-    let kv = h.store.range(&RangeRequest { keys_only: true, ..range("a", "") }).unwrap().kvs.remove(0);
+    let kv =
+        h.store.range(&RangeRequest { keys_only: true, ..range("a", "") }).unwrap().kvs.remove(0);
     assert_eq!((kv.value, kv.lease, kv.version, kv.mod_revision), (b(""), LeaseId::NONE, 1, 2));
 }
 
@@ -173,7 +177,10 @@ fn delete_range_counts_and_tells_what_was_there() {
         panic!()
     };
     assert_eq!((response.revision, response.deleted), (5, 2));
-    assert_eq!(response.prev_kvs.iter().map(|kv| kv.value.clone()).collect::<Vec<_>>(), ["aa", "bb"]);
+    assert_eq!(
+        response.prev_kvs.iter().map(|kv| kv.value.clone()).collect::<Vec<_>>(),
+        ["aa", "bb"]
+    );
     assert_eq!(keys(&h.store.range(&range("\0", "\0")).unwrap()), ["c"]);
 }
 
@@ -185,7 +192,10 @@ fn compare(key: &str, range_end: &str, result: CompareResult, target: CompareTar
 fn compares() {
     let mut h = three();
     let mut check = |key: &str, end: &str, result, target: CompareTarget, expect: bool| {
-        let txn = TxnRequest { compare: vec![compare(key, end, result, target.clone())], ..Default::default() };
+        let txn = TxnRequest {
+            compare: vec![compare(key, end, result, target.clone())],
+            ..Default::default()
+        };
         assert_eq!(h.txn(txn).unwrap().succeeded, expect, "{key} {end} {result:?} {target:?}");
     };
     use CompareResult::*;
@@ -292,16 +302,18 @@ fn a_transaction_writes_a_key_once() {
     let nested = |success: Vec<RequestOp>, failure: Vec<RequestOp>| {
         RequestOp::Txn(TxnRequest { compare: vec![], success, failure })
     };
-    let check = |ops: Vec<RequestOp>| {
-        check_txn(&TxnRequest { success: ops, ..Default::default() }, 128)
-    };
+    let check =
+        |ops: Vec<RequestOp>| check_txn(&TxnRequest { success: ops, ..Default::default() }, 128);
     let duplicate = Err(RequestError::DuplicateKey);
     assert_eq!(check(vec![put("a"), put("a")]), duplicate);
     assert_eq!(check(vec![put("b"), del("a", "c")]), duplicate);
     assert_eq!(check(vec![del("a", "c"), put("b")]), duplicate);
     assert_eq!(check(vec![nested(vec![put("b")], vec![]), del("a", "c")]), duplicate);
     assert_eq!(check(vec![put("b"), nested(vec![], vec![del("a", "\0")])]), duplicate);
-    assert_eq!(check(vec![nested(vec![put("b")], vec![]), nested(vec![put("b")], vec![])]), duplicate);
+    assert_eq!(
+        check(vec![nested(vec![put("b")], vec![]), nested(vec![put("b")], vec![])]),
+        duplicate
+    );
     assert_eq!(check(vec![nested(vec![put("a")], vec![put("a")])]), Ok(()));
     assert_eq!(check(vec![nested(vec![put("a")], vec![del("a", "")])]), Ok(()));
     assert_eq!(check(vec![del("a", "c"), del("b", "d")]), Ok(()));
@@ -354,7 +366,9 @@ fn leases() {
     h.apply_all([put_with_lease("z", 7), put_with_lease("y", 7), put_with_lease("a", 7)]);
     assert_eq!(h.store.lease_keys(LeaseId(7)), [b("a"), b("y"), b("z")]);
     let stream = stream(&h.store);
-    stream.create(WatchCreateRequest { key: b("\0"), range_end: b("\0"), ..Default::default() }).unwrap();
+    stream
+        .create(WatchCreateRequest { key: b("\0"), range_end: b("\0"), ..Default::default() })
+        .unwrap();
     let revoke = Command::LeaseRevoke { id: LeaseId(7) };
     assert_eq!(h.apply(revoke.clone()), Ok(Response::LeaseRevoke { revision: 8 }));
     assert_eq!(

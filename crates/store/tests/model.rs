@@ -1,6 +1,15 @@
 //! Random histories against a naive store that keeps a whole map per revision, with crashes,
 //! checkpoints, compaction, snapshots and watchers in between.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::unwrap_used,
+    clippy::too_many_lines,
+    clippy::wildcard_enum_match_arm,
+    reason = "small numbers, and an oracle that is read from top to bottom"
+)]
+
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,7 +100,7 @@ impl Oracle {
             mod_revision: revision,
             ..KeyValue::default()
         };
-        let mut delete = |map: &mut Map, events: &mut Vec<_>, key: &Bytes, end: &Bytes| {
+        let delete = |map: &mut Map, events: &mut Vec<_>, key: &Bytes, end: &Bytes| {
             for kv in Self::in_range(map, key, end) {
                 map.remove(&kv.key);
                 events.push((EventKind::Delete, tombstone(&kv.key)));
@@ -218,8 +227,7 @@ impl Watcher {
             .iter()
             .filter(|(revision, _, kv)| {
                 let map = Map::from([(kv.key.clone(), kv.clone())]);
-                *revision >= self.from
-                    && !Oracle::in_range(&map, &self.request.key, end).is_empty()
+                *revision >= self.from && !Oracle::in_range(&map, &self.request.key, end).is_empty()
             })
             .map(|(revision, kind, kv)| show(*revision, *kind, kv, None))
             .collect();

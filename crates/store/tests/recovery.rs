@@ -1,5 +1,7 @@
 //! What a disk holds after an end of any kind is the state of the entries up to there.
 
+#![expect(clippy::cast_possible_truncation, reason = "offsets of small snapshots")]
+
 mod common;
 
 use common::*;

@@ -55,8 +55,13 @@ fn prev_kv_live_and_from_history() {
     h.put("a", "3");
     let s = stream(&h.store);
     s.create(WatchCreateRequest { prev_kv: true, ..all(1) }).unwrap();
-    let expect =
-        ["0 created", "0 put a=1 @2", "0 put a=2 @3 before 1", "0 delete a= @4 before 2", "0 put a=3 @5"];
+    let expect = [
+        "0 created",
+        "0 put a=1 @2",
+        "0 put a=2 @3 before 1",
+        "0 delete a= @4 before 2",
+        "0 put a=3 @5",
+    ];
     assert_eq!(events(&drain(&s)), expect);
     h.put("a", "4");
     s.create(create("a", "", 0)).unwrap();
@@ -75,10 +80,7 @@ fn filters_leave_nothing_to_send() {
     s.create(WatchCreateRequest { no_delete: true, ..all(0) }).unwrap();
     h.put("a", "1");
     h.delete("a", "");
-    assert_eq!(
-        events(&drain(&s)),
-        ["0 created", "1 created", "1 put a=1 @2", "0 delete a= @3"]
-    );
+    assert_eq!(events(&drain(&s)), ["0 created", "1 created", "1 put a=1 @2", "0 delete a= @3"]);
 }
 
 #[test]
@@ -161,10 +163,7 @@ fn manual_progress_waits_for_all_and_comes_behind_events() {
     assert_eq!(events(&drain(&s)), ["0 created", "1 created", "1 put a=1 @2"]);
     h.put("a", "2");
     s.request_progress();
-    assert_eq!(
-        events(&drain(&s)),
-        ["0 put a=2 @3", "1 put a=2 @3", "-1 progress 3"]
-    );
+    assert_eq!(events(&drain(&s)), ["0 put a=2 @3", "1 put a=2 @3", "-1 progress 3"]);
 }
 
 #[test]
@@ -233,9 +232,9 @@ fn a_revision_is_never_split() {
     s.create(all(2)).unwrap();
     let sizes: Vec<usize> = drain(&s)
         .iter()
-        .filter_map(|message| match message {
-            WatchMessage::Events { events, .. } => Some(events.len()),
-            _ => None,
+        .filter_map(|message| {
+            let WatchMessage::Events { events, .. } = message else { return None };
+            Some(events.len())
         })
         .collect();
     assert_eq!(sizes, [100, 100]);

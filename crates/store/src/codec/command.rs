@@ -84,9 +84,7 @@ pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, Malformed> {
         4 => Command::Compact(CompactRequest { revision: d.i64()?, physical: d.bool()? }),
         5 => Command::LeaseGrant { id: LeaseId(d.i64()?), ttl: d.i64()? },
         6 => Command::LeaseRevoke { id: LeaseId(d.i64()?) },
-        7 => Command::LeaseCheckpoint {
-            remaining: d.list(|d| Ok((LeaseId(d.i64()?), d.i64()?)))?,
-        },
+        7 => Command::LeaseCheckpoint { remaining: d.list(|d| Ok((LeaseId(d.i64()?), d.i64()?)))? },
         8 => {
             let on = d.bool()?;
             let alarm = decode_alarm(&mut d)?;
@@ -141,9 +139,7 @@ fn encode_put(e: &mut Encoder, put: &PutRequest) {
     e.slice(&put.key);
     e.slice(&put.value);
     e.i64(put.lease.0);
-    e.u8(u8::from(put.prev_kv)
-        | u8::from(put.ignore_value) << 1
-        | u8::from(put.ignore_lease) << 2);
+    e.u8(u8::from(put.prev_kv) | u8::from(put.ignore_value) << 1 | u8::from(put.ignore_lease) << 2);
 }
 
 fn decode_put(d: &mut Decoder) -> Result<PutRequest, Malformed> {

@@ -148,3 +148,6 @@ impl Decoder {
         Ok(items)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,10 +123,8 @@ impl Index {
     fn insert_new(&mut self, mut at: usize, mut place: usize, key: &[u8], versions: Versions) {
         let live = usize::from(!versions.latest.is_tombstone());
         self.live_count += live;
-        self.memory_bytes += key.len()
-            + KEY_OVERHEAD_BYTES
-            + versions.value_bytes()
-            + size_of_val(versions.older());
+        self.memory_bytes +=
+            key.len() + KEY_OVERHEAD_BYTES + versions.value_bytes() + size_of_val(versions.older());
         let has_history = versions.has_history();
         let entry = Entry { key: key.into(), versions: Box::new(versions) };
         match self.chunks.get_mut(at) {
@@ -207,9 +205,8 @@ impl Index {
     ) -> Option<impl DoubleEndedIterator<Item = (&'a [u8], &'a Versions)> + Clone + use<'a>> {
         let chunk = self.chunks.get(self.chunk_number_after(after))?;
         // Keys may have come to the chunk since its others were visited.
-        let visited = after.map_or(0, |after| {
-            chunk.entries.partition_point(|entry| *entry.key <= *after)
-        });
+        let visited =
+            after.map_or(0, |after| chunk.entries.partition_point(|entry| *entry.key <= *after));
         Some(chunk.entries[visited..].iter().map(|entry| (&*entry.key, &*entry.versions)))
     }
 

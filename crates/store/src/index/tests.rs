@@ -4,6 +4,9 @@ use env::SplitMix;
 
 use super::*;
 
+/// Revisions of each key, and whether it lived.
+type Map = BTreeMap<Vec<u8>, Vec<(i64, bool)>>;
+
 fn version(mod_revision: i64, live: bool) -> Version {
     let number = i64::from(live);
     let location = Location { segment: 1, offset: 0, len_bytes: 0 };
@@ -14,7 +17,7 @@ fn version(mod_revision: i64, live: bool) -> Version {
 fn check_against_a_map(seed: u64, key_count: u64, in_order: bool) {
     let mut dice = SplitMix::new(seed);
     let mut index = Index::default();
-    let mut map: BTreeMap<Vec<u8>, Vec<(i64, bool)>> = BTreeMap::new();
+    let mut map: Map = BTreeMap::new();
     for revision in 1..=6_000_u32 {
         let number = if in_order { u64::from(revision) } else { dice.below(key_count) };
         let key = format!("{number:08}").into_bytes();
@@ -30,7 +33,7 @@ fn check_against_a_map(seed: u64, key_count: u64, in_order: bool) {
     }
 }
 
-fn compact(index: &mut Index, map: &mut BTreeMap<Vec<u8>, Vec<(i64, bool)>>, revision: i64) {
+fn compact(index: &mut Index, map: &mut Map, revision: i64) {
     let mut after = None;
     let mut first = true;
     while first || after.is_some() {
@@ -47,14 +50,14 @@ fn compact(index: &mut Index, map: &mut BTreeMap<Vec<u8>, Vec<(i64, bool)>>, rev
     });
 }
 
-fn compare(index: &Index, map: &BTreeMap<Vec<u8>, Vec<(i64, bool)>>, dice: &mut SplitMix) {
+fn compare(index: &Index, map: &Map, dice: &mut SplitMix) {
     let everything = KeyRange::new(&Bytes::from_static(b"\0"), &Bytes::from_static(b"\0"));
-    let got: Vec<(Vec<u8>, Vec<(i64, bool)>)> = index
+    let got: Vec<_> = index
         .range(&everything)
         .map(|(key, versions)| {
             let all = versions.all();
-            let all = all.map(|v| (v.version.mod_revision, !v.version.is_tombstone())).collect();
-            (key.to_vec(), all)
+            let all = all.map(|v| (v.version.mod_revision, !v.version.is_tombstone()));
+            (key.to_vec(), all.collect::<Vec<_>>())
         })
         .collect();
     let expect: Vec<_> = map.iter().map(|(key, all)| (key.clone(), all.clone())).collect();

@@ -509,18 +509,17 @@ impl Inner {
         for (group, selected) in hits {
             let shared = (selected.len() < events.len()).then(|| Arc::from(&*selected));
             for id in group {
-                self.deliver(id, batch, &WatchEvents::new(Arc::clone(events), shared.clone(), true), wakes);
+                self.deliver(
+                    id,
+                    batch,
+                    &WatchEvents::new(Arc::clone(events), shared.clone(), true),
+                    wakes,
+                );
             }
         }
     }
 
-    fn deliver(
-        &mut self,
-        id: WatcherId,
-        batch: &Batch,
-        shared: &WatchEvents,
-        wakes: &mut Wakes,
-    ) {
+    fn deliver(&mut self, id: WatcherId, batch: &Batch, shared: &WatchEvents, wakes: &mut Wakes) {
         let stream = self.stream_mut(id.stream);
         let queued_events = stream.queued_events;
         let watcher = stream.watchers.get_mut(&id.watcher).expect("a group has no others");
@@ -539,8 +538,7 @@ impl Inner {
         watcher.next_revision = batch.last + 1;
         watcher.had_events = true;
         let count = events.len() as u64;
-        let message =
-            WatchMessage::Events { watch_id: id.watcher, revision: batch.last, events };
+        let message = WatchMessage::Events { watch_id: id.watcher, revision: batch.last, events };
         stream.push(message, wakes);
         self.events_total += count;
     }

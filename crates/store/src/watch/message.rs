@@ -122,11 +122,7 @@ pub struct EventRef<'a> {
 }
 
 impl WatchEvents {
-    pub(crate) fn new(
-        batch: Arc<[Event]>,
-        selected: Option<Arc<[u32]>>,
-        prev_kv: bool,
-    ) -> Self {
+    pub(crate) fn new(batch: Arc<[Event]>, selected: Option<Arc<[u32]>>, prev_kv: bool) -> Self {
         Self { batch, selected, prev_kv }
     }
 

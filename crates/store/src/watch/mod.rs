@@ -13,11 +13,9 @@ use crate::error::RequestError;
 use crate::store::Shared;
 
 pub(crate) use history::{Histories, event_of};
-pub(crate) use hub::{Batch, Hub};
 use hub::Next;
-pub use message::{
-    EventRef, WatchCreateRequest, WatchEvents, WatchMessage, WatchRejection,
-};
+pub(crate) use hub::{Batch, Hub};
+pub use message::{EventRef, WatchCreateRequest, WatchEvents, WatchMessage, WatchRejection};
 
 /// Called when a stream has something to [`WatchStream::poll`]; from any thread, also the one that
 /// applies, so it must be quick.

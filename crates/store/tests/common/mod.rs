@@ -88,10 +88,9 @@ impl Harness {
     }
 
     pub(crate) fn txn(&mut self, txn: TxnRequest) -> Result<TxnResponse, RequestError> {
-        match self.apply(Command::Txn(txn))? {
-            Response::Txn(response) => Ok(response),
-            other => panic!("{other:?}"),
-        }
+        let response = self.apply(Command::Txn(txn))?;
+        let Response::Txn(response) = response else { panic!("{response:?}") };
+        Ok(response)
     }
 
     pub(crate) fn compact(&mut self, revision: i64) -> Result<Response, RequestError> {
