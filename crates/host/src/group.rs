@@ -82,6 +82,11 @@ pub(crate) struct Transfer {
 pub(crate) type Sends = Vec<(NodeId, Body)>;
 
 impl Group {
+    /// Whether commands wait for [`Group::propose_waiting`].
+    pub(crate) fn has_proposals(&self) -> bool {
+        !self.proposals.is_empty() || !self.forwarded.is_empty()
+    }
+
     /// Hands the commands of one step to the protocol, or to the leader, or keeps them.
     pub(crate) fn propose_waiting(&mut self, tick: Tick, overloaded: bool, sends: &mut Sends) {
         if self.proposals.is_empty() && self.forwarded.is_empty() {
@@ -180,8 +185,10 @@ impl Group {
     }
 
     /// Asks the protocol for a read index for all reads that wait; one round for all of them.
+    /// Reads that come while a round is under way gather for the next one: a round must begin after
+    /// the reads that it serves, and one that serves many costs as much as one that serves one.
     pub(crate) fn ask_reads(&mut self, now: Moment, tick: Tick) {
-        if self.reads.waiting.is_empty() {
+        if self.reads.waiting.is_empty() || !self.reads.asked.is_empty() {
             return;
         }
         self.reads.last_context += 1;
@@ -232,16 +239,18 @@ impl Group {
     /// Ends what has waited too long and asks again for what was lost. Returns failed proposals
     /// and failed reads.
     pub(crate) fn sweep(&mut self, now: Moment) -> (usize, usize) {
+        // What was handed to nobody has certainly failed; of the rest the outcome is unknown.
+        let waiting = [
+            (&mut self.held, ProposeError::NoLeader),
+            (&mut self.proposals, ProposeError::Overloaded),
+        ];
         let mut failed = 0;
-        let clients = Arc::clone(&self.clients);
-        self.held.retain(|proposal| {
-            let keep = proposal.deadline > now;
-            if !keep {
+        for (proposals, error) in waiting {
+            for proposal in proposals.extract_if(.., |proposal| proposal.deadline <= now) {
                 failed += 1;
-                clients.fail(proposal.number, ProposeError::NoLeader);
+                self.clients.fail(proposal.number, error);
             }
-            keep
-        });
+        }
         failed += self.clients.fail_expired(now);
         if self.status.leader_id.is_some() && !self.held.is_empty() {
             self.proposals.append(&mut self.held);

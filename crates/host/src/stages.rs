@@ -300,6 +300,8 @@ impl Shared {
             touched: BTreeSet::new(),
             outbox: Outbox::new(Arc::clone(&self.world.net), header),
             writes: Vec::new(),
+            log_batches_in_flight: 0,
+            waiting_for_log: BTreeSet::new(),
             calls,
             sweep_at: Moment(0),
             events: Vec::new(),

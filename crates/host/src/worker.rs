@@ -50,6 +50,10 @@ pub(crate) struct Worker {
     pub(crate) touched: BTreeSet<GroupId>,
     pub(crate) outbox: Outbox,
     pub(crate) writes: Vec<WalWrite>,
+    /// Batches that the log's writer has and that are not durable.
+    pub(crate) log_batches_in_flight: usize,
+    /// Groups whose clients' commands wait for the log; see [`Worker::run_group`].
+    pub(crate) waiting_for_log: BTreeSet<GroupId>,
     pub(crate) calls: Calls,
     pub(crate) sweep_at: Moment,
     pub(crate) events: Vec<WorkerEvent>,
@@ -78,6 +82,7 @@ impl Worker {
         if !self.writes.is_empty() {
             let writes = std::mem::take(&mut self.writes);
             let _ = self.log.push(LogBatch { worker: self.number, writes });
+            self.log_batches_in_flight += 1;
         }
         self.outbox.flush(&self.counters);
     }
@@ -143,6 +148,10 @@ impl Worker {
                 }
             }
             WorkerEvent::Persisted(durable) => {
+                self.log_batches_in_flight -= 1;
+                if self.log_batches_in_flight == 0 {
+                    self.touched.append(&mut self.waiting_for_log);
+                }
                 for (group, number) in durable {
                     self.input(tick, group, Input::Persisted(number));
                 }
@@ -237,7 +246,7 @@ impl Worker {
             let (proposals, reads) = group.sweep(now);
             Counters::add(&self.counters.proposals_failed, proposals as u64);
             Counters::add(&self.counters.reads_failed, reads as u64);
-            if !group.proposals.is_empty() || !group.reads.waiting.is_empty() {
+            if group.has_proposals() || !group.reads.waiting.is_empty() {
                 self.touched.insert(group.id);
             }
         }
@@ -245,6 +254,10 @@ impl Worker {
     }
 
     /// Feeds one node what clients want, and carries out what it says.
+    ///
+    /// While the log writes, commands gather: whatever is proposed now would wait for that write to
+    /// end before its own begins, so nothing is lost by proposing later, and one batch then
+    /// travels, is written and is applied for all. A quiet log takes each command at once.
     fn run_group(&mut self, now: Moment, tick: Tick, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
@@ -252,15 +265,18 @@ impl Worker {
         let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
         let overloaded = backlog > self.options.apply_backlog_entries_max;
         let mut sends = Vec::new();
-        group.propose_waiting(tick, overloaded, &mut sends);
+        if self.log_batches_in_flight == 0 {
+            group.propose_waiting(tick, overloaded, &mut sends);
+        } else if group.has_proposals() {
+            self.waiting_for_log.insert(id);
+        }
         group.ask_reads(now, tick);
         let output = group.node.take_output();
         let changed = group.refresh_status();
         if changed {
             group.leader_changed();
-            let (status, again) = (group.status, !group.proposals.is_empty());
-            let again = again || !group.reads.waiting.is_empty();
-            if again {
+            let status = group.status;
+            if self.log_batches_in_flight == 0 && group.has_proposals() {
                 self.touched.insert(id);
             }
             tracing::info!(
@@ -280,7 +296,6 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let term = group.status.term;
         self.writes
             .extend(output.persists.into_iter().map(|persist| WalWrite { group: id, persist }));
         for message in &output.messages {
@@ -304,7 +319,7 @@ impl Worker {
             let _ = self.bulk.push(BulkItem::Fetch { group: id, fetch });
         }
         for wanted in output.send_snapshots {
-            let (to, at_least) = (wanted.to, wanted.at_least);
+            let raft::SendSnapshot { to, term, at_least } = wanted;
             let _ = self.applier.push(ApplyItem::Snapshot { group: id, to, term, at_least });
         }
     }

@@ -15,11 +15,11 @@ use store::{
     Command, PutRequest, RangeRequest, RequestError, Response, Store, StoreMachine, StoreOptions,
 };
 
-pub const GROUP: GroupId = GroupId(1);
-pub const SOON: Duration = Duration::from_secs(10);
+pub(crate) const GROUP: GroupId = GroupId(1);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
 /// The answer to one command, once it is there.
-pub type Answer = Arc<Mutex<Option<Result<Outcome, ProposeError>>>>;
+pub(crate) type Answer = Arc<Mutex<Option<Result<Outcome, ProposeError>>>>;
 
 /// What applying a command says.
 type Outcome = Result<Response, RequestError>;
@@ -27,14 +27,14 @@ type Outcome = Result<Response, RequestError>;
 type Stores = Rc<RefCell<BTreeMap<(NodeId, GroupId), Store>>>;
 
 /// A world of stores.
-pub struct Cluster {
-    pub world: World<StoreMachine>,
+pub(crate) struct Cluster {
+    pub(crate) world: World<StoreMachine>,
     stores: Stores,
 }
 
 impl Cluster {
     /// Nodes that are off, with this many groups.
-    pub fn new(options: WorldOptions, group_count: u64) -> Self {
+    pub(crate) fn new(options: WorldOptions, group_count: u64) -> Self {
         let stores = Stores::default();
         let opened = Rc::clone(&stores);
         let world = World::new(
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// Three nodes of one group, on, with a leader.
-    pub fn started(seed: u64) -> Self {
+    pub(crate) fn started(seed: u64) -> Self {
         let mut cluster = Self::new(WorldOptions::new(seed), 1);
         cluster.world.start_all().expect("empty disks recover");
         cluster.elect();
@@ -65,7 +65,7 @@ impl Cluster {
     }
 
     /// Runs until a leader is known.
-    pub fn elect(&mut self) -> NodeId {
+    pub(crate) fn elect(&mut self) -> NodeId {
         assert!(
             self.world.run_until(SOON, |world| world.leader(GROUP).is_some()),
             "no leader:\n{}",
@@ -75,19 +75,19 @@ impl Cluster {
     }
 
     /// A follower that is on.
-    pub fn a_follower(&self) -> NodeId {
+    pub(crate) fn a_follower(&self) -> NodeId {
         let leader = self.world.leader(GROUP);
         let nodes = self.world.nodes().into_iter();
         nodes.rev().find(|id| Some(*id) != leader && self.world.is_on(*id)).expect("three nodes")
     }
 
     /// Sends a put to a node.
-    pub fn put(&self, node: NodeId, key: &str, value: &str) -> Answer {
+    pub(crate) fn put(&self, node: NodeId, key: &str, value: &str) -> Answer {
         self.put_in(GROUP, node, key, value)
     }
 
     /// Sends a put to a group on a node.
-    pub fn put_in(&self, group: GroupId, node: NodeId, key: &str, value: &str) -> Answer {
+    pub(crate) fn put_in(&self, group: GroupId, node: NodeId, key: &str, value: &str) -> Answer {
         let command = Command::Put(PutRequest {
             key: Bytes::copy_from_slice(key.as_bytes()),
             value: Bytes::copy_from_slice(value.as_bytes()),
@@ -104,7 +104,7 @@ impl Cluster {
     }
 
     /// Puts and waits for the acknowledgement.
-    pub fn put_acknowledged(&mut self, node: NodeId, key: &str, value: &str) {
+    pub(crate) fn put_acknowledged(&mut self, node: NodeId, key: &str, value: &str) {
         let answer = self.put(node, key, value);
         assert!(
             self.world.run_until(SOON, |_| is_acknowledged(&answer)),
@@ -115,12 +115,12 @@ impl Cluster {
     }
 
     /// A node's store, as its last life opened it.
-    pub fn store(&self, node: NodeId) -> Store {
+    pub(crate) fn store(&self, node: NodeId) -> Store {
         self.stores.borrow()[&(node, GROUP)].clone()
     }
 
     /// A key as a node's own state has it.
-    pub fn local_value(&self, node: NodeId, key: &str) -> Option<Bytes> {
+    pub(crate) fn local_value(&self, node: NodeId, key: &str) -> Option<Bytes> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         let request = RangeRequest { key, ..RangeRequest::default() };
         let answer = self.store(node).range(&request).expect("a good request");
@@ -128,7 +128,7 @@ impl Cluster {
     }
 
     /// A linearizable read at a node.
-    pub fn read(&mut self, node: NodeId, key: &str) -> Option<Bytes> {
+    pub(crate) fn read(&mut self, node: NodeId, key: &str) -> Option<Bytes> {
         let confirmed: Arc<Mutex<Option<LogIndex>>> = Arc::default();
         let keep = Arc::clone(&confirmed);
         let group = self.world.group(node, GROUP).expect("the node is on");
@@ -141,7 +141,7 @@ impl Cluster {
     }
 
     /// Runs until all nodes that are on have applied the same, and compares their states.
-    pub fn converge(&mut self) {
+    pub(crate) fn converge(&mut self) {
         let applied = |world: &World<StoreMachine>| -> Vec<(LogIndex, LogIndex)> {
             let on = world.nodes().into_iter().filter_map(|id| world.group(id, GROUP));
             on.map(|group| (group.status().last_index, group.applied_index())).collect()
@@ -165,6 +165,6 @@ impl Cluster {
 }
 
 /// Whether a command was acknowledged as done.
-pub fn is_acknowledged(answer: &Answer) -> bool {
+pub(crate) fn is_acknowledged(answer: &Answer) -> bool {
     matches!(&*answer.lock().expect("one thread"), Some(Ok(Ok(Response::Put(_)))))
 }
