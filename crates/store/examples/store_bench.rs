@@ -87,7 +87,10 @@ fn run(dir: &Path, count: usize) {
     let (mut machine, store) = open(dir);
     put_all(&mut machine, &clock, "put of a new key", count);
     println!("memory: {:.0} MiB for {count} keys of {VALUE_BYTES} B", resident_mib() - before);
+    let key_count = store.status().key_count;
+    assert_eq!(key_count, count as u64, "each key is there once");
     put_all(&mut machine, &clock, "put of a known key", count / 2);
+    assert_eq!(store.status().key_count, key_count, "no key became another one");
 
     let begin = clock.now();
     for number in 0..count {
@@ -96,7 +99,7 @@ fn run(dir: &Path, count: usize) {
     }
     println!("get: {:.2} µs", micros(clock.now().since(begin), count));
 
-    let rounds = 2000;
+    let rounds = 4000;
     let mut keys = 0;
     let begin = clock.now();
     for number in 0..rounds {
