@@ -21,6 +21,7 @@
 //! the command line looks like (`flotilla`).
 
 mod api_error;
+mod authority;
 mod dispatch;
 mod errors;
 mod http;

@@ -10,6 +10,7 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::authority::Lenient;
 use crate::dispatch::Dispatch;
 use crate::member::Member;
 
@@ -135,7 +136,7 @@ async fn connection(
     if !spoke {
         return;
     }
-    let serving = builder.serve_connection(TokioIo::new(stream), dispatch);
+    let serving = builder.serve_connection(TokioIo::new(Lenient::new(stream)), dispatch);
     tokio::pin!(serving);
     let ended = tokio::select! {
         biased;
