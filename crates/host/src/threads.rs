@@ -167,10 +167,18 @@ fn run_worker(worker: &mut Worker, doom: &Doom) {
     worker.close();
 }
 
+/// The log is idle once nothing has come for this long.
+const LOG_IDLE_AFTER: Duration = Duration::from_millis(100);
+
 fn run_log(writer: &mut WalWriter, doom: &Doom) {
+    let mut idle = false;
     loop {
-        writer.mailbox.wait(None);
-        if let Err(fatal) = writer.step() {
+        writer.mailbox.wait((!idle).then_some(LOG_IDLE_AFTER));
+        idle = writer.mailbox.is_empty();
+        // A log without work notes that all of it is durable: then damage to its last records is
+        // told from a torn tail.
+        let done = if idle { writer.idle() } else { writer.step() };
+        if let Err(fatal) = done {
             return doom.befalls(fatal);
         }
         if writer.mailbox.is_closed() && writer.mailbox.is_empty() {

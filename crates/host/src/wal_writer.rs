@@ -57,6 +57,11 @@ impl WalWriter {
         Ok(())
     }
 
+    /// Nothing has come for a while.
+    pub(crate) fn idle(&mut self) -> Result<(), Fatal> {
+        self.wal.idle().map_err(|error| Fatal::log_write(&error))
+    }
+
     /// Has the next segment made ahead of need: writing its zeros takes longer than many batches.
     fn keep_a_spare(&mut self) {
         let is_there = self.spares.ready_count() > 0;
