@@ -24,10 +24,12 @@ fn no_acknowledged_write_is_lost_when_nodes_are_killed() {
 
     let mut dice = SplitMix::new(seed);
     let clock = OsClock::new();
-    let end = clock.now().after(Duration::from_secs(secs));
+    let begun = clock.now();
+    let end = begun.after(Duration::from_secs(secs));
     let (mut kills, mut leaders_killed, mut before) = (0, 0, 0);
     while clock.now() < end {
-        pause(BETWEEN_KILLS - STAYS_DEAD);
+        // A member that is back early does not make the next kill early.
+        pause(begun.after(BETWEEN_KILLS * (kills + 1)).since(clock.now()));
         let leader = runtime.block_on(audit::leader(&endpoints));
         // Every second victim is the leader, so that a short run kills one for certain.
         let victim = match leader {
