@@ -13,12 +13,12 @@
 //!          ── Member::read_barrier ──► host ──► store.range
 //! ```
 //!
-//! A write is one encoded command and one oneshot: the request's key and value go from the buffer of
-//! the socket into the command, and nothing else is allocated or traced per request. Refusals have
+//! A write is one encoded command and one oneshot: the request's key and value go from the buffer
+//! of the socket into the command, and nothing else is allocated or traced per request. Refusals have
 //! etcd's codes and texts, from one table (`api_error.rs`).
 //!
-//! What it does not know: how entries are replicated ([`host`]), what they mean ([`store`]), and what
-//! the command line looks like (`flotilla`).
+//! What it does not know: how entries are replicated ([`host`]), what they mean ([`store`]), and
+//! what the command line looks like (`flotilla`).
 
 mod api_error;
 mod authority;
@@ -37,6 +37,7 @@ mod plan;
 mod running;
 mod server;
 mod service;
+mod sockets;
 mod translate;
 mod url;
 mod version;

@@ -52,7 +52,7 @@ pub(crate) fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         // accepted is honest, so there is more room than h2's 20.
         .max_pending_accept_reset_streams(256)
         .max_local_error_reset_streams(1024)
-        // What waits for the socket, per stream: a large range is encoded no faster than it is read.
+        // What waits for the socket, per stream: a range is encoded no faster than it is read.
         .max_send_buf_size(1 << 20)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);

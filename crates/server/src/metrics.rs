@@ -1,6 +1,6 @@
-//! Counts that the server keeps itself; [`crate::http::metrics`] shows them with those of the floors
-//! below. A count is an atomic and nothing else: several members may run in one process, so there is
-//! no global registry.
+//! Counts that the server keeps itself; [`crate::http::metrics`] shows them with those of the
+//! floors below. A count is an atomic and nothing else: several members may run in one process, so
+//! there is no global registry.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 

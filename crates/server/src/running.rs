@@ -53,8 +53,8 @@ pub(crate) struct Parts {
     pub(crate) folder: wal::DataFolder,
 }
 
-/// A server that runs. Dropping it ends it at once, as a crash would, without handing anything over;
-/// [`RunningServer::shutdown`] ends it well.
+/// A server that runs. Dropping it ends it at once, as a crash would, without handing anything
+/// over; [`RunningServer::shutdown`] ends it well.
 pub struct RunningServer {
     pub(crate) member: Arc<Member>,
     pub(crate) client_addresses: Vec<SocketAddr>,
@@ -134,8 +134,8 @@ impl RunningServer {
         }
     }
 
-    /// Ends the server well: no new connections, leadership to another member, answers for those who
-    /// wait, and the state flushed, so that the next start is quick.
+    /// Ends the server well: no new connections, leadership to another member, answers for those
+    /// who wait, and the state flushed, so that the next start is quick.
     pub async fn shutdown(mut self) -> ExitReason {
         tracing::info!(name = self.member.identity.name, "shutting down");
         self.hand_over().await;

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::options::{ClusterState, ServerOptions};
 use crate::plan::{Cluster, Plan, Seed, texts};
 use crate::running::{Parts, RunningServer};
+use crate::sockets::{Sockets, advertised};
 use crate::url::HttpUrl;
 
 /// The one group that a server opens, for now.
@@ -40,14 +41,6 @@ const PUBLISH_RETRY: Duration = Duration::from_millis(100);
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
-
-/// The sockets, open before anything is written: a port in use leaves no half-made folder behind.
-struct Sockets {
-    client: Vec<TcpListener>,
-    client_addresses: Vec<SocketAddr>,
-    peer: Vec<TcpListener>,
-    peer_addresses: Vec<SocketAddr>,
-}
 
 /// What the disk gave.
 struct Opened {
@@ -143,73 +136,6 @@ impl Links {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         }
-    }
-}
-
-impl Sockets {
-    fn open(options: &mut ServerOptions, plan: &Plan) -> Result<Self, StartError> {
-        let client = listeners("client", options.client_listener.take(), &plan.listen_client_urls)?;
-        let peer = listeners("peer", options.peer_listener.take(), &plan.listen_peer_urls)?;
-        Ok(Self {
-            client_addresses: addresses(&client)?,
-            peer_addresses: addresses(&peer)?,
-            client,
-            peer,
-        })
-    }
-}
-
-fn listeners(
-    what: &'static str,
-    given: Option<TcpListener>,
-    urls: &[HttpUrl],
-) -> Result<Vec<TcpListener>, StartError> {
-    if let Some(listener) = given {
-        return Ok(vec![listener]);
-    }
-    let bind = |url: &HttpUrl| {
-        TcpListener::bind(url.authority()).map_err(|error| StartError::Listen {
-            what,
-            address: url.to_string(),
-            error,
-        })
-    };
-    urls.iter().map(bind).collect()
-}
-
-fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
-    let address = |listener: &TcpListener| {
-        listener.local_addr().map_err(|error| StartError::Listen {
-            what: "client",
-            address: "a socket that was handed over".to_owned(),
-            error,
-        })
-    };
-    listeners.iter().map(address).collect()
-}
-
-/// What others are told: what the options say, else what is listened on, with the ports that the
-/// system chose.
-fn advertised(told: &[HttpUrl], listened: &[HttpUrl], bound: &[SocketAddr]) -> Vec<String> {
-    let with_port = |urls: &[HttpUrl]| {
-        let port = |at: usize| bound.get(at).or_else(|| bound.first()).map_or(0, SocketAddr::port);
-        let urls = urls.iter().enumerate().map(|(at, url)| {
-            let url = if url.port() == 0 { url.with_port(port(at)) } else { url.clone() };
-            url.to_string()
-        });
-        urls.collect()
-    };
-    if !told.is_empty() {
-        with_port(told)
-    } else if listened.len() == bound.len()
-        && listened
-            .iter()
-            .zip(bound)
-            .all(|(url, address)| url.port() == 0 || url.port() == address.port())
-    {
-        with_port(listened)
-    } else {
-        bound.iter().map(|address| format!("http://{address}")).collect()
     }
 }
 

@@ -46,7 +46,7 @@ fn huffman_strings_of_the_standard_are_read() {
     // RFC 7541 §C.4.
     check(0xf1e3_c2e5_f23a_6ba0_ab90_f4ff, 12, "www.example.com");
     check(0xa8eb_1064_9cbf, 6, "no-cache");
-    check(0x25a8_49e9_5bb8_e8b4_bf, 9, "custom-value");
+    check(0x25_a849_e95b_b8e8_b4bf, 9, "custom-value");
     assert_eq!(huffman_decode(&[0xff, 0xff, 0xff, 0xff]), None, "the end is no text");
 }
 

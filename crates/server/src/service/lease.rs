@@ -63,7 +63,7 @@ impl LeaseService {
                     Ok(Some(request)) => Some(self.renew(LeaseId(request.id)).await),
                     Ok(None) => None,
                     Err(status) => {
-                        // To a client that is gone; or one whose message was too large, who reads it.
+                        // The client is gone, or its message was too large and it reads this.
                         drop(answers.send(Err(remap_oversize(status))).await);
                         None
                     }

@@ -1,0 +1,110 @@
+//! The sockets of a server, and what others are told of them.
+
+use std::net::{SocketAddr, TcpListener};
+
+use crate::errors::StartError;
+use crate::options::ServerOptions;
+use crate::plan::Plan;
+use crate::url::HttpUrl;
+
+/// The sockets, open before anything is written: a port in use leaves no half-made folder behind.
+pub(crate) struct Sockets {
+    pub(crate) client: Vec<TcpListener>,
+    pub(crate) client_addresses: Vec<SocketAddr>,
+    pub(crate) peer: Vec<TcpListener>,
+    pub(crate) peer_addresses: Vec<SocketAddr>,
+}
+
+impl Sockets {
+    pub(crate) fn open(options: &mut ServerOptions, plan: &Plan) -> Result<Self, StartError> {
+        let client = listeners("client", options.client_listener.take(), &plan.listen_client_urls)?;
+        let peer = listeners("peer", options.peer_listener.take(), &plan.listen_peer_urls)?;
+        Ok(Self {
+            client_addresses: addresses(&client)?,
+            peer_addresses: addresses(&peer)?,
+            client,
+            peer,
+        })
+    }
+}
+
+fn listeners(
+    what: &'static str,
+    given: Option<TcpListener>,
+    urls: &[HttpUrl],
+) -> Result<Vec<TcpListener>, StartError> {
+    if let Some(listener) = given {
+        return Ok(vec![listener]);
+    }
+    let bind = |url: &HttpUrl| {
+        TcpListener::bind(url.authority()).map_err(|error| StartError::Listen {
+            what,
+            address: url.to_string(),
+            error,
+        })
+    };
+    urls.iter().map(bind).collect()
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
+    let address = |listener: &TcpListener| {
+        listener.local_addr().map_err(|error| StartError::Listen {
+            what: "client",
+            address: "a socket that was handed over".to_owned(),
+            error,
+        })
+    };
+    listeners.iter().map(address).collect()
+}
+
+/// What others are told: what the options say, else what is listened on, with the ports that the
+/// system chose.
+pub(crate) fn advertised(
+    told: &[HttpUrl],
+    listened: &[HttpUrl],
+    bound: &[SocketAddr],
+) -> Vec<String> {
+    let with_port = |urls: &[HttpUrl]| {
+        let port = |at: usize| bound.get(at).or_else(|| bound.first()).map_or(0, SocketAddr::port);
+        let urls = urls.iter().enumerate().map(|(at, url)| {
+            let url = if url.port() == 0 { url.with_port(port(at)) } else { url.clone() };
+            url.to_string()
+        });
+        urls.collect()
+    };
+    if !told.is_empty() {
+        with_port(told)
+    } else if listened.len() == bound.len()
+        && listened
+            .iter()
+            .zip(bound)
+            .all(|(url, address)| url.port() == 0 || url.port() == address.port())
+    {
+        with_port(listened)
+    } else {
+        bound.iter().map(|address| format!("http://{address}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(told: &[&str], listened: &[&str], bound: &[&str], expect: &[&str]) {
+        let urls = |texts: &[&str]| -> Vec<HttpUrl> {
+            texts.iter().map(|text| HttpUrl::parse(text).unwrap()).collect()
+        };
+        let bound: Vec<SocketAddr> = bound.iter().map(|text| text.parse().unwrap()).collect();
+        assert_eq!(advertised(&urls(told), &urls(listened), &bound), expect);
+    }
+
+    #[test]
+    fn others_are_told_the_ports_that_the_system_chose() {
+        let bound = ["127.0.0.1:4000"];
+        check(&[], &["http://localhost:0"], &bound, &["http://localhost:4000"]);
+        check(&["http://h:0"], &["http://localhost:0"], &bound, &["http://h:4000"]);
+        check(&["http://h:7"], &["http://localhost:0"], &bound, &["http://h:7"]);
+        // A socket that was handed over is not what the options say.
+        check(&[], &["http://localhost:2379"], &bound, &["http://127.0.0.1:4000"]);
+    }
+}
