@@ -126,6 +126,10 @@ pub(crate) fn check_names(sources: &[Source]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for source in store {
         for (at, _) in source.code.match_indices("raft::") {
+            let before = source.code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_') {
+                continue;
+            }
             let rest = &source.code[at + "raft::".len()..];
             let end =
                 if rest.starts_with('{') { rest.find('}') } else { rest.find([';', '(', ' ']) };
@@ -236,6 +240,7 @@ mod tests {
         let check = |text: &str| check_names(&[Source::scan("crates/store/src/a.rs", text)]).len();
         assert_eq!(check("use raft::EntryId;\nuse raft::{EntryId, Term};\n"), 0);
         assert_eq!(check("use raft::Node;\n"), 1);
+        assert_eq!(check("let a = Draft::new();\n"), 0);
         assert_eq!(check("use raft::{EntryId, Message};\n"), 1);
         check_red("store", arrow("wal"), "never sees the Raft log");
     }
