@@ -47,7 +47,7 @@ pub(crate) fn run(options: &DevOptions) -> Result<(), Failure> {
     logs::start(&options.log_level)?;
     let data_dir = options.data_dir.clone().unwrap_or_else(fresh_folder);
     let members = plan(options, &data_dir)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = crate::runtime::build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let servers = start_all(members).await?;

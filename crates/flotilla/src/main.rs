@@ -4,6 +4,7 @@
 mod dev;
 mod environment;
 mod logs;
+mod runtime;
 mod serve;
 mod version;
 

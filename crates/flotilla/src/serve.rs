@@ -138,7 +138,7 @@ pub(crate) fn run(options: ServeOptions, unknown_variables: &[String]) -> Result
     for name in unknown_variables {
         tracing::warn!(name, "this environment variable means nothing here and is not looked at");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = crate::runtime::build()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
         let server = Server::start(options.into()).await?;

@@ -33,6 +33,10 @@ pub(crate) struct FlushPolicy {
     pub(crate) bytes: u64,
 }
 
+/// The worker need not be woken to hear what was applied, unless reads wait for it; but the
+/// protocol hands out only so much that is not reported as applied.
+const UNTOLD_ENTRIES_MAX: usize = 512;
+
 /// One group's state machine and what belongs to it.
 pub(crate) struct AppliedGroup<S: StateMachine> {
     pub(crate) machine: S,
@@ -46,6 +50,8 @@ pub(crate) struct AppliedGroup<S: StateMachine> {
     /// Entries and bytes since the last flush.
     pub(crate) entries_since_flush: u64,
     pub(crate) bytes_since_flush: u64,
+    /// Entries applied since the worker was last woken to hear of it.
+    pub(crate) entries_untold: usize,
 }
 
 impl<S: StateMachine> Applier<S> {
@@ -87,11 +93,20 @@ impl<S: StateMachine> Applier<S> {
 
     fn apply(&mut self, id: GroupId, entries: Vec<Entry>) -> Result<(), Fatal> {
         let policy = self.flush_policy;
+        let entry_count = entries.len();
         let group = self.groups.get_mut(&id).expect("the worker applies only its own groups");
         let applied = group
             .apply(entries, &self.counters)
             .map_err(|error| Fatal::state_machine(id, &error))?;
-        self.tell(id, WorkerEvent::Applied { group: id, index: applied });
+        let event = WorkerEvent::Applied { group: id, index: applied };
+        let group = self.groups.get_mut(&id).expect("it was here a moment ago");
+        group.entries_untold += entry_count;
+        if group.status.take_waiting_reads() || group.entries_untold >= UNTOLD_ENTRIES_MAX {
+            group.entries_untold = 0;
+            self.tell(id, event);
+        } else {
+            self.workers[worker_of(id, self.workers.len())].push_quietly(event);
+        }
         let group = self.groups.get_mut(&id).expect("it was here a moment ago");
         if group.entries_since_flush >= policy.entry_count
             || group.bytes_since_flush >= policy.bytes

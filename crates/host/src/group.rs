@@ -216,14 +216,31 @@ impl Group {
             }
             Some(index) => {
                 self.reads.confirmed.entry(index).or_default().extend(reads);
-                0
+                self.take_applied(self.applied_index)
             }
         }
     }
 
     /// The state machine has got on. Returns how many reads were released.
     pub(crate) fn take_applied(&mut self, index: LogIndex) -> usize {
-        self.applied_index = self.applied_index.max(index);
+        let mut count = 0;
+        let mut index = index;
+        loop {
+            self.applied_index = self.applied_index.max(index);
+            count += self.release_reads();
+            if self.reads.confirmed.is_empty() {
+                return count;
+            }
+            // First the note, then the look: see `SharedStatus::note_waiting_reads`.
+            self.shared.note_waiting_reads();
+            index = self.shared.applied();
+            if index <= self.applied_index {
+                return count;
+            }
+        }
+    }
+
+    fn release_reads(&mut self) -> usize {
         let mut count = 0;
         while let Some(first) = self.reads.confirmed.first_entry() {
             if *first.key() > self.applied_index {

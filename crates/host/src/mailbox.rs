@@ -40,6 +40,14 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
+    /// Adds one item without waking the owner: it is no news that cannot wait for the next.
+    pub(crate) fn push_quietly(&self, item: T) {
+        let mut inner = self.inner.lock();
+        if !inner.closed {
+            inner.items.push(item);
+        }
+    }
+
     /// Moves all waiting items behind those in `into`, in the order of their arrival.
     pub(crate) fn take_all(&self, into: &mut Vec<T>) {
         let mut inner = self.inner.lock();

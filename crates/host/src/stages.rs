@@ -200,6 +200,18 @@ impl<S: StateMachine> Stages<S> {
         }
     }
 
+    /// The protocol's node of a group, for tests and checks.
+    #[must_use]
+    pub fn node(&self, id: GroupId) -> Option<&Node> {
+        let worker = &self.workers[worker_of(id, self.workers.len())];
+        worker.groups.get(&id).map(|group| &group.node)
+    }
+
+    /// The groups of this node.
+    pub fn group_ids(&self) -> impl Iterator<Item = GroupId> {
+        self.handles.keys().copied()
+    }
+
     /// The state machine of a group, for tests and checks.
     #[must_use]
     pub fn machine(&self, id: GroupId) -> Option<&S> {
@@ -358,6 +370,7 @@ impl Shared {
             configuration,
             entries_since_flush: 0,
             bytes_since_flush: 0,
+            entries_untold: 0,
         };
         Ok((group, applied, handle))
     }
@@ -428,6 +441,7 @@ impl Shared {
             staging: self.staging.clone(),
             counters: Arc::clone(&self.counters),
             next_transfer: self.world.entropy.next_u64(),
+            chunk_bytes: u64::from(self.options.snapshot_chunk_bytes),
             outgoing: BTreeMap::new(),
             incoming: BTreeMap::new(),
         }

@@ -1,6 +1,6 @@
 //! What a node knows of itself, for anyone who asks, without disturbing the worker.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use raft::{LogIndex, NodeId, Term};
@@ -49,6 +49,8 @@ pub(crate) struct SharedStatus {
     status: Mutex<GroupStatus>,
     /// Apart from the rest, since the applier moves it and reads poll it.
     applied_index: AtomicU64,
+    /// Reads wait for the applier: it should wake the worker.
+    reads_wait: AtomicBool,
 }
 
 impl SharedStatus {
@@ -65,7 +67,11 @@ impl SharedStatus {
             is_learner: false,
             leader_changes: 0,
         };
-        Self { status: Mutex::new(status), applied_index: AtomicU64::new(applied.0) }
+        Self {
+            status: Mutex::new(status),
+            applied_index: AtomicU64::new(applied.0),
+            reads_wait: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn read(&self) -> GroupStatus {
@@ -78,12 +84,24 @@ impl SharedStatus {
         *self.status.lock() = status;
     }
 
+    // The applier writes the index and then looks for reads; the worker notes a read and then looks
+    // at the index. In the one order of `SeqCst` at least one of them sees the other, so no read is
+    // forgotten.
+
     pub(crate) fn applied(&self) -> LogIndex {
-        LogIndex(self.applied_index.load(Ordering::Acquire))
+        LogIndex(self.applied_index.load(Ordering::SeqCst))
     }
 
     pub(crate) fn set_applied(&self, index: LogIndex) {
-        self.applied_index.store(index.0, Ordering::Release);
+        self.applied_index.store(index.0, Ordering::SeqCst);
+    }
+
+    pub(crate) fn note_waiting_reads(&self) {
+        self.reads_wait.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn take_waiting_reads(&self) -> bool {
+        self.reads_wait.swap(false, Ordering::SeqCst)
     }
 }
 
