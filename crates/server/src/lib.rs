@@ -14,8 +14,8 @@
 //! ```
 //!
 //! A write is one encoded command and one oneshot: the request's key and value go from the buffer
-//! of the socket into the command, and nothing else is allocated or traced per request. Refusals have
-//! etcd's codes and texts, from one table (`api_error.rs`).
+//! of the socket into the command, and nothing else is allocated or traced per request. Refusals
+//! have etcd's codes and texts, from one table (`api_error.rs`).
 //!
 //! What it does not know: how entries are replicated ([`host`]), what they mean ([`store`]), and
 //! what the command line looks like (`flotilla`).
