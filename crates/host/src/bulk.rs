@@ -37,6 +37,7 @@ pub(crate) struct Bulk {
     pub(crate) staging: Staging,
     pub(crate) counters: Arc<Counters>,
     pub(crate) next_transfer: u64,
+    pub(crate) chunk_bytes: u64,
     pub(crate) outgoing: BTreeMap<(GroupId, NodeId), Outgoing>,
     pub(crate) incoming: BTreeMap<GroupId, Incoming>,
 }
@@ -94,7 +95,8 @@ impl Bulk {
     fn begin(&mut self, now: Moment, snapshot: OutgoingSnapshot) {
         let (group, to) = (snapshot.group, snapshot.to);
         self.next_transfer = self.next_transfer.wrapping_add(1);
-        self.outgoing.insert((group, to), Outgoing::new(now, self.next_transfer, snapshot));
+        let outgoing = Outgoing::new(now, self.next_transfer, self.chunk_bytes, snapshot);
+        self.outgoing.insert((group, to), outgoing);
     }
 
     fn take_ack(&mut self, now: Moment, from: NodeId, group: GroupId, ack: SnapshotAck) {

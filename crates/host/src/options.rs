@@ -49,6 +49,8 @@ pub struct HostOptions {
     pub snapshot_entry_count: u64,
     /// Bytes of entries after which the state machine is flushed and the log cut.
     pub snapshot_bytes: u64,
+    /// Bytes of a snapshot in one frame: small beside a frame's limit, large beside its header.
+    pub snapshot_chunk_bytes: u32,
     /// Entries that stay in the log behind a cut, so that a follower that was away for a moment
     /// needs no snapshot.
     pub log_tail_entry_count: u64,
@@ -94,6 +96,7 @@ impl HostOptions {
             request_timeout_ms: 7000,
             snapshot_entry_count: 10_000,
             snapshot_bytes: 64 << 20,
+            snapshot_chunk_bytes: 256 << 10,
             log_tail_entry_count: 5_000,
             apply_backlog_entries_max: 5_000,
             command_bytes_max: 2 << 20,

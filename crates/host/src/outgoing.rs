@@ -11,8 +11,6 @@ use raft::SnapshotMark;
 use crate::messages::OutgoingSnapshot;
 use crate::records::{SnapshotAck, SnapshotChunk};
 
-/// Bytes in one piece: small beside a frame's limit, large beside its header.
-const CHUNK_BYTES: u64 = 256 << 10;
 /// Pieces on the way at a time: enough for a gigabit link of 8 ms, and a bound for memory.
 const WINDOW_CHUNKS: usize = 4;
 /// After this time without an answer the oldest piece is sent again.
@@ -25,6 +23,8 @@ const HOPELESS_AFTER: Duration = Duration::from_secs(15);
 pub(crate) struct Outgoing {
     snapshot: OutgoingSnapshot,
     transfer: u64,
+    /// Bytes in one piece.
+    chunk_bytes: u64,
     /// The receiver has all before this, with this checksum.
     acknowledged: Reached,
     /// Where each piece that is on the way ends. Invariant: offsets grow and are beyond
@@ -45,10 +45,16 @@ struct Reached {
 }
 
 impl Outgoing {
-    pub(crate) fn new(now: Moment, transfer: u64, snapshot: OutgoingSnapshot) -> Self {
+    pub(crate) fn new(
+        now: Moment,
+        transfer: u64,
+        chunk_bytes: u64,
+        snapshot: OutgoingSnapshot,
+    ) -> Self {
         Self {
             snapshot,
             transfer,
+            chunk_bytes,
             acknowledged: Reached::default(),
             on_the_way: VecDeque::new(),
             progress_at: now,
@@ -101,7 +107,7 @@ impl Outgoing {
         if self.on_the_way.len() >= WINDOW_CHUNKS || at_end {
             return Ok(None);
         }
-        let length = CHUNK_BYTES.min(total_bytes - begin.offset);
+        let length = self.chunk_bytes.min(total_bytes - begin.offset);
         let mut buffer = vec![0; usize::try_from(length).unwrap_or(0)];
         self.snapshot.source.read_exact_at(begin.offset, &mut buffer)?;
         let checksum = crc32c::crc32c_append(begin.checksum, &buffer);

@@ -47,6 +47,7 @@ fn outgoing(bytes: &[u8]) -> Outgoing {
     Outgoing::new(
         Moment(0),
         77,
+        256 << 10,
         OutgoingSnapshot {
             group: GROUP,
             to: FOLLOWER,

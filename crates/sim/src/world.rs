@@ -1,6 +1,6 @@
 //! The world: nodes, clock, network, dice, and the one loop that runs them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use env::{Clock, Disk, Moment, SplitMix};
 use host::{
     Fatal, GroupHandle, GroupId, GroupSetup, HostOptions, Role, Stage, Stages, StateMachine,
 };
+use raft::invariants::{Before, Cluster, Violation, check_state};
 use raft::{Configuration, NodeId};
 use wal::{Wal, WalOptions};
 
@@ -34,6 +35,10 @@ pub struct WorldOptions {
     pub snapshot_entry_count: u64,
     /// Entries kept behind a cut.
     pub log_tail_entry_count: u64,
+    /// Bytes of a snapshot in one frame.
+    pub snapshot_chunk_bytes: u32,
+    /// Threads' worth of workers that a node's groups are shared out to.
+    pub worker_count: usize,
     /// Events kept as text.
     pub trace_lines_max: usize,
 }
@@ -48,6 +53,8 @@ impl WorldOptions {
             segment_bytes: 64 << 10,
             snapshot_entry_count: 200,
             log_tail_entry_count: 50,
+            snapshot_chunk_bytes: 4 << 10,
+            worker_count: 1,
             trace_lines_max: 200,
         }
     }
@@ -61,6 +68,11 @@ pub struct World<S: StateMachine> {
     dice: SplitMix,
     nodes: BTreeMap<NodeId, SimNode<S>>,
     machines: Machines<S>,
+    /// Stages that do not run, although they have work: a disk that does not answer, a process that
+    /// is stopped.
+    paused: BTreeSet<(NodeId, Stage)>,
+    /// What was ever seen of each group, for the properties of Raft that span nodes.
+    seen: BTreeMap<GroupId, Cluster>,
     trace: Trace,
 }
 
@@ -92,7 +104,17 @@ impl<S: StateMachine> World<S> {
             })
             .collect();
         let trace = Trace::new(options.trace_lines_max);
-        Self { options, clock, net, dice, nodes, machines, trace }
+        Self {
+            options,
+            clock,
+            net,
+            dice,
+            nodes,
+            machines,
+            paused: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            trace,
+        }
     }
 
     /// Turns a node on: it recovers from its disk.
@@ -121,10 +143,15 @@ impl<S: StateMachine> World<S> {
         let host_options = HostOptions {
             snapshot_entry_count: self.options.snapshot_entry_count,
             log_tail_entry_count: self.options.log_tail_entry_count,
+            snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
+            worker_count: self.options.worker_count,
             ..HostOptions::new(id, CLUSTER_ID, data_dir)
         };
         let stages = Stages::build(host_options, world, wal, recovered.groups, groups)
             .map_err(|error| io::Error::other(error.to_string()))?;
+        for group in stages.group_ids() {
+            self.seen.entry(group).or_default().restarted(id);
+        }
         node.stages = Some(stages);
         node.fatal = None;
         node.life_count += 1;
@@ -149,7 +176,49 @@ impl<S: StateMachine> World<S> {
         node.stages = None;
         node.disk.crash(&mut dice);
         self.net.drop_frames_of(id.0);
+        self.resume(id);
         self.trace.push(self.clock.now(), format_args!("{id} crashes"));
+    }
+
+    /// The process dies and the machine lives: what was written stays, synced or not.
+    pub fn kill(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        node.stages = None;
+        node.disk.kill();
+        self.net.drop_frames_of(id.0);
+        self.resume(id);
+        self.trace.push(self.clock.now(), format_args!("{id} is killed"));
+    }
+
+    /// Stops one stage: for [`Stage::LogWriter`] that is a disk that does not answer.
+    pub fn pause_stage(&mut self, id: NodeId, stage: Stage) {
+        self.paused.insert((id, stage));
+        self.trace.push(self.clock.now(), format_args!("{id} {stage:?} is paused"));
+    }
+
+    /// Stops a whole process, as SIGSTOP does. Frames still reach it and wait.
+    pub fn pause(&mut self, id: NodeId) {
+        let stages: Vec<Stage> =
+            self.nodes[&id].stages.iter().flat_map(|stages| stages.stages()).collect();
+        stages.into_iter().for_each(|stage| self.pause_stage(id, stage));
+    }
+
+    /// Lets all of a node run again.
+    pub fn resume(&mut self, id: NodeId) {
+        self.paused.retain(|(paused, _)| *paused != id);
+        self.trace.push(self.clock.now(), format_args!("{id} runs"));
+    }
+
+    /// Whether a node's whole process is stopped.
+    #[must_use]
+    pub fn is_paused(&self, id: NodeId) -> bool {
+        self.paused.contains(&(id, Stage::Worker(0)))
+    }
+
+    /// How often a node was started.
+    #[must_use]
+    pub fn life_count(&self, id: NodeId) -> u64 {
+        self.nodes[&id].life_count
     }
 
     /// The network, to cut and to mend.
@@ -252,6 +321,7 @@ impl<S: StateMachine> World<S> {
                     .filter(move |stage| stages.has_work(*stage, now))
                     .map(move |s| (id, s))
             })
+            .filter(|ready| !self.paused.contains(ready))
             .collect();
         if ready.is_empty() {
             return self.pass_time(end);
@@ -269,12 +339,28 @@ impl<S: StateMachine> World<S> {
         let Some(stages) = node.stages.as_mut() else {
             return;
         };
-        if let Err(fatal) = stages.step(stage) {
+        let before = match stage {
+            Stage::Worker(_) => befores(stages),
+            Stage::LogWriter | Stage::Applier | Stage::Bulk => Vec::new(),
+        };
+        let stepped = stages.step(stage);
+        for (group, before) in before {
+            let seen = self.seen.entry(group).or_default();
+            if let Err(violation) = check(seen, stages, group, &before) {
+                let lines = self.trace.newest().join("\n");
+                panic!(
+                    "{} does not hold in {group:?}: {}\n{lines}",
+                    violation.property, violation.detail
+                );
+            }
+        }
+        if let Err(fatal) = stepped {
             self.trace.push(now, format_args!("{id} dies: {fatal}"));
             node.fatal = Some(fatal);
             node.stages = None;
             node.disk.kill();
             self.net.drop_frames_of(id.0);
+            self.resume(id);
         }
     }
 
@@ -291,13 +377,31 @@ impl<S: StateMachine> World<S> {
     }
 
     fn pass_time(&mut self, end: Moment) {
-        let deadlines =
-            self.nodes.values().filter_map(|node| node.stages.as_ref()?.next_deadline());
+        let running = self.nodes.iter().filter(|(id, _)| !self.is_paused(**id));
+        let deadlines = running.filter_map(|(_, node)| node.stages.as_ref()?.next_deadline());
         let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
         // At least a nanosecond, so that a deadline that is now cannot stop the world.
         let next = next.max(self.clock.now().after(Duration::from_nanos(1)));
         self.clock.set(next.min(end));
     }
+}
+
+fn befores<S: StateMachine>(stages: &Stages<S>) -> Vec<(GroupId, Before)> {
+    let groups = stages.group_ids();
+    groups.filter_map(|group| Some((group, Before::of(stages.node(group)?)))).collect()
+}
+
+/// Everything that Raft promises, of one node after a step and of what all nodes were seen to do.
+fn check<S: StateMachine>(
+    seen: &mut Cluster,
+    stages: &Stages<S>,
+    group: GroupId,
+    before: &Before,
+) -> Result<(), Violation> {
+    let Some(node) = stages.node(group) else { return Ok(()) };
+    before.check(node)?;
+    check_state(node)?;
+    seen.observe(node)
 }
 
 /// The id of every simulated cluster.

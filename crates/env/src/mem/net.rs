@@ -50,6 +50,8 @@ struct State {
     pairs: BTreeMap<(u64, u64), Pair>,
     cuts: BTreeSet<(u64, u64)>,
     loss_permille: u64,
+    duplicate_permille: u64,
+    reorder_permille: u64,
     delay_min: Duration,
     delay_max: Duration,
 }
@@ -72,6 +74,8 @@ impl MemNet {
             pairs: BTreeMap::new(),
             cuts: BTreeSet::new(),
             loss_permille: 0,
+            duplicate_permille: 0,
+            reorder_permille: 0,
             delay_min: Duration::from_micros(100),
             delay_max: Duration::from_millis(1),
         };
@@ -147,6 +151,17 @@ impl MemNet {
         self.state.lock().loss_permille = permille;
     }
 
+    /// Delivers this many of a thousand frames twice.
+    pub fn set_duplicate_permille(&self, permille: u64) {
+        self.state.lock().duplicate_permille = permille;
+    }
+
+    /// Lets this many of a thousand frames be overtaken by later ones, as happens when a connection
+    /// is replaced by another.
+    pub fn set_reorder_permille(&self, permille: u64) {
+        self.state.lock().reorder_permille = permille;
+    }
+
     /// How long a frame takes.
     pub fn set_delay(&self, min: Duration, max: Duration) {
         assert!(min <= max, "a delay from {min:?} to {max:?} is no range");
@@ -164,6 +179,20 @@ impl MemNet {
 }
 
 impl State {
+    /// Whether it happens to this frame. The dice rest while it cannot happen at all.
+    fn happens(&mut self, permille: u64) -> bool {
+        permille > 0 && self.dice.below(1000) < permille
+    }
+
+    /// Puts a frame on its way; it arrives at `at`.
+    fn put(&mut self, at: Moment, delivery: Delivery) {
+        self.sent += 1;
+        let pair = self.pairs.entry((delivery.from, delivery.to)).or_default();
+        pair.waiting += 1;
+        let key = (at, self.sent);
+        self.in_flight.insert(key, delivery);
+    }
+
     fn delay(&mut self) -> Duration {
         let range = self.delay_max.saturating_sub(self.delay_min);
         let range = u64::try_from(range.as_nanos()).unwrap_or(u64::MAX - 1);
@@ -185,14 +214,23 @@ impl Net for MemEndpoint {
         }
         // The dice are thrown for every frame, so that a cut does not change what follows.
         let lost = state.dice.below(1000) < state.loss_permille;
-        let at = now.after(state.delay()).max(pair.last);
+        let in_order = now.after(state.delay()).max(pair.last);
         if lost || state.cuts.contains(&route) {
             return true;
         }
-        state.sent += 1;
-        let key = (at, state.sent);
-        state.in_flight.insert(key, Delivery { from: self.node, to, frame });
-        state.pairs.insert(route, Pair { last: at, waiting: pair.waiting + 1 });
+        let delivery = Delivery { from: self.node, to, frame };
+        let (duplicate, reorder) = (state.duplicate_permille, state.reorder_permille);
+        if state.happens(duplicate) {
+            let again = in_order.after(state.delay());
+            state.put(again, delivery.clone());
+        }
+        if state.happens(reorder) {
+            let late = in_order.after(state.delay() * 3);
+            state.put(late, delivery);
+        } else {
+            state.put(in_order, delivery);
+            state.pairs.entry(route).or_default().last = in_order;
+        }
         true
     }
 }
