@@ -1,6 +1,6 @@
 //! The applier: it owns the state machines, applies what is committed, and answers the clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use raft::{Configuration, Entry, EntryId, LogIndex, NodeId, Payload, SnapshotMark, Term};
@@ -24,6 +24,8 @@ pub(crate) struct Applier<S: StateMachine> {
     pub(crate) staging: Staging,
     pub(crate) counters: Arc<Counters>,
     pub(crate) flush_policy: FlushPolicy,
+    /// Groups whose state machines have work for idle moments.
+    pub(crate) to_maintain: BTreeSet<GroupId>,
 }
 
 /// When the state is flushed so that the log can be cut.
@@ -62,6 +64,9 @@ impl<S: StateMachine> Applier<S> {
     pub(crate) fn step(&mut self) -> Result<(), Fatal> {
         let mut items = Vec::new();
         self.mailbox.take_all(&mut items);
+        if items.is_empty() {
+            return self.maintain();
+        }
         let mut items = items.into_iter().peekable();
         while let Some(item) = items.next() {
             match item {
@@ -83,10 +88,22 @@ impl<S: StateMachine> Applier<S> {
         Ok(())
     }
 
-    /// Makes every group's state durable: the node stops, and the next start is quick.
-    pub(crate) fn flush_all(&mut self) -> Result<(), Fatal> {
+    /// A bounded piece of what state machines do in idle moments.
+    fn maintain(&mut self) -> Result<(), Fatal> {
+        let Some(id) = self.to_maintain.first().copied() else {
+            return Ok(());
+        };
+        let group = self.groups.get_mut(&id).expect("only groups of this node were applied");
+        if !group.machine.maintain().map_err(|error| Fatal::state_machine(id, &error))? {
+            self.to_maintain.remove(&id);
+        }
+        Ok(())
+    }
+
+    /// The node stops in order.
+    pub(crate) fn shutdown(&mut self) -> Result<(), Fatal> {
         for (id, group) in &mut self.groups {
-            group.machine.flush().map_err(|error| Fatal::state_machine(*id, &error))?;
+            group.machine.shutdown().map_err(|error| Fatal::state_machine(*id, &error))?;
         }
         Ok(())
     }
@@ -94,6 +111,7 @@ impl<S: StateMachine> Applier<S> {
     fn apply(&mut self, id: GroupId, entries: Vec<Entry>) -> Result<(), Fatal> {
         let policy = self.flush_policy;
         let entry_count = entries.len();
+        self.to_maintain.insert(id);
         let group = self.groups.get_mut(&id).expect("the worker applies only its own groups");
         let applied = group
             .apply(entries, &self.counters)

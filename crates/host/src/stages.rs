@@ -169,7 +169,9 @@ impl<S: StateMachine> Stages<S> {
                     || worker.next_deadline() <= now
             }
             Stage::LogWriter => !self.log_writer.mailbox.is_empty(),
-            Stage::Applier => !self.applier.mailbox.is_empty(),
+            Stage::Applier => {
+                !self.applier.mailbox.is_empty() || !self.applier.to_maintain.is_empty()
+            }
             Stage::Bulk => {
                 !self.bulk.mailbox.is_empty()
                     || self.bulk.next_deadline().is_some_and(|deadline| deadline <= now)
@@ -423,6 +425,7 @@ impl Shared {
                 entry_count: self.options.snapshot_entry_count,
                 bytes: self.options.snapshot_bytes,
             },
+            to_maintain: BTreeSet::new(),
         }
     }
 

@@ -44,6 +44,24 @@ pub trait StateMachine: Send + 'static {
     /// What the disk said; the node then stops.
     fn flush(&mut self) -> io::Result<EntryId>;
 
+    /// Does a bounded piece of work that can wait, such as giving back space, and says whether
+    /// there is more. Called while nothing waits to be applied; what it does must not change any
+    /// answer.
+    ///
+    /// # Errors
+    /// What the disk said; the node then stops.
+    fn maintain(&mut self) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// The node stops in order: whatever makes the next start quick.
+    ///
+    /// # Errors
+    /// What the disk said.
+    fn shutdown(&mut self) -> io::Result<()> {
+        self.flush().map(|_| ())
+    }
+
     /// Pins the state as of [`StateMachine::applied`]. Quick; the bytes are read later, by another
     /// thread, while apply goes on.
     ///

@@ -189,7 +189,9 @@ fn run_log(writer: &mut WalWriter, doom: &Doom) {
 
 fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
     loop {
-        applier.mailbox.wait(None);
+        if applier.to_maintain.is_empty() {
+            applier.mailbox.wait(None);
+        }
         if doom.has_come() {
             return;
         }
@@ -200,7 +202,7 @@ fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
             break;
         }
     }
-    if let Err(fatal) = applier.flush_all() {
+    if let Err(fatal) = applier.shutdown() {
         doom.befalls(fatal);
     }
 }

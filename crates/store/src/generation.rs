@@ -268,6 +268,11 @@ impl Generation {
         self.empty_segments(shared)
     }
 
+    /// Whether a checkpoint is being written, which [`Generation::work`] goes on with.
+    pub(crate) fn has_work(&self) -> bool {
+        self.job.is_some()
+    }
+
     fn finish_checkpoint(&mut self, shared: &Shared) -> io::Result<()> {
         while self.job.is_some() {
             self.work(shared)?;

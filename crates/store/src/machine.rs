@@ -249,6 +249,17 @@ impl StateMachine for StoreMachine {
         Ok(applied)
     }
 
+    fn maintain(&mut self) -> io::Result<bool> {
+        let more = self.shared.maintain();
+        self.generation.work(&self.shared)?;
+        self.publish_sizes();
+        Ok(more || self.generation.has_work())
+    }
+
+    fn shutdown(&mut self) -> io::Result<()> {
+        self.checkpoint()
+    }
+
     fn snapshot(&mut self) -> io::Result<Box<dyn SnapshotSource>> {
         let applied = self.generation.mark_applied(&self.shared)?;
         Ok(Box::new(snapshot::Source::pin(&self.generation, applied)?))
