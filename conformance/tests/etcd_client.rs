@@ -189,9 +189,16 @@ fn leases_live_and_end() {
 #[test]
 fn members_and_maintenance() {
     with_client(|mut client| async move {
-        let members = client.member_list().await?;
-        assert_eq!(members.members().len(), 3);
-        assert!(members.members().iter().all(|member| !member.client_urls().is_empty()));
+        // A list is local to the member that is asked, and may be a moment behind; the deadline is
+        // that of the whole test.
+        loop {
+            let members = client.member_list().await?;
+            assert_eq!(members.members().len(), 3);
+            if members.members().iter().all(|member| !member.client_urls().is_empty()) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         let status = client.status().await?;
         assert!(status.leader() != 0 && status.raft_term() > 0 && status.db_size() > 0);
         assert!(

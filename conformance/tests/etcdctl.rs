@@ -136,7 +136,11 @@ fn a_lease_takes_its_key_along() {
 #[test]
 fn lists_members_and_their_health() {
     let Some((cluster, etcdctl)) = start("lists_members_and_their_health") else { return };
-    let members = etcdctl.run(&["member", "list"]);
+    // A list is local to the member that is asked, and may be a moment behind.
+    let members = eventually("all members are known as started", Duration::from_secs(10), || {
+        let members = etcdctl.run(&["member", "list"]);
+        (members.matches(", started,").count() == 3).then_some(members)
+    });
     assert_eq!(members.lines().count(), 3, "{members}");
     for (number, endpoint) in cluster.endpoints().iter().enumerate() {
         let line = members.lines().find(|line| line.contains(endpoint)).unwrap_or_default();
