@@ -315,7 +315,8 @@ impl Shared {
             outbox: Outbox::new(Arc::clone(&self.world.net), header),
             writes: Vec::new(),
             log_batches_in_flight: 0,
-            waiting_for_log: BTreeSet::new(),
+            gathering: BTreeSet::new(),
+            gather_until: None,
             calls,
             sweep_at: Moment(0),
             events: Vec::new(),
@@ -360,6 +361,7 @@ impl Shared {
             held: Vec::new(),
             reads: Reads::default(),
             transfer: None,
+            sent_at: Moment(0),
             committed_index: applied.index,
             applied_index: applied.index,
         };
@@ -469,6 +471,10 @@ impl<R: Send + 'static> Clients for Waiters<R> {
 
     fn deadline_of(&self, number: u64) -> Option<Moment> {
         Self::deadline_of(self, number)
+    }
+
+    fn open_count(&self) -> usize {
+        Self::open_count(self)
     }
 
     fn fail_expired(&self, now: Moment) -> usize {

@@ -10,7 +10,7 @@ use raft::{Input, NodeId, Output, Tick};
 use wal::{GroupId, WalWrite};
 
 use crate::calls::Calls;
-use crate::group::{Group, Read, Transfer};
+use crate::group::{GATHER_MAX, Group, Read, Transfer};
 use crate::mailbox::Mailbox;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
 use crate::outbox::Outbox;
@@ -52,8 +52,10 @@ pub(crate) struct Worker {
     pub(crate) writes: Vec<WalWrite>,
     /// Batches that the log's writer has and that are not durable.
     pub(crate) log_batches_in_flight: usize,
-    /// Groups whose clients' commands wait for the log; see [`Worker::run_group`].
-    pub(crate) waiting_for_log: BTreeSet<GroupId>,
+    /// Groups whose clients' commands gather, and when the first of them has waited long enough;
+    /// see [`Worker::propose`].
+    pub(crate) gathering: BTreeSet<GroupId>,
+    pub(crate) gather_until: Option<Moment>,
     pub(crate) calls: Calls,
     pub(crate) sweep_at: Moment,
     pub(crate) events: Vec<WorkerEvent>,
@@ -71,6 +73,10 @@ impl Worker {
         }
         self.events = events;
         self.run_timers(tick);
+        if self.gather_until.is_some_and(|until| now >= until) {
+            self.gather_until = None;
+            self.touched.append(&mut self.gathering);
+        }
         if now >= self.sweep_at {
             self.sweep(now);
         }
@@ -91,7 +97,8 @@ impl Worker {
     pub(crate) fn next_deadline(&self) -> Moment {
         let nanos = u64::try_from(TICK.as_nanos()).unwrap_or(1);
         let timer = self.timers.first().map(|(tick, _)| Moment(tick.0.saturating_mul(nanos)));
-        timer.map_or(self.sweep_at, |timer| timer.min(self.sweep_at))
+        let sweep = self.sweep_at;
+        timer.into_iter().chain(self.gather_until).fold(sweep, Moment::min)
     }
 
     /// Fails all who wait: the node stops.
@@ -150,7 +157,7 @@ impl Worker {
             WorkerEvent::Persisted(durable) => {
                 self.log_batches_in_flight -= 1;
                 if self.log_batches_in_flight == 0 {
-                    self.touched.append(&mut self.waiting_for_log);
+                    self.touched.append(&mut self.gathering);
                 }
                 for (group, number) in durable {
                     self.input(tick, group, Input::Persisted(number));
@@ -254,30 +261,24 @@ impl Worker {
     }
 
     /// Feeds one node what clients want, and carries out what it says.
-    ///
-    /// While the log writes, commands gather: whatever is proposed now would wait for that write to
-    /// end before its own begins, so nothing is lost by proposing later, and one batch then
-    /// travels, is written and is applied for all. A quiet log takes each command at once.
     fn run_group(&mut self, now: Moment, tick: Tick, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
-        let overloaded = backlog > self.options.apply_backlog_entries_max;
-        let mut sends = Vec::new();
-        if self.log_batches_in_flight == 0 {
-            group.propose_waiting(tick, overloaded, &mut sends);
-        } else if group.has_proposals() {
-            self.waiting_for_log.insert(id);
+        if group.has_proposals() {
+            self.propose(now, tick, id);
         }
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         group.ask_reads(now, tick);
         let output = group.node.take_output();
         let changed = group.refresh_status();
         if changed {
             group.leader_changed();
             let status = group.status;
-            if self.log_batches_in_flight == 0 && group.has_proposals() {
-                self.touched.insert(id);
+            if group.has_proposals() {
+                self.gather(now, id);
             }
             tracing::info!(
                 group = id.0, term = status.term.0, role = ?status.role,
@@ -285,11 +286,41 @@ impl Worker {
             );
             (self.options.observer)(id, &status);
         }
+        self.carry_out(id, output);
+        self.set_timer(id);
+    }
+
+    /// Hands the commands of a group's clients on, or lets them gather.
+    ///
+    /// While the log writes they gather: what is proposed now would wait for that write to end
+    /// before its own begins, so nothing is lost by proposing later. And while many are on their
+    /// way they gather for a moment, see [`Group::should_gather`].
+    fn propose(&mut self, now: Moment, tick: Tick, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
+        if self.log_batches_in_flight > 0 {
+            self.gathering.insert(id);
+            return;
+        }
+        if group.should_gather(now) {
+            return self.gather(now, id);
+        }
+        let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
+        let overloaded = backlog > self.options.apply_backlog_entries_max;
+        let mut sends = Vec::new();
+        group.sent_at = now;
+        group.propose_waiting(tick, overloaded, &mut sends);
         for (to, body) in sends {
             self.outbox.push(to, id, &body);
         }
-        self.carry_out(id, output);
-        self.set_timer(id);
+    }
+
+    /// Looks at a group's commands again when the log is free, when something happens to the group,
+    /// or in a moment.
+    fn gather(&mut self, now: Moment, id: GroupId) {
+        self.gathering.insert(id);
+        self.gather_until.get_or_insert(now.after(GATHER_MAX));
     }
 
     fn carry_out(&mut self, id: GroupId, output: Output) {
