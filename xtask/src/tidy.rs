@@ -81,9 +81,10 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         ["--tighten"] => true,
         _ => return Err("usage: cargo xtask tidy [--tighten]".to_owned()),
     };
-    let house = House::read(root)?;
+    let mut house = House::read(root)?;
     if tighten {
         println!("{}", ratchet::tighten(&house)?);
+        house = House::read(root)?;
     }
     let mut problems = floors::check(&floors::read_packages(root)?);
     problems.extend(floors::check_names(&house.sources));

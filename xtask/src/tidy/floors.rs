@@ -131,8 +131,11 @@ pub(crate) fn check_names(sources: &[Source]) -> Vec<Problem> {
                 continue;
             }
             let rest = &source.code[at + "raft::".len()..];
-            let end =
-                if rest.starts_with('{') { rest.find('}') } else { rest.find([';', '(', ' ']) };
+            let end = if rest.starts_with('{') {
+                rest.find('}')
+            } else {
+                rest.find([':', ';', '(', ' ', ',', '>', '\n'])
+            };
             let named = &rest[..end.unwrap_or(rest.len())];
             let mut words = named.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty());
             if let Some(word) = words.find(|word| !STORE_MAY_NAME.contains(word)) {
