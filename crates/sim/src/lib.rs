@@ -6,6 +6,7 @@
 //! and what a crash leaves on a disk. So a run is a function of its seed: the same seed gives the
 //! same [`Trace`], to the last event, and a failure is found again by naming it.
 
+pub mod history;
 mod trace;
 mod world;
 

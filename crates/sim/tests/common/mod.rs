@@ -1,5 +1,10 @@
 //! A cluster of stores in one thread, and clients whose answers are kept.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+pub(crate) mod clients;
+pub(crate) mod watchers;
+
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -116,7 +121,12 @@ impl Cluster {
 
     /// A node's store, as its last life opened it.
     pub(crate) fn store(&self, node: NodeId) -> Store {
-        self.stores.borrow()[&(node, GROUP)].clone()
+        self.store_of(node, GROUP)
+    }
+
+    /// A node's store of a group, as its last life opened it.
+    pub(crate) fn store_of(&self, node: NodeId, group: GroupId) -> Store {
+        self.stores.borrow()[&(node, group)].clone()
     }
 
     /// A key as a node's own state has it.

@@ -1,0 +1,476 @@
+//! Is what clients saw explained by one order of revisions?
+//!
+//! Every change of the store has a revision, and every answer names one. So the order in which the
+//! store claims to have done things is known, and nothing has to be searched: the changes, as a
+//! watcher saw them, are replayed, and each answer is held against the state at its revision. What
+//! is left to check is that this order respects real time: what ended before something began comes
+//! before it. Together that is strict serializability, for any number of keys, in linear time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What an operation wrote; each operation writes another one, so that a value names its writer.
+pub type Value = u64;
+
+/// What a client asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Sets all of these keys, at one revision, attached to a lease (0 for none).
+    Put {
+        /// The keys.
+        keys: Vec<String>,
+        /// The value.
+        value: Value,
+        /// The lease.
+        lease: i64,
+    },
+    /// Sets a key if it holds `expected` (`None`: if it does not exist).
+    Swap {
+        /// The key.
+        key: String,
+        /// What must be there.
+        expected: Option<Value>,
+        /// What is then put there.
+        value: Value,
+    },
+    /// Deletes a key.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Ends a lease that keys may be attached to.
+    Revoke {
+        /// The lease.
+        lease: i64,
+        /// All keys that were ever attached to it.
+        keys: Vec<String>,
+    },
+    /// A linearizable read.
+    Get {
+        /// The key.
+        key: String,
+    },
+}
+
+/// What the client was told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has certainly failed, and must have no effect, ever.
+    Failed,
+    /// It may be done, now or later, or never.
+    Unknown,
+    /// It is done, as of this revision.
+    Done {
+        /// The revision.
+        revision: i64,
+        /// The answer.
+        reply: Reply,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The keys are set, or the lease is revoked.
+    Done,
+    /// This many keys were deleted.
+    Deleted(i64),
+    /// The key holds this; of a read, or of a swap that did not happen.
+    Holds(Option<Value>),
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// What was asked for.
+    pub request: Request,
+    /// When, in nanoseconds.
+    pub invoked: u64,
+    /// When the outcome was known.
+    pub returned: u64,
+    /// The outcome.
+    pub outcome: Outcome,
+}
+
+/// A change of one key; `None` deletes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The key.
+    pub key: String,
+    /// What it holds now.
+    pub value: Option<Value>,
+}
+
+/// What all clients did, and what a watcher of everything saw.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// In any order.
+    pub operations: Vec<Operation>,
+    /// All changes, by revision.
+    pub changes: BTreeMap<i64, Vec<Change>>,
+}
+
+/// Something that no order explains.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unexplained {
+    /// What should hold.
+    pub property: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Unexplained {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.property, self.detail)
+    }
+}
+
+fn require(
+    holds: bool,
+    property: &'static str,
+    detail: impl FnOnce() -> String,
+) -> Result<(), Unexplained> {
+    if holds { Ok(()) } else { Err(Unexplained { property, detail: detail() }) }
+}
+
+/// The states of each key, by the revision since which they hold.
+struct States<'a> {
+    keys: BTreeMap<&'a str, BTreeMap<i64, Option<Value>>>,
+}
+
+impl<'a> States<'a> {
+    fn of(changes: &'a BTreeMap<i64, Vec<Change>>) -> Self {
+        let mut keys: BTreeMap<&str, BTreeMap<i64, Option<Value>>> = BTreeMap::new();
+        for (revision, changes) in changes {
+            for change in changes {
+                keys.entry(&change.key).or_default().insert(*revision, change.value);
+            }
+        }
+        Self { keys }
+    }
+
+    fn at(&self, key: &str, revision: i64) -> Option<Value> {
+        let states = self.keys.get(key)?;
+        states.range(..=revision).next_back().and_then(|(_, value)| *value)
+    }
+
+    fn changed_at(&self, key: &str, revision: i64) -> bool {
+        self.keys.get(key).is_some_and(|states| states.contains_key(&revision))
+    }
+}
+
+impl History {
+    /// Looks for an order that explains everything.
+    ///
+    /// # Errors
+    /// What no order explains.
+    pub fn check(&self) -> Result<(), Unexplained> {
+        let states = States::of(&self.changes);
+        let written = self.check_writers()?;
+        for operation in &self.operations {
+            check_answer(&states, operation)?;
+        }
+        self.check_deletes()?;
+        self.check_real_time(&written)
+    }
+
+    /// Every value was written by the operation that it names, once, and whole. Returns the
+    /// revision of each value.
+    fn check_writers(&self) -> Result<BTreeMap<Value, i64>, Unexplained> {
+        let mut writers: BTreeMap<Value, (&Operation, Vec<&str>)> = BTreeMap::new();
+        for operation in &self.operations {
+            match &operation.request {
+                Request::Put { keys, value, .. } => {
+                    let keys = keys.iter().map(String::as_str).collect();
+                    writers.insert(*value, (operation, keys));
+                }
+                Request::Swap { key, value, .. } => {
+                    writers.insert(*value, (operation, vec![key]));
+                }
+                Request::Delete { .. } | Request::Revoke { .. } | Request::Get { .. } => {}
+            }
+        }
+        let mut written = BTreeMap::new();
+        for (revision, changes) in &self.changes {
+            let mut here: BTreeMap<Value, Vec<&str>> = BTreeMap::new();
+            for change in changes {
+                if let Some(value) = change.value {
+                    here.entry(value).or_default().push(&change.key);
+                }
+            }
+            for (value, mut keys) in here {
+                let writer = writers.get(&value);
+                let (operation, wanted) = writer.ok_or_else(|| Unexplained {
+                    property: "nothing is written that nobody asked for",
+                    detail: format!("{value} in {keys:?} at revision {revision}"),
+                })?;
+                require(operation.outcome != Outcome::Failed, "what failed has no effect", || {
+                    format!("{operation:?} took effect at revision {revision}")
+                })?;
+                let mut wanted = wanted.clone();
+                (wanted.sort_unstable(), keys.sort_unstable());
+                require(wanted == keys, "an operation is done whole", || {
+                    format!("{operation:?} changed {keys:?} at revision {revision}")
+                })?;
+                let before = written.insert(value, *revision);
+                require(before.is_none(), "an operation is done once", || {
+                    format!("{operation:?} was done at {before:?} and at {revision}")
+                })?;
+            }
+        }
+        Ok(written)
+    }
+
+    /// Every deletion was asked for by an operation of its own.
+    fn check_deletes(&self) -> Result<(), Unexplained> {
+        // How many deletions of a key whose outcome nobody knows there may be, and which are known.
+        let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut known: BTreeMap<(&str, i64), usize> = BTreeMap::new();
+        for operation in &self.operations {
+            let keys: Vec<&str> = match &operation.request {
+                Request::Delete { key } => vec![key],
+                Request::Revoke { keys, .. } => keys.iter().map(String::as_str).collect(),
+                Request::Put { .. } | Request::Swap { .. } | Request::Get { .. } => continue,
+            };
+            for key in keys {
+                match operation.outcome {
+                    Outcome::Failed => {}
+                    Outcome::Unknown => *unknown.entry(key).or_default() += 1,
+                    Outcome::Done { revision, .. } => {
+                        *known.entry((key, revision)).or_default() += 1;
+                    }
+                }
+            }
+        }
+        for (revision, changes) in &self.changes {
+            for change in changes.iter().filter(|change| change.value.is_none()) {
+                if known.contains_key(&(change.key.as_str(), *revision)) {
+                    continue;
+                }
+                let left = unknown.get_mut(change.key.as_str()).filter(|left| **left > 0);
+                let left = left.ok_or_else(|| Unexplained {
+                    property: "nothing is deleted that nobody asked for",
+                    detail: format!("{} at revision {revision}", change.key),
+                })?;
+                *left -= 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// What ended before an operation began comes before it.
+    fn check_real_time(&self, written: &BTreeMap<Value, i64>) -> Result<(), Unexplained> {
+        let mut ends: Vec<(u64, i64, &Operation)> = self
+            .operations
+            .iter()
+            .filter_map(|operation| match operation.outcome {
+                Outcome::Done { revision, .. } => Some((operation.returned, revision, operation)),
+                Outcome::Failed | Outcome::Unknown => None,
+            })
+            .collect();
+        ends.sort_by_key(|(returned, revision, _)| (*returned, *revision));
+        let mut begins: Vec<&Operation> = self.operations.iter().collect();
+        begins.sort_by_key(|operation| operation.invoked);
+        let mut ends = ends.into_iter().peekable();
+        let mut newest: Option<(i64, &Operation)> = None;
+        for operation in begins {
+            while let Some((_, revision, ended)) =
+                ends.next_if(|(returned, _, _)| *returned < operation.invoked)
+            {
+                if newest.is_none_or(|(before, _)| before < revision) {
+                    newest = Some((revision, ended));
+                }
+            }
+            let (Some((floor, ended)), Some(point)) = (newest, point_of(operation, written)) else {
+                continue;
+            };
+            let changed = match &operation.request {
+                Request::Put { .. } => true,
+                Request::Swap { value, .. } => written.contains_key(value),
+                Request::Delete { .. } => {
+                    matches!(operation.outcome, Outcome::Done { reply: Reply::Deleted(1..), .. })
+                }
+                Request::Revoke { .. } | Request::Get { .. } => false,
+            };
+            let in_order = if changed { floor < point } else { floor <= point };
+            require(in_order, "what ended before comes before", || {
+                format!("{operation:?} is at {point}, but {ended:?} at {floor} had ended")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// Where an operation stands in the order, if that is known.
+fn point_of(operation: &Operation, written: &BTreeMap<Value, i64>) -> Option<i64> {
+    match (&operation.outcome, &operation.request) {
+        (Outcome::Done { revision, .. }, _) => Some(*revision),
+        (_, Request::Put { value, .. } | Request::Swap { value, .. }) => {
+            written.get(value).copied()
+        }
+        _ => None,
+    }
+}
+
+/// The answer is what the state at its revision says.
+fn check_answer(states: &States<'_>, operation: &Operation) -> Result<(), Unexplained> {
+    let Outcome::Done { revision, reply } = &operation.outcome else {
+        return Ok(());
+    };
+    let revision = *revision;
+    let holds = match (&operation.request, reply) {
+        (Request::Put { keys, value, .. }, Reply::Done) => keys.iter().all(|key| {
+            states.changed_at(key, revision) && states.at(key, revision) == Some(*value)
+        }),
+        (Request::Swap { key, expected, value }, Reply::Done) => {
+            states.changed_at(key, revision)
+                && states.at(key, revision) == Some(*value)
+                && states.at(key, revision - 1) == *expected
+        }
+        (Request::Swap { key, expected, .. }, Reply::Holds(held)) => {
+            states.at(key, revision) == *held && held != expected
+        }
+        (Request::Delete { key }, Reply::Deleted(count)) => {
+            // One that found nothing names the newest revision, which may be that of another
+            // deletion of the same key.
+            let changed = *count == 0 || states.changed_at(key, revision);
+            states.at(key, revision).is_none() && changed
+        }
+        // That no key is attached to it any more is checked on the final state.
+        (Request::Revoke { .. }, Reply::Done) => true,
+        (Request::Get { key }, Reply::Holds(held)) => states.at(key, revision) == *held,
+        _ => false,
+    };
+    require(holds, "an answer is what the state at its revision says", || {
+        let key = match &operation.request {
+            Request::Put { keys, .. } | Request::Revoke { keys, .. } => keys.first(),
+            Request::Swap { key, .. } | Request::Delete { key } | Request::Get { key } => Some(key),
+        };
+        let states = key.map(|key| (states.at(key, revision - 1), states.at(key, revision)));
+        format!("{operation:?}, but the key held {states:?} before and at that revision")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(value: Value) -> Request {
+        Request::Put { keys: vec!["k".into()], value, lease: 0 }
+    }
+
+    fn get() -> Request {
+        Request::Get { key: "k".into() }
+    }
+
+    fn done(revision: i64, reply: Reply) -> Outcome {
+        Outcome::Done { revision, reply }
+    }
+
+    fn op(request: Request, (invoked, returned): (u64, u64), outcome: Outcome) -> Operation {
+        Operation { request, invoked, returned, outcome }
+    }
+
+    fn history(operations: Vec<Operation>, changes: &[(i64, Option<Value>)]) -> History {
+        let changes = changes
+            .iter()
+            .map(|(revision, value)| (*revision, vec![Change { key: "k".into(), value: *value }]));
+        History { operations, changes: changes.collect() }
+    }
+
+    fn fault(history: &History) -> &'static str {
+        history.check().expect_err("it is bad").property
+    }
+
+    #[test]
+    fn a_good_history_is_explained() {
+        let swap = Request::Swap { key: "k".into(), expected: Some(1), value: 2 };
+        let late = Request::Swap { key: "k".into(), expected: Some(1), value: 3 };
+        let operations = vec![
+            op(put(1), (0, 10), done(2, Reply::Done)),
+            op(get(), (11, 12), done(2, Reply::Holds(Some(1)))),
+            op(swap, (11, 20), Outcome::Unknown),
+            op(late, (21, 22), done(3, Reply::Holds(Some(2)))),
+            op(Request::Delete { key: "k".into() }, (23, 30), done(4, Reply::Deleted(1))),
+            op(Request::Delete { key: "k".into() }, (31, 32), done(4, Reply::Deleted(0))),
+            op(get(), (33, 34), done(4, Reply::Holds(None))),
+            op(put(9), (0, 50), Outcome::Failed),
+            op(put(8), (0, 50), Outcome::Unknown),
+        ];
+        assert_eq!(history(operations, &[(2, Some(1)), (3, Some(2)), (4, None)]).check(), Ok(()));
+    }
+
+    #[test]
+    fn a_stale_read_is_found() {
+        let operations = vec![
+            op(put(1), (0, 10), done(2, Reply::Done)),
+            op(put(2), (11, 20), done(3, Reply::Done)),
+            op(get(), (21, 30), done(2, Reply::Holds(Some(1)))),
+        ];
+        let bad = history(operations, &[(2, Some(1)), (3, Some(2))]);
+        assert_eq!(fault(&bad), "what ended before comes before");
+    }
+
+    #[test]
+    fn a_lost_write_is_found() {
+        let operations = vec![op(put(1), (0, 10), done(2, Reply::Done))];
+        assert_eq!(
+            fault(&history(operations, &[])),
+            "an answer is what the state at its revision says"
+        );
+    }
+
+    #[test]
+    fn a_wrong_read_is_found() {
+        let operations = vec![
+            op(put(1), (0, 10), done(2, Reply::Done)),
+            op(get(), (5, 30), done(2, Reply::Holds(None))),
+        ];
+        assert_eq!(
+            fault(&history(operations, &[(2, Some(1))])),
+            "an answer is what the state at its revision says"
+        );
+    }
+
+    #[test]
+    fn a_write_done_twice_or_after_it_failed_or_from_nowhere_is_found() {
+        let twice =
+            history(vec![op(put(1), (0, 9), Outcome::Unknown)], &[(2, Some(1)), (3, Some(1))]);
+        assert_eq!(fault(&twice), "an operation is done once");
+        let failed = history(vec![op(put(1), (0, 9), Outcome::Failed)], &[(2, Some(1))]);
+        assert_eq!(fault(&failed), "what failed has no effect");
+        let nowhere = history(Vec::new(), &[(2, Some(1))]);
+        assert_eq!(fault(&nowhere), "nothing is written that nobody asked for");
+        let deleted = history(Vec::new(), &[(2, None)]);
+        assert_eq!(fault(&deleted), "nothing is deleted that nobody asked for");
+    }
+
+    #[test]
+    fn a_torn_transaction_is_found() {
+        let keys = vec!["k".into(), "l".into()];
+        let both = Request::Put { keys, value: 1, lease: 0 };
+        let torn = history(vec![op(both, (0, 9), Outcome::Unknown)], &[(2, Some(1))]);
+        assert_eq!(fault(&torn), "an operation is done whole");
+    }
+
+    #[test]
+    fn a_swap_over_something_else_is_found() {
+        let swap = Request::Swap { key: "k".into(), expected: Some(7), value: 2 };
+        let operations = vec![
+            op(put(1), (0, 10), done(2, Reply::Done)),
+            op(swap, (11, 20), done(3, Reply::Done)),
+        ];
+        assert_eq!(
+            fault(&history(operations, &[(2, Some(1)), (3, Some(2))])),
+            "an answer is what the state at its revision says"
+        );
+    }
+
+    #[test]
+    fn an_unknown_write_that_took_effect_before_it_was_asked_for_is_found() {
+        let operations =
+            vec![op(put(2), (0, 10), done(3, Reply::Done)), op(put(1), (11, 20), Outcome::Unknown)];
+        let bad = history(operations, &[(2, Some(1)), (3, Some(2))]);
+        assert_eq!(fault(&bad), "what ended before comes before");
+    }
+}
