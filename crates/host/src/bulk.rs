@@ -12,7 +12,7 @@ use crate::Fatal;
 use crate::frame::{FrameBuilder, FrameHeader};
 use crate::incoming::{Incoming, Progress};
 use crate::mailbox::Mailbox;
-use crate::messages::{BulkItem, OutgoingSnapshot, WorkerEvent};
+use crate::messages::{BulkItem, OutgoingSnapshot, Staged, WorkerEvent};
 use crate::outgoing::Outgoing;
 use crate::records::{self, Body, SnapshotAck, SnapshotChunk};
 use crate::staging::Staging;
@@ -58,6 +58,12 @@ impl Bulk {
                 BulkItem::Send(snapshot) => self.begin(now, snapshot),
                 BulkItem::Chunk { from, group, chunk } => self.take_chunk(from, group, chunk),
                 BulkItem::Ack { from, group, ack } => self.take_ack(now, from, group, ack),
+                BulkItem::Discard { group, transfer, last } => {
+                    let incoming = self.incoming.entry(group).or_default();
+                    if !incoming.has_again(transfer, last) {
+                        self.staging.discard(group, last);
+                    }
+                }
             }
         }
         let due: Vec<_> = self.outgoing.keys().copied().collect();
@@ -84,11 +90,9 @@ impl Bulk {
     fn fetch(&mut self, group: GroupId, fetch: Fetch) -> Result<(), Fatal> {
         let entries = self.log.entries(group, fetch.from, fetch.to, fetch.bytes_max);
         let entries = entries.map_err(|error| Fatal::log_read(&error))?;
-        // Entries that were cut or overwritten since the question are gone: the protocol has asked
-        // for something else by then, or asks again.
-        if !entries.is_empty() {
-            self.tell(group, WorkerEvent::Fetched { group, from: fetch.from, entries });
-        }
+        // Entries that were cut or overwritten since the question are gone. The protocol must hear
+        // that as well: it asks for an index once, and without an answer never again.
+        self.tell(group, WorkerEvent::Fetched { group, from: fetch.from, entries });
         Ok(())
     }
 
@@ -166,7 +170,8 @@ impl Bulk {
             Progress::Stale => return,
             Progress::Upto(next_offset) => (next_offset, false),
             Progress::JustCompleted(next_offset) => {
-                self.tell(group, WorkerEvent::Staged { group, from, term, mark });
+                let staged = Box::new(Staged { from, term, transfer, mark });
+                self.tell(group, WorkerEvent::Staged { group, staged });
                 (next_offset, true)
             }
             Progress::Complete(next_offset) => (next_offset, true),

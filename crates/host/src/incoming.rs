@@ -7,7 +7,7 @@
 use std::io;
 
 use env::File;
-use raft::{NodeId, SnapshotMark};
+use raft::{EntryId, NodeId, SnapshotMark, Term};
 use wal::GroupId;
 
 use crate::records::SnapshotChunk;
@@ -22,13 +22,24 @@ pub(crate) enum Incoming {
     /// Some of it.
     Coming(Coming),
     /// All of it.
-    Done { from: NodeId, transfer: u64, total_bytes: u64 },
+    Done(Done),
+}
+
+/// A transfer that came to its end.
+#[derive(Debug)]
+pub(crate) struct Done {
+    from: NodeId,
+    term: Term,
+    transfer: u64,
+    last: EntryId,
+    total_bytes: u64,
 }
 
 /// A transfer under way.
 #[derive(Debug)]
 pub(crate) struct Coming {
     from: NodeId,
+    term: Term,
     transfer: u64,
     mark: SnapshotMark,
     file: Box<dyn File>,
@@ -61,23 +72,27 @@ impl Incoming {
         group: GroupId,
         chunk: SnapshotChunk,
     ) -> io::Result<Progress> {
+        // A leader that was deposed may not know it yet. If its pieces could end the transfer of its
+        // successor, and the other way round, neither would ever come to an end.
+        if chunk.term < self.term() {
+            return Ok(Progress::Stale);
+        }
         match self {
-            Self::Done { from: old_from, transfer, total_bytes }
-                if *old_from == from && *transfer == chunk.transfer =>
-            {
-                return Ok(Progress::Complete(*total_bytes));
+            Self::Done(done) if done.from == from && done.transfer == chunk.transfer => {
+                return Ok(Progress::Complete(done.total_bytes));
             }
             Self::Coming(coming) if coming.from == from && coming.transfer == chunk.transfer => {}
-            Self::Nothing | Self::Done { .. } | Self::Coming(_) => {
+            Self::Nothing | Self::Done(_) | Self::Coming(_) => {
                 if chunk.offset != 0 {
                     // The beginning is not here: ask for it.
                     return Ok(Progress::Upto(0));
                 }
                 self.give_up(staging, group);
                 let file = staging.begin(group, chunk.mark.last)?;
-                let (transfer, mark) = (chunk.transfer, chunk.mark.clone());
+                let (term, transfer, mark) = (chunk.term, chunk.transfer, chunk.mark.clone());
                 *self = Self::Coming(Coming {
                     from,
+                    term,
                     transfer,
                     mark,
                     file,
@@ -91,9 +106,30 @@ impl Incoming {
         };
         let progress = coming.take(staging, group, &chunk)?;
         if let Progress::JustCompleted(total_bytes) = progress {
-            *self = Self::Done { from, transfer: chunk.transfer, total_bytes };
+            *self = Self::Done(Done {
+                from,
+                term: chunk.term,
+                transfer: chunk.transfer,
+                last: chunk.mark.last,
+                total_bytes,
+            });
         }
         Ok(progress)
+    }
+
+    /// Whether another transfer than this one has brought the same snapshot since: then the file
+    /// under its name is that one's.
+    pub(crate) fn has_again(&self, transfer: u64, last: EntryId) -> bool {
+        matches!(self, Self::Done(done) if done.transfer != transfer && done.last == last)
+    }
+
+    /// The term of the leader that sends, or has sent.
+    fn term(&self) -> Term {
+        match self {
+            Self::Nothing => Term(0),
+            Self::Coming(coming) => coming.term,
+            Self::Done(done) => done.term,
+        }
     }
 
     /// Forgets what has come.

@@ -38,6 +38,8 @@ mod state_machine;
 mod status;
 mod threads;
 #[cfg(test)]
+mod bulk_tests;
+#[cfg(test)]
 mod transfer_tests;
 pub mod transport;
 mod waiters;

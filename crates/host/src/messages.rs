@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use env::Moment;
-use raft::{Entry, Fetch, LogIndex, NodeId, PersistNumber, SnapshotMark, Term};
+use raft::{Entry, EntryId, Fetch, LogIndex, NodeId, PersistNumber, SnapshotMark, Term};
 use wal::{GroupId, WalWrite};
 
 use crate::records::{Record, SnapshotAck, SnapshotChunk};
@@ -32,11 +32,22 @@ pub(crate) enum WorkerEvent {
     /// Old entries that the protocol asked for.
     Fetched { group: GroupId, from: LogIndex, entries: Vec<Entry> },
     /// A snapshot has come whole and lies on disk.
-    Staged { group: GroupId, from: NodeId, term: Term, mark: SnapshotMark },
+    Staged { group: GroupId, staged: Box<Staged> },
     /// The state machine is the snapshot's.
     Installed { group: GroupId, mark: SnapshotMark },
     /// A snapshot was delivered, or could not be.
     SnapshotSent { group: GroupId, to: NodeId, delivered: Option<SnapshotMark> },
+}
+
+/// A snapshot that lies on disk, whole.
+pub(crate) struct Staged {
+    /// The leader that sent it, and its term.
+    pub(crate) from: NodeId,
+    pub(crate) term: Term,
+    /// The leader's name for the transfer.
+    pub(crate) transfer: u64,
+    /// What it includes.
+    pub(crate) mark: SnapshotMark,
 }
 
 /// A command on its way into the log.
@@ -80,6 +91,8 @@ pub(crate) enum BulkItem {
     Send(OutgoingSnapshot),
     /// A piece of a snapshot came.
     Chunk { from: NodeId, group: GroupId, chunk: SnapshotChunk },
+    /// The protocol has no use for a staged snapshot.
+    Discard { group: GroupId, transfer: u64, last: EntryId },
     /// A peer says how much of a snapshot it has.
     Ack { from: NodeId, group: GroupId, ack: SnapshotAck },
 }

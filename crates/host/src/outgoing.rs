@@ -33,8 +33,6 @@ pub(crate) struct Outgoing {
     /// When the receiver last got on, and when something was last sent.
     progress_at: Moment,
     sent_at: Moment,
-    /// A snapshot of no bytes still needs one piece, or the receiver would never hear of it.
-    sent_anything: bool,
 }
 
 /// How far, and the CRC-32C of everything up to there.
@@ -59,7 +57,6 @@ impl Outgoing {
             on_the_way: VecDeque::new(),
             progress_at: now,
             sent_at: now,
-            sent_anything: false,
         }
     }
 
@@ -103,7 +100,9 @@ impl Outgoing {
         }
         let begin = self.on_the_way.back().copied().unwrap_or(self.acknowledged);
         let total_bytes = self.snapshot.source.len_bytes();
-        let at_end = begin.offset == total_bytes && (self.sent_anything || total_bytes > 0);
+        // A snapshot of no bytes still needs one piece, or the receiver would never hear of it.
+        let is_empty = total_bytes == 0 && self.on_the_way.is_empty();
+        let at_end = begin.offset == total_bytes && !is_empty;
         if self.on_the_way.len() >= WINDOW_CHUNKS || at_end {
             return Ok(None);
         }
@@ -113,7 +112,6 @@ impl Outgoing {
         let checksum = crc32c::crc32c_append(begin.checksum, &buffer);
         self.on_the_way.push_back(Reached { offset: begin.offset + length, checksum });
         self.sent_at = now;
-        self.sent_anything = true;
         Ok(Some(SnapshotChunk {
             term: self.snapshot.term,
             transfer: self.transfer,

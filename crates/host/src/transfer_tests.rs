@@ -164,3 +164,47 @@ fn a_transfer_without_progress_is_given_up() {
     assert!(!sender.is_hopeless(Moment(1)));
     assert!(sender.is_hopeless(Moment(1).after(Duration::from_secs(20))));
 }
+
+/// An empty snapshot has one piece as well, and it may be lost.
+#[test]
+fn a_lost_piece_of_an_empty_snapshot_is_sent_again() {
+    let mut lost = 0;
+    let staged = transfer(&[], |chunk| {
+        lost += 1;
+        if lost == 1 { Vec::new() } else { vec![chunk] }
+    });
+    assert_eq!((staged, lost), (Vec::new(), 2));
+}
+
+/// A deposed leader that goes on sending does not end its successor's transfer.
+#[test]
+fn s9_pieces_of_an_earlier_term_change_nothing() {
+    const DEPOSED: NodeId = NodeId(3);
+    let bytes = some_bytes(1_000_000);
+    let (mut sender, mut receiver, staging) = (outgoing(&bytes), Incoming::default(), staging());
+    let mut deposed = outgoing(&bytes);
+    let now = Moment(1);
+    let mut is_delivered = false;
+    while let Some(chunk) = sender.next_chunk(now).expect("readable") {
+        let progress = receiver.take(&staging, LEADER, GROUP, chunk).expect("room");
+        is_delivered = ack_of(progress).is_some_and(|ack| sender.acknowledge(now, ack));
+        if let Some(chunk) = deposed.next_chunk(now).expect("readable") {
+            let chunk = SnapshotChunk { term: Term(2), transfer: 12, ..chunk };
+            let progress = receiver.take(&staging, DEPOSED, GROUP, chunk).expect("room");
+            assert_eq!(progress, Progress::Stale);
+        }
+    }
+    assert!(is_delivered);
+}
+
+/// A file that nobody wants goes, unless another transfer has brought the same snapshot meanwhile.
+#[test]
+fn only_the_file_of_ones_own_transfer_is_discarded() {
+    let (mut sender, mut receiver, staging) = (outgoing(&[1]), Incoming::default(), staging());
+    let chunk = sender.next_chunk(Moment(1)).expect("readable").expect("a piece");
+    receiver.take(&staging, LEADER, GROUP, chunk.clone()).expect("room");
+    assert!(!receiver.has_again(77, last()));
+    receiver.take(&staging, LEADER, GROUP, SnapshotChunk { transfer: 78, ..chunk }).expect("room");
+    assert!(receiver.has_again(77, last()));
+    assert!(!receiver.has_again(78, last()));
+}

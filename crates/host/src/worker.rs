@@ -12,7 +12,7 @@ use wal::{GroupId, WalWrite};
 use crate::calls::Calls;
 use crate::group::{GATHER_MAX, Group, Read, Transfer};
 use crate::mailbox::Mailbox;
-use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
+use crate::messages::{ApplyItem, BulkItem, LogBatch, Staged, WorkerEvent};
 use crate::outbox::Outbox;
 use crate::records::{Body, Record};
 use crate::status::Counters;
@@ -174,11 +174,7 @@ impl Worker {
             WorkerEvent::Fetched { group, from, entries } => {
                 self.input(tick, group, Input::Fetched { from, entries });
             }
-            WorkerEvent::Staged { group, from, term, mark } => {
-                let to = self.options.node_id;
-                let body = raft::Body::InstallSnapshot { mark };
-                self.input(tick, group, Input::Message(raft::Message { from, to, term, body }));
-            }
+            WorkerEvent::Staged { group, staged } => self.take_staged(tick, group, *staged),
             WorkerEvent::Installed { group, mark } => {
                 let index = mark.last.index;
                 self.with_group(group, |group| {
@@ -190,6 +186,20 @@ impl Worker {
             WorkerEvent::SnapshotSent { group, to, delivered } => {
                 self.input(tick, group, Input::SnapshotSent { to, delivered });
             }
+        }
+    }
+
+    /// Hands a staged snapshot to the protocol. One that it has no use for must not fill the disk.
+    fn take_staged(&mut self, tick: Tick, id: GroupId, staged: Staged) {
+        let Staged { from, term, transfer, mark } = staged;
+        let (to, last) = (self.options.node_id, mark.last);
+        let body = raft::Body::InstallSnapshot { mark };
+        self.input(tick, id, Input::Message(raft::Message { from, to, term, body }));
+        let is_wanted = self.groups.get(&id).is_some_and(|group| {
+            group.node.mark() == last && group.applied_index < last.index
+        });
+        if !is_wanted {
+            let _ = self.bulk.push(BulkItem::Discard { group: id, transfer, last });
         }
     }
 
