@@ -20,8 +20,8 @@ use crate::{ProposeError, ReadError, TransferError};
 /// be lost, and only the host knows how long its clients wait.
 const READ_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// With no more than this many commands on their way, the next goes at once.
-const FEW_COMMANDS: usize = 8;
+/// After a batch of no more than this many commands, the next goes at once.
+const FEW_COMMANDS: usize = 4;
 /// Commands gather no longer than this.
 pub(crate) const GATHER_MAX: Duration = Duration::from_millis(1);
 
@@ -31,8 +31,6 @@ pub(crate) trait Clients: Send + Sync {
     fn fail(&self, number: u64, error: ProposeError);
     /// When the client gives up; `None` if it does not wait any more.
     fn deadline_of(&self, number: u64) -> Option<Moment>;
-    /// How many wait.
-    fn open_count(&self) -> usize;
     /// Fails all whose time is up.
     fn fail_expired(&self, now: Moment) -> usize;
     /// Fails all who wait and all who still come.
@@ -52,8 +50,9 @@ pub(crate) struct Group {
     pub(crate) proposals: Vec<Proposal>,
     /// Commands that peers forwarded since the last step.
     pub(crate) forwarded: Vec<(NodeId, Vec<Bytes>)>,
-    /// When commands were last handed to the protocol or to the leader.
+    /// When commands were last handed to the protocol or to the leader, and how many.
     pub(crate) sent_at: Moment,
+    pub(crate) sent_count: usize,
     /// Commands that wait for a leader to be known.
     pub(crate) held: Vec<Proposal>,
     pub(crate) reads: Reads,
@@ -91,25 +90,16 @@ pub(crate) struct Transfer {
 pub(crate) type Sends = Vec<(NodeId, Body)>;
 
 impl Group {
-    /// Whether commands wait for [`Group::propose_waiting`].
-    pub(crate) fn has_proposals(&self) -> bool {
-        !self.proposals.is_empty() || !self.forwarded.is_empty()
+    /// How many commands, or batches of a peer's, wait for [`Group::propose_waiting`].
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.proposals.len() + self.forwarded.len()
     }
 
-    /// Whether commands that wait should go on waiting, and gather: many are on their way already,
-    /// and the last went a moment ago. What travels, is written and is applied as one batch costs
-    /// little more than one command alone; a quiet group sends each command at once.
+    /// Whether commands that wait should go on waiting, and gather: the last batch went a moment ago
+    /// and was no small one. What travels, is written and is applied as one batch costs little more
+    /// than one command alone; a quiet group sends each command at once.
     pub(crate) fn should_gather(&self, now: Moment) -> bool {
-        if now >= self.sent_at.after(GATHER_MAX) {
-            return false;
-        }
-        let on_their_way = if self.node.role() == raft::Role::Leader {
-            let uncommitted = self.node.last().index.0.saturating_sub(self.node.commit_index().0);
-            usize::try_from(uncommitted).unwrap_or(usize::MAX)
-        } else {
-            self.clients.open_count().saturating_sub(self.proposals.len() + self.held.len())
-        };
-        on_their_way > FEW_COMMANDS
+        self.sent_count > FEW_COMMANDS && now < self.sent_at.after(GATHER_MAX)
     }
 
     /// Hands the commands of one step to the protocol, or to the leader, or keeps them.

@@ -362,6 +362,7 @@ impl Shared {
             reads: Reads::default(),
             transfer: None,
             sent_at: Moment(0),
+            sent_count: 0,
             committed_index: applied.index,
             applied_index: applied.index,
         };
@@ -471,10 +472,6 @@ impl<R: Send + 'static> Clients for Waiters<R> {
 
     fn deadline_of(&self, number: u64) -> Option<Moment> {
         Self::deadline_of(self, number)
-    }
-
-    fn open_count(&self) -> usize {
-        Self::open_count(self)
     }
 
     fn fail_expired(&self, now: Moment) -> usize {

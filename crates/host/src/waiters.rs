@@ -23,8 +23,6 @@ struct Inner<R> {
     /// The number of the first slot.
     first: u64,
     slots: VecDeque<Option<Waiter<R>>>,
-    /// Slots that are not `None`.
-    open_count: usize,
     closed: bool,
 }
 
@@ -36,14 +34,7 @@ struct Waiter<R> {
 impl<R> Waiters<R> {
     /// An empty table whose first number is `first`.
     pub(crate) fn new(first: u64) -> Self {
-        Self {
-            inner: Mutex::new(Inner {
-                first,
-                slots: VecDeque::new(),
-                open_count: 0,
-                closed: false,
-            }),
-        }
+        Self { inner: Mutex::new(Inner { first, slots: VecDeque::new(), closed: false }) }
     }
 
     /// Gives the client a number; hands the reply back once the table is closed.
@@ -58,7 +49,6 @@ impl<R> Waiters<R> {
         }
         let number = inner.first.wrapping_add(inner.slots.len() as u64);
         inner.slots.push_back(Some(Waiter { reply, deadline }));
-        inner.open_count += 1;
         Ok(number)
     }
 
@@ -76,11 +66,6 @@ impl<R> Waiters<R> {
     /// Takes one client.
     pub(crate) fn take(&self, number: u64) -> Option<Reply<R, ProposeError>> {
         self.inner.lock().take(number)
-    }
-
-    /// How many wait.
-    pub(crate) fn open_count(&self) -> usize {
-        self.inner.lock().open_count
     }
 
     /// When this client gives up; `None` if it does not wait any more.
@@ -101,7 +86,6 @@ impl<R> Waiters<R> {
                 _ => expired.extend(slot.take().map(|waiter| waiter.reply)),
             }
         }
-        inner.open_count -= expired.len();
         inner.slide();
         expired
     }
@@ -109,7 +93,7 @@ impl<R> Waiters<R> {
     /// Lets nobody in any more and takes all who wait.
     pub(crate) fn close(&self) -> Vec<Reply<R, ProposeError>> {
         let mut inner = self.inner.lock();
-        (inner.closed, inner.open_count) = (true, 0);
+        inner.closed = true;
         inner.slots.drain(..).flatten().map(|waiter| waiter.reply).collect()
     }
 }
@@ -118,7 +102,6 @@ impl<R> Inner<R> {
     fn take(&mut self, number: u64) -> Option<Reply<R, ProposeError>> {
         let slot = usize::try_from(number.wrapping_sub(self.first)).ok()?;
         let waiter = self.slots.get_mut(slot)?.take()?;
-        self.open_count -= 1;
         self.slide();
         Some(waiter.reply)
     }

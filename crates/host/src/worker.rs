@@ -263,7 +263,7 @@ impl Worker {
             let (proposals, reads) = group.sweep(now);
             Counters::add(&self.counters.proposals_failed, proposals as u64);
             Counters::add(&self.counters.reads_failed, reads as u64);
-            if group.has_proposals() || !group.reads.waiting.is_empty() {
+            if group.waiting_count() > 0 || !group.reads.waiting.is_empty() {
                 self.touched.insert(group.id);
             }
         }
@@ -275,7 +275,7 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.has_proposals() {
+        if group.waiting_count() > 0 {
             self.propose(now, tick, id);
         }
         let Some(group) = self.groups.get_mut(&id) else {
@@ -287,7 +287,7 @@ impl Worker {
         if changed {
             group.leader_changed();
             let status = group.status;
-            if group.has_proposals() {
+            if group.waiting_count() > 0 {
                 self.gather(now, id);
             }
             tracing::info!(
@@ -303,8 +303,8 @@ impl Worker {
     /// Hands the commands of a group's clients on, or lets them gather.
     ///
     /// While the log writes they gather: what is proposed now would wait for that write to end
-    /// before its own begins, so nothing is lost by proposing later. And while many are on their
-    /// way they gather for a moment, see [`Group::should_gather`].
+    /// before its own begins, so nothing is lost by proposing later. And when many come they gather
+    /// for a moment, see [`Group::should_gather`].
     fn propose(&mut self, now: Moment, tick: Tick, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
@@ -319,7 +319,7 @@ impl Worker {
         let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
         let overloaded = backlog > self.options.apply_backlog_entries_max;
         let mut sends = Vec::new();
-        group.sent_at = now;
+        (group.sent_at, group.sent_count) = (now, group.waiting_count());
         group.propose_waiting(tick, overloaded, &mut sends);
         for (to, body) in sends {
             self.outbox.push(to, id, &body);
