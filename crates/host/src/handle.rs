@@ -101,7 +101,7 @@ impl<R: Send + 'static> GroupHandle<R> {
         let sealed = envelope::seal(RequestId { origin: door.node_id, number }, command);
         let proposal = Proposal { number, sealed, leader_term, deadline };
         let event = WorkerEvent::Propose { group: door.group, proposal };
-        if door.mailbox.push(event).is_err()
+        if door.mailbox.push_patiently(event).is_err()
             && let Some(reply) = door.waiters.take(number)
         {
             reply(Err(ProposeError::Stopped));

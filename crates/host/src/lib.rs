@@ -18,6 +18,8 @@
 
 mod applier;
 mod bulk;
+#[cfg(test)]
+mod bulk_tests;
 mod calls;
 mod envelope;
 mod errors;
@@ -37,8 +39,6 @@ mod staging;
 mod state_machine;
 mod status;
 mod threads;
-#[cfg(test)]
-mod bulk_tests;
 #[cfg(test)]
 mod transfer_tests;
 pub mod transport;

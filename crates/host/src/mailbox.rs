@@ -14,22 +14,33 @@ pub(crate) struct Mailbox<T> {
 #[derive(Debug)]
 struct Inner<T> {
     items: Vec<T>,
-    /// The owner sleeps; without this every push would pay for a wake-up call to the system.
-    waiting: bool,
+    /// Who may wake the owner; without this every push would pay for a call to the system.
+    sleep: Sleep,
     closed: bool,
+}
+
+/// How the owner of a mailbox waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sleep {
+    /// It does not.
+    Awake,
+    /// Only for what is urgent: it lets the rest gather.
+    Patient,
+    /// For anything.
+    Light,
 }
 
 impl<T> Default for Mailbox<T> {
     fn default() -> Self {
         Self {
-            inner: Mutex::new(Inner { items: Vec::new(), waiting: false, closed: false }),
+            inner: Mutex::new(Inner { items: Vec::new(), sleep: Sleep::Awake, closed: false }),
             arrived: Condvar::new(),
         }
     }
 }
 
 impl<T> Mailbox<T> {
-    /// Adds one item; hands it back if the mailbox is closed.
+    /// Adds one item and wakes the owner; hands the item back if the mailbox is closed.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
         let mut inner = self.inner.lock();
         if inner.closed {
@@ -37,6 +48,20 @@ impl<T> Mailbox<T> {
         }
         inner.items.push(item);
         self.wake(inner);
+        Ok(())
+    }
+
+    /// Adds one item, and wakes the owner unless it is patient; hands the item back if the mailbox
+    /// is closed.
+    pub(crate) fn push_patiently(&self, item: T) -> Result<(), T> {
+        let mut inner = self.inner.lock();
+        if inner.closed {
+            return Err(item);
+        }
+        inner.items.push(item);
+        if inner.sleep == Sleep::Light {
+            self.wake(inner);
+        }
         Ok(())
     }
 
@@ -76,25 +101,26 @@ impl<T> Mailbox<T> {
         self.inner.lock().closed
     }
 
-    /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed.
-    pub(crate) fn wait(&self, timeout: Option<Duration>) {
+    /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed. A patient owner
+    /// is not woken by [`Mailbox::push_patiently`].
+    pub(crate) fn wait(&self, timeout: Option<Duration>, patient: bool) {
         let mut inner = self.inner.lock();
         if !inner.items.is_empty() || inner.closed {
             return;
         }
-        inner.waiting = true;
+        inner.sleep = if patient { Sleep::Patient } else { Sleep::Light };
         match timeout {
             Some(timeout) => {
                 self.arrived.wait_for(&mut inner, timeout);
             }
             None => self.arrived.wait(&mut inner),
         }
-        inner.waiting = false;
+        inner.sleep = Sleep::Awake;
     }
 
     fn wake(&self, mut inner: parking_lot::MutexGuard<'_, Inner<T>>) {
-        if inner.waiting {
-            inner.waiting = false;
+        if inner.sleep != Sleep::Awake {
+            inner.sleep = Sleep::Awake;
             drop(inner);
             self.arrived.notify_one();
         }

@@ -155,7 +155,7 @@ fn run_worker(worker: &mut Worker, doom: &Doom) {
     while !worker.mailbox.is_closed() {
         let timeout = until(&*worker.clock, worker.next_deadline());
         if worker.touched.is_empty() {
-            worker.mailbox.wait(Some(timeout));
+            worker.mailbox.wait(Some(timeout), worker.lets_commands_gather());
         }
         // After a fault nothing may be acknowledged, and a worker has nothing else to do.
         if !doom.has_come() {
@@ -173,7 +173,7 @@ const LOG_IDLE_AFTER: Duration = Duration::from_millis(100);
 fn run_log(writer: &mut WalWriter, doom: &Doom) {
     let mut idle = false;
     loop {
-        writer.mailbox.wait((!idle).then_some(LOG_IDLE_AFTER));
+        writer.mailbox.wait((!idle).then_some(LOG_IDLE_AFTER), false);
         idle = writer.mailbox.is_empty();
         // A log without work notes that all of it is durable: then damage to its last records is
         // told from a torn tail.
@@ -190,7 +190,7 @@ fn run_log(writer: &mut WalWriter, doom: &Doom) {
 fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
     loop {
         if applier.to_maintain.is_empty() {
-            applier.mailbox.wait(None);
+            applier.mailbox.wait(None, false);
         }
         if doom.has_come() {
             return;
@@ -210,7 +210,7 @@ fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
 fn run_bulk(bulk: &mut Bulk, doom: &Doom) {
     while !bulk.mailbox.is_closed() && !doom.has_come() {
         let timeout = bulk.next_deadline().map(|deadline| until(&*bulk.clock, deadline));
-        bulk.mailbox.wait(timeout);
+        bulk.mailbox.wait(timeout, false);
         if let Err(fatal) = bulk.step() {
             return doom.befalls(fatal);
         }

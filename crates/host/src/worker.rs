@@ -101,6 +101,11 @@ impl Worker {
         timer.into_iter().chain(self.gather_until).fold(sweep, Moment::min)
     }
 
+    /// Whether a client's command that comes now would only wait in another place.
+    pub(crate) fn lets_commands_gather(&self) -> bool {
+        self.log_batches_in_flight > 0 || self.gather_until.is_some()
+    }
+
     /// Fails all who wait: the node stops.
     pub(crate) fn close(&mut self) {
         self.mailbox.close();
@@ -195,9 +200,10 @@ impl Worker {
         let (to, last) = (self.options.node_id, mark.last);
         let body = raft::Body::InstallSnapshot { mark };
         self.input(tick, id, Input::Message(raft::Message { from, to, term, body }));
-        let is_wanted = self.groups.get(&id).is_some_and(|group| {
-            group.node.mark() == last && group.applied_index < last.index
-        });
+        let is_wanted = self
+            .groups
+            .get(&id)
+            .is_some_and(|group| group.node.mark() == last && group.applied_index < last.index);
         if !is_wanted {
             let _ = self.bulk.push(BulkItem::Discard { group: id, transfer, last });
         }

@@ -57,7 +57,7 @@ fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
         if net.send(TWO.0, frame(CLUSTER, *sequence)) {
             return;
         }
-        pause.wait(Some(Duration::from_millis(5)));
+        pause.wait(Some(Duration::from_millis(5)), false);
     }
     panic!("the peer was never reached");
 }
@@ -66,7 +66,7 @@ fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
 fn receive_upto(node: &Node, upto: u64) -> Vec<u64> {
     let mut terms = Vec::new();
     for _ in 0..1_000 {
-        node.inbox.wait(Some(Duration::from_millis(10)));
+        node.inbox.wait(Some(Duration::from_millis(10)), false);
         let mut events = Vec::new();
         node.inbox.take_all(&mut events);
         for event in events {
@@ -117,7 +117,7 @@ fn a_peer_that_comes_back_is_reached_again() {
     for _ in 0..2_000 {
         send_until_taken(&net, &mut sequence);
         last_sent = sequence;
-        node.inbox.wait(Some(Duration::from_millis(5)));
+        node.inbox.wait(Some(Duration::from_millis(5)), false);
         if !node.inbox.is_empty() {
             break;
         }
@@ -132,7 +132,7 @@ fn another_cluster_is_refused_and_nothing_of_it_gets_in() {
     let pause = Mailbox::<()>::default();
     for sequence in 1..20 {
         assert!(!net.send(TWO.0, frame(CLUSTER, sequence)), "a refused peer is never connected");
-        pause.wait(Some(Duration::from_millis(2)));
+        pause.wait(Some(Duration::from_millis(2)), false);
     }
     assert!(node.inbox.is_empty());
 }
