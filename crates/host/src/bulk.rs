@@ -58,9 +58,11 @@ impl Bulk {
                 BulkItem::Send(snapshot) => self.begin(now, snapshot),
                 BulkItem::Chunk { from, group, chunk } => self.take_chunk(from, group, chunk),
                 BulkItem::Ack { from, group, ack } => self.take_ack(now, from, group, ack),
-                BulkItem::Discard { group, transfer, last } => {
+                BulkItem::Discard { group, last, transfer } => {
                     let incoming = self.incoming.entry(group).or_default();
-                    if !incoming.has_again(transfer, last) {
+                    let is_others =
+                        transfer.is_some_and(|transfer| incoming.has_again(transfer, last));
+                    if !is_others {
                         self.staging.discard(group, last);
                     }
                 }

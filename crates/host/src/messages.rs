@@ -91,8 +91,8 @@ pub(crate) enum BulkItem {
     Send(OutgoingSnapshot),
     /// A piece of a snapshot came.
     Chunk { from: NodeId, group: GroupId, chunk: SnapshotChunk },
-    /// The protocol has no use for a staged snapshot.
-    Discard { group: GroupId, transfer: u64, last: EntryId },
+    /// A staged snapshot is of no use: what this transfer has brought, or what anyone has brought.
+    Discard { group: GroupId, last: EntryId, transfer: Option<u64> },
     /// A peer says how much of a snapshot it has.
     Ack { from: NodeId, group: GroupId, ack: SnapshotAck },
 }

@@ -95,7 +95,14 @@ impl<S: StateMachine> Stages<S> {
         groups: Vec<GroupSetup<S>>,
     ) -> Result<Self, StartError> {
         bootstrap(&mut wal, &mut recovered, &groups)?;
-        let shared = Shared::new(options, world, &recovered)?;
+        // A snapshot that was being installed when the last life ended is installed again; any other
+        // file in the staging folder is of no use.
+        let installing = groups.iter().filter_map(|setup| {
+            let last = recovered.get(&setup.id)?.mark.last;
+            let is_missing = setup.machine.applied().index < last.index;
+            is_missing.then(|| Staging::name(setup.id, last))
+        });
+        let shared = Shared::new(options, world, &installing.collect())?;
         let mut workers: Vec<Worker> =
             (0..shared.workers.len()).map(|number| shared.worker(number)).collect();
         let mut applied_groups = BTreeMap::new();
@@ -260,11 +267,9 @@ impl Shared {
     fn new(
         options: HostOptions,
         world: World,
-        recovered: &BTreeMap<GroupId, RecoveredGroup>,
+        needed: &BTreeSet<String>,
     ) -> Result<Self, StartError> {
         assert!(options.worker_count > 0, "a host has at least one worker");
-        let needed: BTreeSet<String> =
-            recovered.iter().map(|(id, group)| Staging::name(*id, group.mark.last)).collect();
         let folder = options.data_dir.join("staging");
         let staging =
             Staging::open_folder(Arc::clone(&world.disk), folder, |name| needed.contains(name))?;

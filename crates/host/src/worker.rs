@@ -181,7 +181,9 @@ impl Worker {
             }
             WorkerEvent::Staged { group, staged } => self.take_staged(tick, group, *staged),
             WorkerEvent::Installed { group, mark } => {
-                let index = mark.last.index;
+                let (last, index) = (mark.last, mark.last.index);
+                // Another transfer may have brought the same snapshot while it was installed.
+                let _ = self.bulk.push(BulkItem::Discard { group, last, transfer: None });
                 self.with_group(group, |group| {
                     group.committed_index = group.committed_index.max(index);
                     group.take_applied(index)
@@ -205,7 +207,8 @@ impl Worker {
             .get(&id)
             .is_some_and(|group| group.node.mark() == last && group.applied_index < last.index);
         if !is_wanted {
-            let _ = self.bulk.push(BulkItem::Discard { group: id, transfer, last });
+            let transfer = Some(transfer);
+            let _ = self.bulk.push(BulkItem::Discard { group: id, last, transfer });
         }
     }
 

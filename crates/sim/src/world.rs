@@ -377,11 +377,16 @@ impl<S: StateMachine> World<S> {
     }
 
     fn pass_time(&mut self, end: Moment) {
-        let running = self.nodes.iter().filter(|(id, _)| !self.is_paused(**id));
-        let deadlines = running.filter_map(|(_, node)| node.stages.as_ref()?.next_deadline());
+        let now = self.clock.now();
+        // A deadline that has passed belongs to a stage that stands still, or it would have run.
+        let stages = self.nodes.values().filter_map(|node| node.stages.as_ref());
+        let deadlines = stages.filter_map(Stages::next_deadline).filter(|deadline| *deadline > now);
+        // It may hide a later one of another stage of its node, so time then goes on in small steps.
+        let step = (!self.paused.is_empty()).then(|| now.after(PAUSED_STEP));
+        let deadlines = deadlines.chain(step);
         let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
         // At least a nanosecond, so that a deadline that is now cannot stop the world.
-        let next = next.max(self.clock.now().after(Duration::from_nanos(1)));
+        let next = next.max(now.after(Duration::from_nanos(1)));
         self.clock.set(next.min(end));
     }
 }
@@ -404,5 +409,7 @@ fn check<S: StateMachine>(
     seen.observe(node)
 }
 
+/// The longest that time jumps while a stage stands still.
+const PAUSED_STEP: Duration = Duration::from_millis(5);
 /// The id of every simulated cluster.
 const CLUSTER_ID: u64 = 0xf107_111a;

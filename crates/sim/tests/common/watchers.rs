@@ -30,6 +30,8 @@ pub(crate) struct Watchers {
     watchers: BTreeMap<(NodeId, GroupId), Watcher>,
     /// The newest compaction that was asked for, by group.
     pub(crate) compacted: BTreeMap<GroupId, i64>,
+    /// How often a watcher was told that what it wanted is gone.
+    pub(crate) compactions_seen: u64,
 }
 
 impl Watchers {
@@ -55,7 +57,9 @@ impl Watchers {
                 let compacted = self.compacted.get(group).copied().unwrap_or(0);
                 // Some clients are slow.
                 if dice.below(4) > 0 {
-                    watcher.read(&store(node, *group), history, compacted, (node, *group));
+                    let store = store(node, *group);
+                    let was_compacted = watcher.read(&store, history, compacted, (node, *group));
+                    self.compactions_seen += u64::from(was_compacted);
                 }
             }
         }
@@ -82,7 +86,7 @@ impl Watcher {
         history: &mut History,
         compacted: i64,
         who: (NodeId, GroupId),
-    ) {
+    ) -> bool {
         if self.stream.is_none() {
             let stream = store.watch_stream(Arc::new(|| {}));
             let request = WatchCreateRequest {
@@ -100,7 +104,7 @@ impl Watcher {
             let Ok(message) = stream.poll() else {
                 // The node's disk has failed.
                 self.stream = None;
-                return;
+                return false;
             };
             match message {
                 None => idle += 1,
@@ -133,11 +137,12 @@ impl Watcher {
                     );
                     self.next = compact_revision;
                     self.stream = None;
-                    return;
+                    return true;
                 }
                 Some(other) => panic!("{who:?}: nobody asked for {other:?}"),
             }
         }
+        false
     }
 
     fn see(
