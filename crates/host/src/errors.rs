@@ -150,6 +150,11 @@ pub enum Fatal {
         /// The same, in words.
         text: String,
     },
+    /// A stage met a bug of this program.
+    Panic {
+        /// The stage.
+        stage: &'static str,
+    },
 }
 
 impl Fatal {
@@ -160,6 +165,7 @@ impl Fatal {
             Self::LogWrite { kind, .. }
             | Self::LogRead { kind, .. }
             | Self::StateMachine { kind, .. } => *kind,
+            Self::Panic { .. } => io::ErrorKind::Other,
         }
     }
 
@@ -184,6 +190,7 @@ impl fmt::Display for Fatal {
             Self::StateMachine { group, text, .. } => {
                 write!(f, "the state machine of group {} failed: {text}", group.0)
             }
+            Self::Panic { stage } => write!(f, "a bug ended the stage {stage}"),
         }
     }
 }

@@ -63,6 +63,34 @@ impl Doom {
     fn has_come(&self) -> bool {
         self.told.load(Ordering::Acquire)
     }
+
+    /// Lets a stage run so that its panic ends the node as well: the other stages would go on
+    /// acknowledging for one that is not there any more.
+    fn watch(
+        &self,
+        stage: &'static str,
+        run: impl FnOnce(&Self) + Send + 'static,
+    ) -> impl FnOnce() + Send + 'static {
+        let doom = self.clone();
+        move || {
+            let sentinel = Sentinel { doom, stage };
+            run(&sentinel.doom);
+        }
+    }
+}
+
+/// Sees a stage end in a panic.
+struct Sentinel {
+    doom: Doom,
+    stage: &'static str,
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.doom.befalls(Fatal::Panic { stage: self.stage });
+        }
+    }
 }
 
 impl<R: Send + 'static> Host<R> {
@@ -84,17 +112,17 @@ impl<R: Send + 'static> Host<R> {
         };
         let threads = &mut host.threads;
         for mut worker in stages.workers {
-            let doom = doom.clone();
             let name = format!("worker-{}", worker.number);
-            threads.workers.push(spawn(name, move || run_worker(&mut worker, &doom))?);
+            let run = doom.watch("worker", move |doom| run_worker(&mut worker, doom));
+            threads.workers.push(spawn(name, run)?);
         }
         let (mut log, mut applier, mut bulk) = (stages.log_writer, stages.applier, stages.bulk);
-        let (for_log, for_applier) = (doom.clone(), doom.clone());
-        threads.others.push(spawn("log".into(), move || run_log(&mut log, &for_log))?);
-        threads
-            .others
-            .push(spawn("apply".into(), move || run_applier(&mut applier, &for_applier))?);
-        threads.others.push(spawn("bulk".into(), move || run_bulk(&mut bulk, &doom))?);
+        let run = doom.watch("log", move |doom| run_log(&mut log, doom));
+        threads.others.push(spawn("log".into(), run)?);
+        let run = doom.watch("apply", move |doom| run_applier(&mut applier, doom));
+        threads.others.push(spawn("apply".into(), run)?);
+        let run = doom.watch("bulk", move |doom| run_bulk(&mut bulk, doom));
+        threads.others.push(spawn("bulk".into(), run)?);
         Ok(host)
     }
 

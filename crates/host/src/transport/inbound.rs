@@ -126,7 +126,11 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
 fn serve(stream: TcpStream, address: SocketAddr, shared: &Shared) {
     let stream = Arc::new(stream);
     shared.open.lock().push(Arc::clone(&stream));
-    let ended = greet_and_read(&stream, address, shared);
+    // The listener shuts all open connections down when it ends. One that was accepted at that very
+    // moment came too late for that; it must not go on, or its peer would take a node that is gone
+    // for one that is here.
+    let is_late = shared.stopping.load(Ordering::Acquire);
+    let ended = if is_late { Ok(()) } else { greet_and_read(&stream, address, shared) };
     shared.open.lock().retain(|open| !Arc::ptr_eq(open, &stream));
     if let Err(error) = ended
         && !shared.stopping.load(Ordering::Acquire)
@@ -181,5 +185,30 @@ fn deliver(receiver: &Receiver, from: NodeId, frame: Bytes) -> io::Result<()> {
             tracing::warn!(from = %from, %fault, "a peer's frame was refused");
             Err(io::Error::new(io::ErrorKind::InvalidData, fault))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A peer that was accepted while the listener ended hears that nobody is there.
+    #[test]
+    fn a_connection_that_comes_too_late_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+        let mut peer =
+            TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
+        peer.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+        let (stream, address) = listener.accept().expect("it has connected");
+        let receiver = Receiver::new(1, NodeId(2), Vec::new(), Arc::default(), Arc::default());
+        let shared = Shared {
+            receiver,
+            stopping: AtomicBool::new(true),
+            connection_count: AtomicUsize::new(1),
+            open: Mutex::default(),
+        };
+        serve(stream, address, &shared);
+        assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+        assert!(shared.open.lock().is_empty());
     }
 }
