@@ -191,14 +191,18 @@ fn deliver(receiver: &Receiver, from: NodeId, frame: Bytes) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::greeting::Greeting;
 
     /// A peer that was accepted while the listener ended hears that nobody is there.
     #[test]
     fn a_connection_that_comes_too_late_is_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let mut peer =
-            TcpStream::connect(listener.local_addr().expect("bound")).expect("it listens");
-        peer.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+        let to = listener.local_addr().expect("bound");
+        let peer = thread::spawn(move || {
+            let mut stream = TcpStream::connect(to).expect("it listens");
+            let greeting = Greeting { cluster_id: 1, from: NodeId(1), to: NodeId(2) };
+            greeting::greet(&mut stream, greeting)
+        });
         let (stream, address) = listener.accept().expect("it has connected");
         let receiver = Receiver::new(1, NodeId(2), Vec::new(), Arc::default(), Arc::default());
         let shared = Shared {
@@ -208,7 +212,7 @@ mod tests {
             open: Mutex::default(),
         };
         serve(stream, address, &shared);
-        assert_eq!(peer.read(&mut [0]).expect("the end"), 0);
+        assert!(peer.join().expect("no panic").is_err(), "nobody welcomes it");
         assert!(shared.open.lock().is_empty());
     }
 }
