@@ -75,6 +75,94 @@ fn a_port_in_use_ends_with_13_and_leaves_nothing() {
     assert!(!folder.path().join("d").exists(), "a refused start leaves nothing behind");
 }
 
+/// A member alone on free ports, in `folder`.
+fn alone(binary: &Path, folder: &Path, name: &str, token: &str) -> Command {
+    let mut command = Command::new(binary);
+    command.arg("serve").arg("--name").arg(name).arg("--data-dir").arg(folder);
+    command.args(["--initial-cluster-token", token]);
+    command.arg("--initial-cluster").arg(format!("{name}=http://127.0.0.1:0"));
+    for flag in ["--listen-client-urls", "--listen-peer-urls", "--initial-advertise-peer-urls"] {
+        command.args([flag, "http://127.0.0.1:0"]);
+    }
+    command
+}
+
+/// Starts a member, waits until it serves, and kills it.
+fn live_and_die(mut command: Command) {
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let is_ready = lines.map_while(Result::ok).any(|line| line.contains("ready to serve"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_ready, "the member never served");
+}
+
+#[test]
+fn the_folder_of_another_member_or_cluster_ends_with_11_and_stays_as_it_was() {
+    let Some(binary) = binary() else { return };
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("d");
+    live_and_die(alone(&binary, &folder, "one", "mine"));
+    check(&mut alone(&binary, &folder, "two", "mine"), 11, &["'one'", "--name=one"]);
+    check(&mut alone(&binary, &folder, "one", "other"), 11, &["--initial-cluster-token"]);
+    live_and_die(alone(&binary, &folder, "one", "mine"));
+}
+
+#[test]
+fn a_folder_that_another_process_has_ends_with_12() {
+    let Some(binary) = binary() else { return };
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("d");
+    let mut first = alone(&binary, &folder, "one", "t").stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(first.stderr.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains("ready to serve")));
+    check(&mut alone(&binary, &folder, "one", "t"), 12, &[folder.to_str().unwrap()]);
+    first.kill().unwrap();
+    first.wait().unwrap();
+}
+
+#[test]
+fn a_damaged_log_ends_with_14_and_names_the_file() {
+    let Some(binary) = binary() else { return };
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("d");
+    // Two lives, so that the first one's records are known to have been durable.
+    live_and_die(alone(&binary, &folder, "one", "t"));
+    live_and_die(alone(&binary, &folder, "one", "t"));
+    let segment = std::fs::read_dir(folder.join("wal"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|end| end == "seg"))
+        .min()
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // Behind the segment's header, in the first records.
+    bytes[100] ^= 0x40;
+    std::fs::write(&segment, &bytes).unwrap();
+    check(&mut alone(&binary, &folder, "one", "t"), 14, &[segment.to_str().unwrap()]);
+    assert_eq!(std::fs::read(&segment).unwrap(), bytes, "damage is left for a person to see");
+}
+
+#[test]
+fn a_full_disk_at_start_ends_with_16() {
+    let Some(binary) = binary() else { return };
+    let mount_point = tempfile::tempdir().unwrap();
+    let path = mount_point.path();
+    let mount = ["-t", "tmpfs", "-o", "size=1m", "none"];
+    let mounted = Command::new("mount").args(mount).arg(path).stderr(Stdio::null()).status();
+    if !mounted.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED a full disk at start: this user may not mount a small one");
+        return;
+    }
+    let mut command = alone(&binary, &path.join("d"), "one", "t");
+    let output = command.output().unwrap();
+    let unmounted = Command::new("umount").arg(path).status().unwrap();
+    assert!(unmounted.success());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(16), "{said}");
+    assert!(said.contains("free space"), "{said}");
+}
+
 #[test]
 fn commands_without_a_server_end_with_3() {
     let Some(binary) = binary() else { return };

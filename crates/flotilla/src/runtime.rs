@@ -5,9 +5,10 @@ use std::thread::available_parallelism;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// Prepares the process's threads, and gives a runtime with half the machine's cores, and at least one. The other half is for the log, for
-/// apply and for peers, whose threads have work whenever these have: with a thread per core here,
-/// they would take turns on the same cores and pay for each turn.
+/// Prepares the process's threads, and gives a runtime with half the machine's cores, and at least
+/// one. The other half is for the log, for apply and for peers, whose threads have work whenever
+/// these have: with a thread per core here, they would take turns on the same cores and pay for
+/// each turn.
 pub(crate) fn build() -> io::Result<Runtime> {
     if let Err(error) = env::os::let_work_gather() {
         tracing::info!(%error, "the scheduler's policy stays as it is; puts cost a little more");

@@ -230,13 +230,14 @@ impl fmt::Display for StartError {
             Self::StateAheadOfLog { group, applied, last } => write!(
                 f,
                 "the state of group {} includes entry {applied} and its log ends at {last}: the \
-                 folder mixes two pasts; restore it as a whole or start the member empty",
+                 folder mixes two pasts; restore it as a whole, or see 'a member that lost its \
+                 disk' in docs/exit-codes.md",
                 group.0
             ),
             Self::StagedSnapshotMissing { group, last } => write!(
                 f,
-                "group {} was installing the snapshot of {last} and its file is missing; start \
-                 the member empty",
+                "group {} was installing the snapshot of {last} and its file is missing; see \
+                 'a member that lost its disk' in docs/exit-codes.md",
                 group.0
             ),
             Self::Options(error) => write!(f, "protocol options: {error}"),

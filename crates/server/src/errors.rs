@@ -246,8 +246,8 @@ impl fmt::Display for StartError {
             ),
             Self::IdentityDamaged { file, reason } => write!(
                 f,
-                "{}: {reason}: put the file back from a copy, or move the data folder away and \
-                 let the member start empty",
+                "{}: {reason}: put the file back from a copy, or see 'a member that lost its disk' in \
+                 docs/exit-codes.md",
                 file.display()
             ),
             Self::ExistingWithoutCluster => f.write_str(
