@@ -320,6 +320,7 @@ impl Shared {
             outbox: Outbox::new(Arc::clone(&self.world.net), header),
             writes: Vec::new(),
             log_batches_in_flight: 0,
+            log_busy_since: None,
             gathering: BTreeSet::new(),
             gather_until: None,
             calls,

@@ -23,6 +23,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// How often a worker looks for clients that have waited too long.
 const SWEEP_INTERVAL: Duration = Duration::from_millis(100);
 
+/// Election timeouts without an answer after which the log's disk counts as hanging.
+const LOG_HANGS_AFTER_TIMEOUTS: u32 = 2;
+
 /// The worker that owns a group.
 pub(crate) fn worker_of(group: GroupId, worker_count: usize) -> usize {
     // The remainder is below `worker_count`, which is a usize.
@@ -52,6 +55,8 @@ pub(crate) struct Worker {
     pub(crate) writes: Vec<WalWrite>,
     /// Batches that the log's writer has and that are not durable.
     pub(crate) log_batches_in_flight: usize,
+    /// Since when the log's writer owes an answer: since it gave the last one, or was asked.
+    pub(crate) log_busy_since: Option<Moment>,
     /// Groups whose clients' commands gather, and when the first of them has waited long enough;
     /// see [`Worker::propose`].
     pub(crate) gathering: BTreeSet<GroupId>,
@@ -89,6 +94,7 @@ impl Worker {
             let writes = std::mem::take(&mut self.writes);
             let _ = self.log.push(LogBatch { worker: self.number, writes });
             self.log_batches_in_flight += 1;
+            self.log_busy_since.get_or_insert(now);
         }
         self.outbox.flush(&self.counters);
     }
@@ -161,6 +167,7 @@ impl Worker {
             }
             WorkerEvent::Persisted(durable) => {
                 self.log_batches_in_flight -= 1;
+                self.log_busy_since = (self.log_batches_in_flight > 0).then_some(now);
                 if self.log_batches_in_flight == 0 {
                     self.touched.append(&mut self.gathering);
                 }
@@ -276,7 +283,31 @@ impl Worker {
                 self.touched.insert(group.id);
             }
         }
+        if self.log_hangs(now) {
+            self.give_leadership_away(tick_at(now));
+        }
         self.calls.sweep(now);
+    }
+
+    /// Whether the log's disk does not answer any more.
+    fn log_hangs(&self, now: Moment) -> bool {
+        let timeout = Duration::from_millis(self.options.election_timeout_ms);
+        let since = self.log_busy_since;
+        since.is_some_and(|since| now >= since.after(timeout * LOG_HANGS_AFTER_TIMEOUTS))
+    }
+
+    /// A leader whose disk hangs still sends heartbeats, and nobody would ever take its place (T1).
+    fn give_leadership_away(&mut self, tick: Tick) {
+        for group in self.groups.values_mut() {
+            // An error: it does not lead, a transfer is under way, or there is nobody to lead.
+            if group.node.transfer_leadership(tick, None).is_ok() {
+                self.touched.insert(group.id);
+                tracing::warn!(
+                    group = group.id.0,
+                    "the log's disk does not answer; handing leadership to another member"
+                );
+            }
+        }
     }
 
     /// Feeds one node what clients want, and carries out what it says.
@@ -315,13 +346,14 @@ impl Worker {
     /// before its own begins, so nothing is lost by proposing later. And when many come they gather
     /// for a moment, see [`Group::should_gather`].
     fn propose(&mut self, now: Moment, tick: Tick, id: GroupId) {
-        let Some(group) = self.groups.get_mut(&id) else {
-            return;
-        };
-        if self.log_batches_in_flight > 0 {
+        // Behind a log that hangs there is nothing to wait for.
+        if self.log_batches_in_flight > 0 && !self.log_hangs(now) {
             self.gathering.insert(id);
             return;
         }
+        let Some(group) = self.groups.get_mut(&id) else {
+            return;
+        };
         if group.should_gather(now) {
             return self.gather(now, id);
         }

@@ -25,8 +25,10 @@ use store::{Command, CompactRequest};
 const TURNS: u64 = 600;
 /// Seeds of the short form.
 const SHORT_SEEDS: u64 = 20;
+/// The kind that is looked for at every turn: a crash while a snapshot is staged.
+const CRASH_INSTALLING: u64 = 16;
 /// Kinds of faults; see [`Chaos::fault`].
-const FAULT_KINDS: u64 = 16;
+const FAULT_KINDS: u64 = 17;
 /// Ten election timeouts and more; a transfer that was cut off may take long to notice.
 const MENDED_WITHIN: Duration = Duration::from_secs(20);
 /// What a disk without a limit says is free.
@@ -123,11 +125,15 @@ impl Chaos {
         for node in due {
             self.resume(node);
         }
+        if self.kinds.contains(&CRASH_INSTALLING) && self.dice.below(4) == 0 {
+            self.crash_one_that_installs();
+        }
         self.look_for_the_dead();
         let (world, cluster) = (&self.cluster.world, &self.cluster);
-        self.clients.listen(world, |node, group| cluster.store_of(node, group));
+        self.clients.listen(world);
         if turn < TURNS {
-            self.clients.ask(world, &mut self.dice);
+            let store = |node, group| cluster.store_of(node, group);
+            self.clients.ask(world, &mut self.dice, store);
         }
         let histories = &mut self.clients.histories;
         self.watchers
@@ -167,7 +173,12 @@ impl Chaos {
 
     fn fault(&mut self, turn: u64) {
         let nodes = self.cluster.world.nodes();
-        let (node, other) = (pick(&mut self.dice, &nodes), pick(&mut self.dice, &nodes));
+        let (mut node, other) = (pick(&mut self.dice, &nodes), pick(&mut self.dice, &nodes));
+        // What happens to a leader matters most.
+        let group = pick(&mut self.dice, &self.groups);
+        if let Some(leader) = self.cluster.world.leader(group).filter(|_| self.dice.below(2) == 0) {
+            node = leader;
+        }
         let is_on = self.cluster.world.is_on(node);
         let net = self.cluster.world.net().clone();
         if self.kinds.is_empty() {
@@ -209,6 +220,17 @@ impl Chaos {
         }
         if self.dice.below(3) == 0 {
             self.compact(node);
+        }
+    }
+
+    fn crash_one_that_installs(&mut self) {
+        for node in self.cluster.world.nodes().into_iter().filter(|_| self.dice.below(2) == 0) {
+            let staged = self.cluster.world.disk(node).list("/data/staging".as_ref());
+            let has_whole =
+                staged.is_ok_and(|names| names.iter().any(|name| name.ends_with("shot")));
+            if has_whole && self.cluster.world.is_on(node) {
+                self.cluster.world.crash(node);
+            }
         }
     }
 
@@ -338,7 +360,10 @@ impl Chaos {
                 let whole: Vec<_> = staged.iter().filter(|name| name.ends_with("shot")).collect();
                 // What an ill disk did not remove goes with the next start.
                 let is_well = !self.ill.contains(&node);
-                assert!(whole.is_empty() || !is_well, "{node} keeps snapshots that nobody wants: {whole:?}");
+                assert!(
+                    whole.is_empty() || !is_well,
+                    "{node} keeps snapshots that nobody wants: {whole:?}"
+                );
                 let revision = history.changes.last_key_value().map_or(1, |(newest, _)| *newest);
                 assert_eq!(store.revision(), revision, "{node} {group:?}");
                 for (_, lease) in self.clients.revoked.iter().filter(|(of, _)| of == group) {

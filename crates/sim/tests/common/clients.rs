@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::{Moment, SplitMix};
 use host::{GroupId, ProposeError, ReadError};
-use raft::{LogIndex, NodeId};
+use raft::NodeId;
 use sim::World;
 use sim::history::{History, Operation, Outcome, Reply, Request, Value};
 use store::{
@@ -24,9 +24,12 @@ const FILLERS: u64 = 40;
 
 type Proposed = Result<Result<Response, RequestError>, ProposeError>;
 
+/// Revision and value, or `None` if the disk failed.
+type ReadResult = Result<Option<(i64, Option<Value>)>, ReadError>;
+
 enum Answer {
     Proposal(Arc<Mutex<Option<Proposed>>>),
-    Read(Arc<Mutex<Option<Result<LogIndex, ReadError>>>>),
+    Read(Arc<Mutex<Option<ReadResult>>>),
 }
 
 struct Pending {
@@ -103,7 +106,12 @@ impl Clients {
     }
 
     /// Lets some idle clients ask for something.
-    pub(crate) fn ask(&mut self, world: &World<StoreMachine>, dice: &mut SplitMix) {
+    pub(crate) fn ask(
+        &mut self,
+        world: &World<StoreMachine>,
+        dice: &mut SplitMix,
+        store: impl Fn(NodeId, GroupId) -> Store,
+    ) {
         let on: Vec<NodeId> = world.nodes().into_iter().filter(|id| world.is_on(*id)).collect();
         if on.is_empty() {
             return;
@@ -112,7 +120,7 @@ impl Clients {
             if self.clients[number].pending.is_none() && dice.below(3) == 0 {
                 let node = on[usize::try_from(dice.below(on.len() as u64)).expect("small")];
                 let group = self.clients[number].group;
-                self.clients[number].pending = Some(self.begin(world, dice, node, group));
+                self.clients[number].pending = Some(self.begin(world, dice, (node, group), &store));
             }
         }
     }
@@ -121,8 +129,8 @@ impl Clients {
         &mut self,
         world: &World<StoreMachine>,
         dice: &mut SplitMix,
-        node: NodeId,
-        group: GroupId,
+        (node, group): (NodeId, GroupId),
+        store: impl Fn(NodeId, GroupId) -> Store,
     ) -> Pending {
         let (request, command) = self.request(dice, group);
         let handle = world.group(node, group).expect("the node is on");
@@ -137,9 +145,19 @@ impl Clients {
                 Answer::Proposal(slot)
             }
             None => {
-                let slot: Arc<Mutex<Option<Result<LogIndex, ReadError>>>> = Arc::default();
+                let Request::Get { key } = &request else { unreachable!("only a get reads") };
+                let range = RangeRequest { key: key_bytes(key), ..RangeRequest::default() };
+                let slot: Arc<Mutex<Option<ReadResult>>> = Arc::default();
                 let keep = Arc::clone(&slot);
+                let store = store(node, group);
+                // At once: later the node would have applied more, and a read that came too early
+                // would not show.
                 handle.read_index(move |result| {
+                    let result = result.map(|_| {
+                        let response = store.range(&range).ok()?;
+                        let held = response.kvs.first().map(|kv| value_of(&kv.value));
+                        Some((response.revision, held))
+                    });
                     let before = keep.lock().expect("one thread").replace(result);
                     assert!(before.is_none(), "a reader is answered once");
                 });
@@ -253,14 +271,10 @@ impl Clients {
     }
 
     /// Takes the answers that have come.
-    pub(crate) fn listen(
-        &mut self,
-        world: &World<StoreMachine>,
-        store: impl Fn(NodeId, GroupId) -> Store,
-    ) {
+    pub(crate) fn listen(&mut self, world: &World<StoreMachine>) {
         for client in &mut self.clients {
             let Some(pending) = &client.pending else { continue };
-            let Some(outcome) = outcome_of(world, client.group, pending, &store) else { continue };
+            let Some(outcome) = outcome_of(world, pending) else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = world.now().0;
             if let (Request::Revoke { lease, .. }, Outcome::Done { .. }) =
@@ -281,12 +295,7 @@ fn bytes_below(value: Value) -> Bytes {
 }
 
 /// The outcome, once there is one.
-fn outcome_of(
-    world: &World<StoreMachine>,
-    group: GroupId,
-    pending: &Pending,
-    store: impl Fn(NodeId, GroupId) -> Store,
-) -> Option<Outcome> {
+fn outcome_of(world: &World<StoreMachine>, pending: &Pending) -> Option<Outcome> {
     let node = pending.node;
     let lives = world.is_on(node) && world.life_count(node) == pending.life;
     match &pending.answer {
@@ -296,17 +305,8 @@ fn outcome_of(
             None => assert!(Arc::strong_count(slot) > 1, "an answer was thrown away"),
         },
         Answer::Read(slot) => match slot.lock().expect("one thread").take() {
-            Some(Ok(_)) if lives => {
-                let Request::Get { key } = &pending.operation.request else {
-                    unreachable!("only a get reads")
-                };
-                let request = RangeRequest { key: key_bytes(key), ..RangeRequest::default() };
-                let Ok(response) = store(node, group).range(&request) else {
-                    return Some(Outcome::Unknown);
-                };
-                let held = response.kvs.first().map(|kv| value_of(&kv.value));
-                let reply = Reply::Holds(held);
-                return Some(Outcome::Done { revision: response.revision, reply });
+            Some(Ok(Some((revision, held)))) => {
+                return Some(Outcome::Done { revision, reply: Reply::Holds(held) });
             }
             Some(Err(_)) => return Some(Outcome::Failed),
             None if lives => assert!(Arc::strong_count(slot) > 1, "an answer was thrown away"),

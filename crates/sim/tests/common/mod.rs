@@ -131,9 +131,14 @@ impl Cluster {
 
     /// A key as a node's own state has it.
     pub(crate) fn local_value(&self, node: NodeId, key: &str) -> Option<Bytes> {
+        self.local_value_in(GROUP, node, key)
+    }
+
+    /// A key of a group as a node's own state has it.
+    pub(crate) fn local_value_in(&self, group: GroupId, node: NodeId, key: &str) -> Option<Bytes> {
         let key = Bytes::copy_from_slice(key.as_bytes());
         let request = RangeRequest { key, ..RangeRequest::default() };
-        let answer = self.store(node).range(&request).expect("a good request");
+        let answer = self.store_of(node, group).range(&request).expect("a good request");
         answer.kvs.first().map(|kv| kv.value.clone())
     }
 
