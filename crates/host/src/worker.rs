@@ -371,7 +371,7 @@ impl Worker {
     /// or in a moment.
     fn gather(&mut self, now: Moment, id: GroupId) {
         self.gathering.insert(id);
-        self.gather_until.get_or_insert(now.after(GATHER_MAX));
+        self.gather_until.get_or_insert_with(|| now.after(GATHER_MAX));
     }
 
     fn carry_out(&mut self, id: GroupId, output: Output) {

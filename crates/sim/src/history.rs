@@ -208,7 +208,8 @@ impl History {
                     format!("{operation:?} took effect at revision {revision}")
                 })?;
                 let mut wanted = wanted.clone();
-                (wanted.sort_unstable(), keys.sort_unstable());
+                wanted.sort_unstable();
+                keys.sort_unstable();
                 require(wanted == keys, "an operation is done whole", || {
                     format!("{operation:?} changed {keys:?} at revision {revision}")
                 })?;

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::time::Duration;
 
-use common::Cluster;
 use common::clients::Clients;
 use common::watchers::Watchers;
+use common::{Cluster, seeds};
 use env::mem::Operation;
 use env::{Disk, SplitMix};
 use host::{GroupId, Stage};
@@ -393,20 +393,11 @@ impl Chaos {
 struct Named(u64);
 
 impl Drop for Named {
+    #[expect(clippy::print_stderr, reason = "a failure is found again by its seed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("this was seed {}", self.0);
         }
-    }
-}
-
-/// The seeds of `FLOTILLA_SEEDS`, as `from..to` or as a count, or the first few.
-fn seeds(default_count: u64) -> std::ops::Range<u64> {
-    let Ok(wanted) = std::env::var("FLOTILLA_SEEDS") else { return 0..default_count };
-    let number = |text: &str| text.parse().expect("FLOTILLA_SEEDS is a count, or from..to");
-    match wanted.split_once("..") {
-        Some((from, to)) => number(from)..number(to),
-        None => 0..number(&wanted),
     }
 }
 
@@ -450,7 +441,6 @@ fn anything_may_break_and_nothing_wrong_is_seen_and_all_gets_well() {
         met.add(&chaos);
         drop(named);
     }
-    eprintln!("{met:?}");
     if std::env::var("FLOTILLA_SEEDS").is_err() {
         assert!(met.done > 1000 && met.failed > 100 && met.unknown > 20, "{met:?}");
         assert!(met.snapshots_installed > 5 && met.compactions_seen > 2, "{met:?}");

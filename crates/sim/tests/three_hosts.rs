@@ -5,7 +5,7 @@ mod common;
 use std::io;
 use std::time::Duration;
 
-use common::{Cluster, GROUP, SOON, is_acknowledged};
+use common::{Cluster, GROUP, SOON, is_acknowledged, seeds};
 use env::mem::Operation;
 use host::GroupId;
 use raft::NodeId;
@@ -210,8 +210,7 @@ fn chaos(seed: u64) {
 
 #[test]
 fn no_acknowledged_write_is_lost_in_crashes_partitions_and_loss() {
-    let seed_count = std::env::var("FLOTILLA_SEEDS").map_or(Ok(30), |count| count.parse());
-    for seed in 0..seed_count.expect("FLOTILLA_SEEDS is a number of seeds") {
+    for seed in seeds(30) {
         chaos(seed);
     }
 }

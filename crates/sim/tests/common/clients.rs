@@ -345,7 +345,10 @@ fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
             }
             _ => (txn.revision, Reply::Done),
         },
-        other => panic!("{other:?} answers no request of these clients"),
+        other @ (Response::Compact { .. }
+        | Response::LeaseCheckpoint { .. }
+        | Response::Alarm { .. }
+        | Response::Member { .. }) => panic!("{other:?} answers no request of these clients"),
     };
     Outcome::Done { revision, reply }
 }

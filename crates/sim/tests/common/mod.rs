@@ -183,3 +183,13 @@ impl Cluster {
 pub(crate) fn is_acknowledged(answer: &Answer) -> bool {
     matches!(&*answer.lock().expect("one thread"), Some(Ok(Ok(Response::Put(_)))))
 }
+
+/// The seeds of `FLOTILLA_SEEDS`, as `from..to` or as a count, or the first few.
+pub(crate) fn seeds(default_count: u64) -> std::ops::Range<u64> {
+    let Ok(wanted) = std::env::var("FLOTILLA_SEEDS") else { return 0..default_count };
+    let number = |text: &str| text.parse().expect("FLOTILLA_SEEDS is a count, or from..to");
+    match wanted.split_once("..") {
+        Some((from, to)) => number(from)..number(to),
+        None => 0..number(&wanted),
+    }
+}
