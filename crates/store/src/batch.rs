@@ -9,16 +9,26 @@ use crate::watch::{Batch, event_of};
 /// Collects events while entries are applied.
 #[derive(Debug)]
 pub(crate) struct BatchBuilder {
-    before: i64,
+    /// The revision before it.
+    before: Option<i64>,
+    /// The revision after what was applied of it so far.
+    revision: i64,
     wants_events: bool,
     has_prev: bool,
     events: Vec<Event>,
 }
 
 impl BatchBuilder {
-    /// Of a state at revision `before`. `wants`: events at all, and what was there before them.
-    pub(crate) fn new(before: i64, wants: (bool, bool)) -> Self {
-        Self { before, wants_events: wants.0, has_prev: wants.1, events: Vec::new() }
+    /// `wants`: events at all, and what was there before them.
+    pub(crate) fn new(wants: (bool, bool)) -> Self {
+        let (wants_events, has_prev) = wants;
+        Self { before: None, revision: 0, wants_events, has_prev, events: Vec::new() }
+    }
+
+    /// The state has this revision: said before the first change, and after some.
+    pub(crate) fn note_revision(&mut self, revision: i64) {
+        self.before.get_or_insert(revision);
+        self.revision = revision;
     }
 
     /// Adds the events of changes that are about to be made.
@@ -41,11 +51,12 @@ impl BatchBuilder {
         }
     }
 
-    /// The batch that led to `revision`, if it changed anything.
-    pub(crate) fn finish(self, revision: i64) -> Option<Batch> {
-        (revision > self.before).then(|| Batch {
-            first: self.before + 1,
-            last: revision,
+    /// The batch, if it changed anything.
+    pub(crate) fn finish(self) -> Option<Batch> {
+        let before = self.before?;
+        (self.revision > before).then(|| Batch {
+            first: before + 1,
+            last: self.revision,
             events: self.wants_events.then(|| self.events.into()),
             has_prev: self.has_prev,
         })

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::codec::LogOp;
 use crate::error::RequestError;
+use crate::index::Place;
 use crate::key_range::KeyRange;
 use crate::request::{
     AlarmCommand, AlarmKind, Command, CompactRequest, Compare, CompareResult, CompareTarget,
@@ -25,6 +26,8 @@ pub(crate) struct Plan {
     /// The changes, in the form in which they are logged; empty if there are none.
     pub(crate) ops: Vec<LogOp>,
     pub(crate) response: Response,
+    /// Where the index has the first key that is written, if it has it.
+    pub(crate) place: Option<Place>,
 }
 
 /// Plans a command against the state. Pure: the same state and command give the same plan on every
@@ -37,6 +40,7 @@ pub(crate) fn plan(state: &State, command: &Command, fetched: &Fetched) -> Resul
         ops: Vec::new(),
         overlay: Overlay::new(),
         track_writes: false,
+        place: None,
     };
     let revision = state.revision;
     let response = match command {
@@ -88,7 +92,7 @@ pub(crate) fn plan(state: &State, command: &Command, fetched: &Fetched) -> Resul
             Response::Member { revision }
         }
     };
-    Ok(Plan { ops: execution.ops, response })
+    Ok(Plan { ops: execution.ops, response, place: execution.place })
 }
 
 /// A transaction that only reads, for the read handle.
@@ -99,8 +103,13 @@ pub(crate) fn read_txn(
 ) -> Result<TxnResponse, Stop> {
     refuse_corrupt(state)?;
     let view = View { state, fetched };
-    let mut execution =
-        Execution { view, ops: Vec::new(), overlay: Overlay::new(), track_writes: true };
+    let mut execution = Execution {
+        view,
+        ops: Vec::new(),
+        overlay: Overlay::new(),
+        track_writes: true,
+        place: None,
+    };
     let response = execution.txn(txn)?;
     assert!(execution.ops.is_empty(), "a transaction of ranges alone changes nothing");
     Ok(response)
@@ -172,6 +181,7 @@ struct Execution<'a> {
     overlay: Overlay,
     /// Whether there are such operations.
     track_writes: bool,
+    place: Option<Place>,
 }
 
 /// Which branches a transaction takes; decided for all that is nested before anything is written.
@@ -210,7 +220,10 @@ impl<'a> Execution<'a> {
 
     fn put(&mut self, put: &PutRequest) -> Result<PutResponse, Stop> {
         // No earlier operation wrote this key: a transaction writes a key once.
-        let current = self.current(&put.key);
+        let (current, place) = self.view.find(&put.key).unzip();
+        if self.ops.is_empty() {
+            self.place = place;
+        }
         let prev = match &current {
             Some(item) if put.prev_kv || put.ignore_value => Some(item.to_kv()?),
             _ => None,

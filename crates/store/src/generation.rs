@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use env::{Disk, OpenMode};
@@ -15,7 +16,7 @@ use crate::codec::{Encoder, LogRecord, Part, encode_record};
 use crate::index::Location;
 use crate::mover::Mover;
 use crate::options::StoreOptions;
-use crate::state::{PartLocation, State};
+use crate::state::{PartLocation, Parts, State};
 use crate::store::{Shared, decode};
 
 const CURRENT: &str = "CURRENT";
@@ -26,8 +27,11 @@ const FOLDER_PREFIX: &str = "generation-";
 /// quarter of a byte per byte written.
 const CHECKPOINT_RATIO: u64 = 4;
 
-/// Where the parts of a record are; nearly always one.
-pub(crate) type Parts = Vec<PartLocation>;
+/// Records wait in memory until there are this many bytes of them: a system call per batch would
+/// cost more than all else about it. The Raft log makes up for what a crash then loses.
+const UNWRITTEN_BYTES_MAX: u64 = 256 << 10;
+/// And no more than this share of a segment, so that small stores have little waiting.
+const UNWRITTEN_SEGMENT_SHARE: u64 = 16;
 
 /// Everything on disk.
 #[derive(Debug)]
@@ -43,6 +47,9 @@ pub(crate) struct Generation {
     sealed_bytes: u64,
     current_segment: u64,
     bytes_since_checkpoint: u64,
+    unwritten_bytes: u64,
+    /// The current segment and the compaction swept last when the mover found nothing to do.
+    looked_at: Option<(u64, i64)>,
     job: Option<CheckpointJob>,
     mover: Mover,
     encoder: Encoder,
@@ -148,6 +155,8 @@ impl Generation {
             sealed_bytes: 0,
             current_segment: 0,
             bytes_since_checkpoint: replayed_bytes,
+            unwritten_bytes: 0,
+            looked_at: None,
             job: None,
             mover: Mover::default(),
             encoder: Encoder::default(),
@@ -160,24 +169,50 @@ impl Generation {
     /// Appends a record, in parts if it is large. It can be read after the next write.
     pub(crate) fn append(&mut self, record: &LogRecord) -> io::Result<Parts> {
         let bytes_max = (self.options.segment_bytes / 4) as usize;
-        let mut from = 0;
-        let mut parts = Parts::new();
-        loop {
-            self.encoder.bytes.clear();
-            let ops = encode_record(&mut self.encoder, record, from, bytes_max);
-            from += ops;
-            let position = self.log.append(&[&self.encoder.bytes])?;
-            self.bytes_since_checkpoint += u64::from(position.len_bytes);
-            parts.push(PartLocation { location: Location::of(position), ops });
-            if from >= record.ops.len() {
-                break;
-            }
+        let first = self.append_part(record, 0, bytes_max)?;
+        let mut parts = Parts::new(first);
+        let mut from = first.ops;
+        while from < record.ops.len() {
+            let part = self.append_part(record, from, bytes_max)?;
+            from += part.ops;
+            parts.push(part);
         }
         self.logged = record.id;
         if self.log.end().segment != self.current_segment {
             self.count_segments();
         }
         Ok(parts)
+    }
+
+    fn append_part(
+        &mut self,
+        record: &LogRecord,
+        from: usize,
+        bytes_max: usize,
+    ) -> io::Result<PartLocation> {
+        self.encoder.bytes.clear();
+        let ops = encode_record(&mut self.encoder, record, from, bytes_max);
+        let position = self.log.append(&[&self.encoder.bytes])?;
+        self.bytes_since_checkpoint += u64::from(position.len_bytes);
+        self.unwritten_bytes += u64::from(position.len_bytes);
+        Ok(PartLocation { location: Location::of(position), ops })
+    }
+
+    /// Whether enough waits to be worth a write.
+    pub(crate) fn write_is_due(&self) -> bool {
+        let segment = u64::from(self.options.segment_bytes);
+        self.unwritten_bytes >= UNWRITTEN_BYTES_MAX.min(segment / UNWRITTEN_SEGMENT_SHARE)
+    }
+
+    /// Hands all records to the operating system; readers then have them from the file.
+    pub(crate) fn write(&mut self, shared: &Shared) -> io::Result<()> {
+        self.log.write()?;
+        if self.unwritten_bytes > 0 {
+            self.unwritten_bytes = 0;
+            let written = shared.state.write().mark_written();
+            drop(written);
+        }
+        Ok(())
     }
 
     fn count_segments(&mut self) {
@@ -192,8 +227,8 @@ impl Generation {
         self.sealed_bytes + u64::from(self.log.end().offset)
     }
 
-    /// Bytes of the log, and of these those that are not garbage.
-    pub(crate) fn sizes(&self, state: &State) -> (u64, u64) {
+    /// Bytes of the log that are garbage.
+    pub(crate) fn garbage_bytes(&self, state: &State) -> u64 {
         let mut garbage = 0;
         for (number, usage) in &state.segments {
             if u64::from(*number) < self.current_segment && usage.total > 0 {
@@ -201,8 +236,7 @@ impl Generation {
                 garbage += share / usage.total;
             }
         }
-        let on_disk = self.on_disk_bytes();
-        (on_disk, on_disk.saturating_sub(garbage))
+        garbage
     }
 
     /// Goes to the next segment if this one may not have room, while nobody holds a lock.
@@ -229,7 +263,7 @@ impl Generation {
             let marker = LogRecord { id: applied, revision, part: Part::WHOLE, ops: Vec::new() };
             self.append(&marker)?;
         }
-        self.log.write()?;
+        self.write(shared)?;
         Ok(applied)
     }
 
@@ -281,11 +315,18 @@ impl Generation {
     }
 
     fn empty_segments(&mut self, shared: &Shared) -> io::Result<()> {
+        // Segments become garbage by a sweep, and only sealed ones can be emptied.
+        let now = (self.current_segment, shared.swept_revision.load(Ordering::Acquire));
+        let is_sweeping = now.1 < shared.state.read().compact_revision;
+        if !is_sweeping && !self.mover.is_busy() && self.looked_at == Some(now) {
+            return Ok(());
+        }
+        self.looked_at = Some(now).filter(|_| !is_sweeping);
         let Some(record) = self.mover.step(&self.log, shared)? else { return Ok(()) };
         let parts = self.append(&record)?;
         // Readers find the values at the new place as soon as the state says so.
-        self.log.write()?;
-        shared.state.write().commit(record, &parts);
+        self.write(shared)?;
+        shared.state.write().commit(record, &parts, None);
         Ok(())
     }
 
@@ -301,6 +342,7 @@ impl Generation {
             self.log.release(number)?;
         }
         self.count_segments();
+        self.looked_at = None;
         Ok(())
     }
 
@@ -369,12 +411,12 @@ impl Replay {
             }
             // Recovery may begin in the middle of an entry, which a checkpoint then has.
             _ if continues => return Ok(()),
-            _ => (part, vec![location]),
+            _ => (part, Parts::new(location)),
         };
         if more {
             self.parts = Some((record, parts));
         } else {
-            self.state().commit(record, &parts);
+            self.state().commit(record, &parts, None);
         }
         Ok(())
     }

@@ -63,7 +63,7 @@ impl KeyHash {
                     continue;
                 }
                 let id = (version.mod_revision, version.sub);
-                let cached = fetched.get(&id).or_else(|| state.recent.get(id));
+                let cached = fetched.get(&id).or_else(|| state.unwritten.value(id));
                 let value: &[u8] = match (found.value, cached) {
                     (ValueRef::Small(value), _) => value,
                     (ValueRef::Large(value), _) => value,

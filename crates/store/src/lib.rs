@@ -37,6 +37,7 @@ mod state;
 mod store;
 mod sweep;
 mod txn_keys;
+mod unwritten;
 mod validate;
 mod view;
 mod watch;

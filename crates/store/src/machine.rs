@@ -7,7 +7,6 @@ use std::sync::atomic::Ordering;
 
 use env::Disk;
 use host::{CommittedEntry, SnapshotSource, StateMachine};
-use parking_lot::RwLockWriteGuard;
 use raft::EntryId;
 
 use crate::batch::BatchBuilder;
@@ -28,6 +27,9 @@ const ENTRIES_PER_LOCK: usize = 64;
 
 /// And no more bytes of commands than these.
 const BYTES_PER_LOCK: usize = 1 << 20;
+
+/// Batches between two counts of garbage.
+const BATCHES_PER_COUNT: u32 = 32;
 
 impl Command {
     /// The bytes that go into the log.
@@ -53,6 +55,9 @@ pub struct StoreMachine {
     options: StoreOptions,
     shared: Arc<Shared>,
     generation: Generation,
+    /// As of the last count.
+    garbage_bytes: u64,
+    batches_unpublished: u32,
 }
 
 /// How one entry went.
@@ -76,8 +81,15 @@ impl StoreMachine {
         let (generation, state) = Generation::open(&disk, dir, number, &options)?;
         let shared = Arc::new(Shared::new(state));
         shared.sizes.quota_bytes.store(options.quota_bytes, Ordering::Relaxed);
-        let machine =
-            Self { disk, dir: dir.to_owned(), options, shared: Arc::clone(&shared), generation };
+        let mut machine = Self {
+            disk,
+            dir: dir.to_owned(),
+            options,
+            shared: Arc::clone(&shared),
+            generation,
+            garbage_bytes: 0,
+            batches_unpublished: 0,
+        };
         machine.publish_sizes();
         Ok((machine, Store { shared }))
     }
@@ -97,12 +109,21 @@ impl StoreMachine {
         self.generation.checkpoint_now(&self.shared)
     }
 
-    fn publish_sizes(&self) {
-        let state = self.shared.state.read();
-        let (on_disk, in_use) = self.generation.sizes(&state);
-        drop(state);
-        self.shared.sizes.on_disk_bytes.store(on_disk, Ordering::Relaxed);
-        self.shared.sizes.in_use_bytes.store(in_use, Ordering::Relaxed);
+    fn publish_sizes(&mut self) {
+        self.batches_unpublished = 0;
+        self.garbage_bytes = self.generation.garbage_bytes(&self.shared.state.read());
+        let on_disk = self.generation.on_disk_bytes();
+        self.shared.sizes.publish(on_disk, self.garbage_bytes);
+    }
+
+    /// What is garbage changes slowly, and counting it takes a look at every segment.
+    fn publish_some_sizes(&mut self) {
+        self.batches_unpublished += 1;
+        if self.batches_unpublished >= BATCHES_PER_COUNT {
+            self.publish_sizes();
+        } else {
+            self.shared.sizes.publish(self.generation.on_disk_bytes(), self.garbage_bytes);
+        }
     }
 
     /// Applies entries under one lock, until enough are done or a value must be fetched first.
@@ -116,6 +137,20 @@ impl StoreMachine {
     ) -> io::Result<(usize, Vec<Wanted>)> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.write();
+        batch.note_revision(state.revision);
+        let done = self.apply_some(&mut state, entries, fetched, batch, responses);
+        batch.note_revision(state.revision);
+        done
+    }
+
+    fn apply_some(
+        &mut self,
+        state: &mut State,
+        entries: &[CommittedEntry],
+        fetched: &Fetched,
+        batch: &mut BatchBuilder,
+        responses: &mut Vec<Result<Response, RequestError>>,
+    ) -> io::Result<(usize, Vec<Wanted>)> {
         let mut bytes = 0;
         for (done, entry) in entries.iter().enumerate() {
             assert!(
@@ -129,7 +164,7 @@ impl StoreMachine {
                 continue;
             };
             bytes += command.len();
-            match self.apply_command(&mut state, entry.id, command, fetched, batch)? {
+            match self.apply_command(state, entry.id, command, fetched, batch)? {
                 Applied::Answer(answer) => responses.push(answer),
                 Applied::Missing(missing) => return Ok((done, missing)),
             }
@@ -142,7 +177,7 @@ impl StoreMachine {
 
     fn apply_command(
         &mut self,
-        state: &mut RwLockWriteGuard<'_, State>,
+        state: &mut State,
         id: EntryId,
         command: &bytes::Bytes,
         fetched: &Fetched,
@@ -152,7 +187,7 @@ impl StoreMachine {
             Ok(command) => plan(state, &command, fetched).map(|plan| (plan, command)),
             Err(error) => Err(Stop::Refused(error)),
         };
-        let (Plan { ops, response }, command) = match planned {
+        let (Plan { ops, response, place }, command) = match planned {
             Ok(planned) => planned,
             Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
             Err(Stop::Refused(error)) => {
@@ -169,7 +204,7 @@ impl StoreMachine {
         let revision = state.revision + i64::from(ops.iter().any(|op| op.changes_key()));
         let record = LogRecord { id, revision, part: Part::WHOLE, ops };
         let parts = self.generation.append(&record)?;
-        state.commit(record, &parts);
+        state.commit(record, &parts, place);
         // As etcd: the write that crosses the quota is done, and answered as if it were not. The
         // state stays a function of the log alone, although sizes differ between replicas.
         if takes_space(&command) && self.is_over_quota() {
@@ -204,7 +239,7 @@ impl StateMachine for StoreMachine {
         responses: &mut Vec<Self::Response>,
     ) -> io::Result<()> {
         let shared = Arc::clone(&self.shared);
-        let mut batch = BatchBuilder::new(shared.state.read().revision, shared.hub.wants());
+        let mut batch = BatchBuilder::new(shared.hub.wants());
         let mut fetched = Fetched::new();
         let mut attempts = 0;
         while !entries.is_empty() {
@@ -227,19 +262,17 @@ impl StateMachine for StoreMachine {
                 self.fetch(&missing, &mut fetched)?;
             }
         }
-        self.generation.log.write()?;
-        {
-            let mut state = shared.state.write();
-            state.written_revision = state.revision;
-            let written_revision = state.written_revision;
-            state.recent.trim(written_revision);
+        if self.generation.write_is_due() {
+            self.generation.write(&shared)?;
         }
-        if let Some(batch) = batch.finish(shared.state.read().revision) {
+        if let Some(batch) = batch.finish() {
             shared.hub.publish(&batch);
         }
-        shared.maintain();
+        if shared.has_work() {
+            shared.maintain();
+        }
         self.generation.work(&shared)?;
-        self.publish_sizes();
+        self.publish_some_sizes();
         Ok(())
     }
 
@@ -279,7 +312,11 @@ impl StateMachine for StoreMachine {
         generation::make_current(&*self.disk, &self.dir, number)?;
         let revision = state.revision;
         *self.shared.state.write() = state;
-        self.shared.sweep.lock().restart();
+        {
+            let mut sweep = self.shared.sweep.lock();
+            sweep.restart();
+            self.shared.swept_revision.store(i64::MIN, Ordering::Release);
+        }
         self.shared.reload_leases();
         let old = std::mem::replace(&mut self.generation, generation);
         self.shared.hub.jump(revision);

@@ -41,6 +41,11 @@ impl Mover {
         self.has_garbage
     }
 
+    /// Whether a segment is being emptied.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.current.is_some()
+    }
+
     /// Reads a piece of the segment that is being emptied, or chooses one. The record that comes
     /// back says where the values are to go.
     pub(crate) fn step(

@@ -8,8 +8,9 @@ use raft::EntryId;
 use seglog::{Position, Reader};
 
 use crate::codec::{LogOp, LogRecord};
-use crate::index::{Index, Location, Version, Versions};
+use crate::index::{Index, Location, Place, Version, Versions};
 use crate::request::{AlarmKind, AlarmMember, LeaseId, MemberAttributes};
+use crate::unwritten::Unwritten;
 
 /// The revision of a store that nothing was written to.
 const FIRST_REVISION: i64 = 1;
@@ -36,6 +37,27 @@ pub(crate) struct PartLocation {
     pub(crate) location: Location,
     /// Operations in it.
     pub(crate) ops: usize,
+}
+
+/// Where the parts of a record are; nearly always one, which then takes no allocation.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) first: PartLocation,
+    rest: Vec<PartLocation>,
+}
+
+impl Parts {
+    pub(crate) fn new(first: PartLocation) -> Self {
+        Self { first, rest: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, part: PartLocation) {
+        self.rest.push(part);
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &PartLocation> {
+        std::iter::once(&self.first).chain(&self.rest)
+    }
 }
 
 /// A lease.
@@ -74,42 +96,6 @@ impl History {
     }
 }
 
-/// Values that newer ones replaced not long ago: transactions, watchers and readers of a pinned
-/// revision ask for these, and those of the running batch are not on disk yet.
-#[derive(Debug, Default)]
-pub(crate) struct RecentValues {
-    values: BTreeMap<(i64, u32), Bytes>,
-    bytes: usize,
-}
-
-impl RecentValues {
-    const BYTES_MAX: usize = 8 << 20;
-    /// What a value costs beside its bytes.
-    const OVERHEAD_BYTES: usize = 64;
-
-    pub(crate) fn get(&self, id: (i64, u32)) -> Option<&Bytes> {
-        self.values.get(&id)
-    }
-
-    fn insert(&mut self, id: (i64, u32), value: Bytes) {
-        self.bytes += value.len() + Self::OVERHEAD_BYTES;
-        self.values.insert(id, value);
-    }
-
-    /// Makes room, but keeps what readers could not have from disk.
-    pub(crate) fn trim(&mut self, written_revision: i64) {
-        while self.bytes > Self::BYTES_MAX {
-            match self.values.first_key_value() {
-                Some((id, _)) if id.0 <= written_revision => {}
-                _ => return,
-            }
-            if let Some((_, value)) = self.values.pop_first() {
-                self.bytes -= value.len() + Self::OVERHEAD_BYTES;
-            }
-        }
-    }
-}
-
 /// What a segment of the log is still good for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SegmentUse {
@@ -121,7 +107,7 @@ pub(crate) struct SegmentUse {
     pub(crate) last_revision: i64,
 }
 
-/// The state. Everything but `recent`, `segments`, `reader`, locations and what of the values is in
+/// The state. Everything but `unwritten`, `segments`, `reader`, locations and what of the values is in
 /// memory is the same on every replica that applied the same entries.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -134,9 +120,9 @@ pub(crate) struct State {
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) alarms: BTreeSet<AlarmMember>,
     pub(crate) members: BTreeMap<u64, MemberAttributes>,
-    /// All records up to this revision can be read from disk.
+    /// All records up to this revision can be read from disk; those behind it are `unwritten`.
     pub(crate) written_revision: i64,
-    pub(crate) recent: RecentValues,
+    pub(crate) unwritten: Unwritten,
     pub(crate) segments: BTreeMap<u32, SegmentUse>,
     /// `None` only during recovery.
     pub(crate) reader: Option<Reader>,
@@ -157,7 +143,7 @@ impl State {
             alarms: BTreeSet::new(),
             members: BTreeMap::new(),
             written_revision: FIRST_REVISION,
-            recent: RecentValues::default(),
+            unwritten: Unwritten::default(),
             segments: BTreeMap::new(),
             reader: None,
             memory_budget_bytes,
@@ -173,62 +159,73 @@ impl State {
         self.alarms.iter().any(|alarm| alarm.alarm == kind)
     }
 
-    /// Does what a record says. `parts` says how many of its operations are where.
-    pub(crate) fn commit(&mut self, record: LogRecord, parts: &[PartLocation]) {
+    /// Does what a record says. `parts` says how many of its operations are where; `place`, where
+    /// in the index the first of its keys is likely to be.
+    pub(crate) fn commit(&mut self, record: LogRecord, parts: &Parts, place: Option<Place>) {
         self.applied = record.id;
         let mut sub = 0;
-        let mut changes_keys = false;
+        let mut place = place;
         let locations = parts.iter().flat_map(|part| std::iter::repeat_n(part.location, part.ops));
-        for (op, location) in record.ops.into_iter().zip(locations) {
+        for (op, location) in record.ops.iter().zip(locations) {
             match op {
                 LogOp::Put { key, value, lease, create_revision, version } => {
-                    let mod_revision = record.revision;
+                    let (mod_revision, create_revision) = (record.revision, *create_revision);
+                    let version = *version;
                     let version = Version { mod_revision, create_revision, version, sub, location };
-                    self.put(&key, version, lease, value);
+                    self.put(key, version, *lease, value, place.take());
                     sub += 1;
-                    changes_keys = true;
                 }
                 LogOp::Delete { key } => {
-                    self.delete(&key, record.revision, sub, location);
+                    self.delete(key, record.revision, sub, location);
                     sub += 1;
-                    changes_keys = true;
                 }
                 LogOp::Moved { key, value: _, mod_revision, sub } => {
-                    self.relocate(&key, mod_revision, sub, location);
+                    self.relocate(key, *mod_revision, *sub, location);
                 }
                 LogOp::Lease { id, ttl, remaining_ttl } => {
+                    let (ttl, remaining_ttl) = (*ttl, *remaining_ttl);
                     let lease = Lease { ttl, remaining_ttl, keys: BTreeSet::new() };
-                    let lease = self.leases.entry(id).or_insert(lease);
+                    let lease = self.leases.entry(*id).or_insert(lease);
                     (lease.ttl, lease.remaining_ttl) = (ttl, remaining_ttl);
                 }
                 LogOp::LeaseRevoke { id } => {
-                    self.leases.remove(&id);
+                    self.leases.remove(id);
                 }
                 LogOp::Compact { revision } => {
-                    self.compact_revision = self.compact_revision.max(revision);
-                    self.history.forget_below(revision);
+                    self.compact_revision = self.compact_revision.max(*revision);
+                    self.history.forget_below(*revision);
                 }
                 LogOp::Alarm { alarm, on: true } => {
-                    self.alarms.insert(alarm);
+                    self.alarms.insert(*alarm);
                 }
                 LogOp::Alarm { alarm, on: false } => {
-                    self.alarms.remove(&alarm);
+                    self.alarms.remove(alarm);
                 }
                 LogOp::Member(member) => {
-                    self.members.insert(member.id, member);
+                    self.members.insert(member.id, member.clone());
                 }
                 LogOp::MemberRemove { id } => {
-                    self.members.remove(&id);
+                    self.members.remove(id);
                 }
             }
         }
-        if changes_keys {
+        if sub > 0 {
             self.made_revision(record.revision, parts);
+            if !self.replaying {
+                self.unwritten.push(record);
+            }
         }
     }
 
-    fn made_revision(&mut self, revision: i64, parts: &[PartLocation]) {
-        for part in parts {
+    /// All records up to now can be read from disk. What comes back is to be dropped without the
+    /// lock.
+    pub(crate) fn mark_written(&mut self) -> VecDeque<LogRecord> {
+        self.written_revision = self.revision;
+        self.unwritten.take()
+    }
+
+    fn made_revision(&mut self, revision: i64, parts: &Parts) {
+        for part in parts.iter() {
             let usage = self.segments.entry(part.location.segment).or_default();
             usage.last_revision = usage.last_revision.max(revision);
         }
@@ -243,11 +240,18 @@ impl State {
                 self.history.first = revision;
             }
             assert_eq!(revision, self.history.end(), "history has a record for each revision");
-            self.history.locations.push_back(parts[0].location);
+            self.history.locations.push_back(parts.first.location);
         }
     }
 
-    fn put(&mut self, key: &Bytes, version: Version, lease: LeaseId, value: Bytes) {
+    fn put(
+        &mut self,
+        key: &Bytes,
+        version: Version,
+        lease: LeaseId,
+        value: &Bytes,
+        place: Option<Place>,
+    ) {
         if self.is_known(key, version.mod_revision) {
             return;
         }
@@ -255,9 +259,9 @@ impl State {
         usage.total += 1;
         usage.live += u64::from(!self.replaying);
         let fits = self.index.memory_bytes() + value.len() <= self.memory_budget_bytes;
-        // What is not on disk yet must be in memory.
+        // Who writes a value may read it soon; a sweep puts out what does not fit.
         let value = (fits || !self.replaying).then_some(value);
-        self.replace(key, version, lease, value);
+        self.replace(key, version, lease, value, place);
     }
 
     fn delete(&mut self, key: &Bytes, mod_revision: i64, sub: u32, location: Location) {
@@ -265,7 +269,7 @@ impl State {
             return;
         }
         let tombstone = Version { mod_revision, create_revision: 0, version: 0, sub, location };
-        self.replace(key, tombstone, LeaseId::NONE, None);
+        self.replace(key, tombstone, LeaseId::NONE, None, None);
     }
 
     /// Whether a replayed change is in the state already, by way of a checkpoint that was written
@@ -278,22 +282,20 @@ impl State {
                 .is_some_and(|versions| versions.latest.mod_revision >= mod_revision)
     }
 
-    fn replace(&mut self, key: &Bytes, version: Version, lease: LeaseId, value: Option<Bytes>) {
-        if self.replaying {
-            self.index.push(key, version, lease, value);
+    fn replace(
+        &mut self,
+        key: &Bytes,
+        version: Version,
+        lease: LeaseId,
+        value: Option<&Bytes>,
+        place: Option<Place>,
+    ) {
+        let old_lease = self.index.push(key, version, lease, value, place);
+        if self.replaying || old_lease == lease {
             return;
         }
-        let before = self.index.get(key).map(|versions| (versions.latest, versions.lease()));
-        let old_value = self.index.push(key, version, lease, value);
-        if let Some((old, old_lease)) = before {
-            if let Some(old_value) = old_value {
-                self.recent.insert((old.mod_revision, old.sub), old_value);
-            }
-            if old_lease != lease
-                && let Some(old_lease) = self.leases.get_mut(&old_lease)
-            {
-                old_lease.keys.remove(key.as_ref());
-            }
+        if let Some(old_lease) = self.leases.get_mut(&old_lease) {
+            old_lease.keys.remove(key.as_ref());
         }
         if let Some(lease) = self.leases.get_mut(&lease) {
             lease.keys.insert(key.as_ref().into());

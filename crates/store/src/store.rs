@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -111,6 +111,8 @@ pub(crate) struct Shared {
     pub(crate) hub: Hub,
     pub(crate) sizes: Sizes,
     pub(crate) sweep: Mutex<Sweep>,
+    /// The last compaction whose sweep is finished, so that nobody takes locks to find no work.
+    pub(crate) swept_revision: AtomicI64,
     lease_changes: Mutex<LeaseSubscription>,
 }
 
@@ -203,6 +205,7 @@ impl Shared {
             hub,
             sizes: Sizes::default(),
             sweep,
+            swept_revision: AtomicI64::new(i64::MIN),
             lease_changes: Mutex::default(),
         }
     }
@@ -487,6 +490,11 @@ impl LeaseInfo {
 }
 
 impl Sizes {
+    pub(crate) fn publish(&self, on_disk: u64, garbage: u64) {
+        self.on_disk_bytes.store(on_disk, Ordering::Relaxed);
+        self.in_use_bytes.store(on_disk.saturating_sub(garbage), Ordering::Relaxed);
+    }
+
     pub(crate) fn is_over_quota(&self) -> bool {
         let quota = self.quota_bytes.load(Ordering::Relaxed);
         quota > 0 && self.on_disk_bytes.load(Ordering::Relaxed) > quota

@@ -4,6 +4,7 @@
 //! depends on how far the walk has come.
 
 use std::fmt;
+use std::sync::atomic::Ordering;
 
 use crate::index::Versions;
 use crate::state::State;
@@ -121,6 +122,13 @@ impl Sweep {
 }
 
 impl Shared {
+    /// Whether [`Shared::maintain`] would find something.
+    pub(crate) fn has_work(&self) -> bool {
+        let state = self.state.read();
+        state.compact_revision > self.swept_revision.load(Ordering::Acquire)
+            || state.index.memory_bytes() > state.memory_budget_bytes
+    }
+
     /// One step of everything; returns whether there is more.
     pub(crate) fn maintain(&self) -> bool {
         let mut sweep = self.sweep.lock();
@@ -129,6 +137,7 @@ impl Shared {
             sweep.compact(&mut state) | sweep.evict(&mut state)
         };
         let finished = sweep.finished_revision;
+        self.swept_revision.store(finished, Ordering::Release);
         let (done, waiting) =
             std::mem::take(&mut sweep.waiters).into_iter().partition(|(at, _)| *at <= finished);
         sweep.waiters = waiting;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::error::RequestError;
-use crate::index::{Location, ValueRef, VersionRef};
+use crate::index::{Location, Place, ValueRef, VersionRef};
 use crate::key_range::KeyRange;
 use crate::request::{LeaseId, RangeRequest, SortOrder, SortTarget};
 use crate::response::{KeyValue, RangeResponse};
@@ -75,7 +75,7 @@ impl<'a> View<'a> {
             ValueRef::Large(value) => ItemValue::Shared(value.clone()),
             ValueRef::Stored => {
                 let id = (version.mod_revision, version.sub);
-                match self.fetched.get(&id).or_else(|| self.state.recent.get(id)) {
+                match self.fetched.get(&id).or_else(|| self.state.unwritten.value(id)) {
                     Some(value) => ItemValue::Shared(value.clone()),
                     None => ItemValue::Stored(Wanted {
                         mod_revision: version.mod_revision,
@@ -107,11 +107,16 @@ impl<'a> View<'a> {
         })
     }
 
-    /// One key, if it exists at `revision`. `key` is only borrowed from for the answer's lifetime
-    /// by way of the index.
+    /// One key, if it exists at `revision`.
     pub(crate) fn get(&self, key: &[u8], revision: i64) -> Option<Item<'a>> {
-        let found = self.state.index.get(key)?.at(revision)?;
-        Some(Item { key: Cow::Owned(key.to_vec()), ..self.item(&[], found) })
+        let (_, key, versions) = self.state.index.find(key)?;
+        Some(self.item(key, versions.at(revision)?))
+    }
+
+    /// One key as it is now, and where the index has it.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<(Item<'a>, Place)> {
+        let (place, key, versions) = self.state.index.find(key)?;
+        Some((self.item(key, versions.at(self.state.revision)?), place))
     }
 
     /// Answers a range at `revision`, which the caller has checked. A transaction passes what it

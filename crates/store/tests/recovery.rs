@@ -85,6 +85,89 @@ fn a_delete_of_more_keys_than_a_record_holds_is_one_revision() {
     assert_eq!(h.store.status().key_count, 0);
 }
 
+/// Records wait in memory before they are written; nobody but a crash can tell.
+#[test]
+fn what_is_not_written_yet_is_read_as_if_it_were() {
+    let mut h = Harness::new();
+    let s = stream(&h.store);
+    let writes = h.disk.counts().writes;
+    h.put("a", "1");
+    h.put("a", "2");
+    h.delete("a", "");
+    h.txn(TxnRequest {
+        success: vec![
+            RequestOp::Put(PutRequest { key: b("a"), value: b("3"), ..PutRequest::default() }),
+            RequestOp::Put(PutRequest { key: b("b"), value: b("4"), ..PutRequest::default() }),
+        ],
+        ..TxnRequest::default()
+    })
+    .unwrap();
+    h.put("b", "5");
+    let all_at = |h: &Harness, revision| {
+        let request = RangeRequest { revision, ..range("a", "z") };
+        let kvs = h.store.range(&request).unwrap().kvs;
+        kvs.into_iter().map(|kv| (kv.key, kv.value)).collect::<Vec<_>>()
+    };
+    let check = |h: &Harness| {
+        assert_eq!(all_at(h, 2), [(b("a"), b("1"))]);
+        assert_eq!(all_at(h, 3), [(b("a"), b("2"))]);
+        assert_eq!(all_at(h, 4), []);
+        assert_eq!(all_at(h, 5), [(b("a"), b("3")), (b("b"), b("4"))]);
+        assert_eq!(all_at(h, 6), [(b("a"), b("3")), (b("b"), b("5"))]);
+    };
+    check(&h);
+    let watch = WatchCreateRequest {
+        key: b("a"),
+        range_end: b("z"),
+        start_revision: 2,
+        prev_kv: true,
+        ..WatchCreateRequest::default()
+    };
+    s.create(watch.clone()).unwrap();
+    let history = events(&drain(&s));
+    assert_eq!(history.len(), 7, "that it was created, and six changes");
+    let hash = h.state_hash();
+    assert_eq!(h.disk.counts().writes, writes, "all of this was in memory");
+
+    let mut other = Harness::new();
+    let mut snapshot = h.machine.snapshot().unwrap();
+    assert_eq!(snapshot.last(), h.machine.applied());
+    other.machine.restore(snapshot.last(), &mut *snapshot).unwrap();
+    drop(s);
+    let h = h.reopen();
+    for h in [&h, &other] {
+        check(h);
+        assert_eq!(h.state_hash(), hash);
+        let s = stream(&h.store);
+        s.create(watch.clone()).unwrap();
+        assert_eq!(events(&drain(&s)), history);
+    }
+}
+
+/// History and values that are partly in the file and partly in memory.
+#[test]
+fn history_goes_on_from_the_file_into_memory() {
+    let mut h = Harness::new();
+    for n in 0..300 {
+        h.put("k", &format!("{n}-").repeat(20));
+        if n % 50 == 7 {
+            let s = stream(&h.store);
+            s.create(WatchCreateRequest {
+                key: b("k"),
+                start_revision: 2,
+                ..WatchCreateRequest::default()
+            })
+            .unwrap();
+            assert_eq!(events(&drain(&s)).len(), n + 2, "one message is that it was created");
+            for at in 0..=n {
+                let request = RangeRequest { revision: at as i64 + 2, ..range("k", "") };
+                let kvs = h.store.range(&request).unwrap().kvs;
+                assert_eq!(kvs[0].value, b(&format!("{at}-").repeat(20)));
+            }
+        }
+    }
+}
+
 /// Written, overwritten and compacted many times over: the disk does not grow, and no answer changes.
 #[test]
 fn compaction_gives_segments_back() {
@@ -212,6 +295,7 @@ fn a_restore_of_other_bytes_is_refused_and_changes_nothing() {
     }
     assert!(refused > 150, "{refused}");
     h.put("mine", "2");
+    h.machine.flush().unwrap();
     let h = h.reopen();
     assert_eq!(h.get("mine").unwrap().value, b("2"));
 }

@@ -15,20 +15,60 @@ fn version(mod_revision: i64, live: bool) -> Version {
 
 /// Inserts, deletes, compacts; after every thousand steps the index must say what a map says.
 fn check_against_a_map(seed: u64, key_count: u64, in_order: bool) {
+    let digits = |number: u64| format!("{number:08}").into_bytes();
+    check_keys_against_a_map(seed, key_count, in_order, &digits);
+}
+
+/// Keys that are awkward for heads: beginnings of each other, with and without zero bytes behind
+/// them, alike for long, in several families, and the whole range of bytes.
+fn awkward_key(number: u64) -> Vec<u8> {
+    let mut dice = SplitMix::new(number);
+    let family: &[u8] = match dice.below(5) {
+        0 => b"",
+        1 => b"/registry/pods/kube-system/",
+        2 => b"/registry/pods/kube-system",
+        3 => b"/registry/leases/",
+        _ => &[0xff; 40],
+    };
+    let mut key = family.to_vec();
+    for _ in 0..dice.below(20) {
+        key.push([0, 0, 1, b'a', 0xff][usize::try_from(dice.below(5)).unwrap()]);
+    }
+    if key.is_empty() { vec![0] } else { key }
+}
+
+#[test]
+fn agrees_with_a_map_whatever_the_keys_look_like() {
+    for seed in 0..6 {
+        check_keys_against_a_map(seed, 6_000, false, &awkward_key);
+        check_keys_against_a_map(seed, 900, false, &awkward_key);
+    }
+}
+
+fn check_keys_against_a_map(
+    seed: u64,
+    key_count: u64,
+    in_order: bool,
+    key_of: &dyn Fn(u64) -> Vec<u8>,
+) {
     let mut dice = SplitMix::new(seed);
     let mut index = Index::default();
     let mut map: Map = BTreeMap::new();
     for revision in 1..=6_000_u32 {
         let number = if in_order { u64::from(revision) } else { dice.below(key_count) };
-        let key = format!("{number:08}").into_bytes();
+        let key = key_of(number);
         let live = dice.below(4) > 0;
-        index.push(&key, version(revision.into(), live), LeaseId::NONE, None);
+        // Where another key is must do no harm.
+        let place = index.find(&key_of(dice.below(key_count.max(1)))).map(|(place, ..)| place);
+        let own = index.find(&key).map(|(place, ..)| place);
+        let place = if dice.below(2) == 0 { place } else { own };
+        index.push(&key, version(revision.into(), live), LeaseId::NONE, None, place);
         map.entry(key).or_default().push((revision.into(), live));
         if revision % 1000 == 0 {
             if dice.below(2) == 0 {
                 compact(&mut index, &mut map, i64::from(revision) - 500);
             }
-            compare(&index, &map, &mut dice);
+            compare(&index, &map, &mut dice, key_of);
         }
     }
 }
@@ -50,7 +90,7 @@ fn compact(index: &mut Index, map: &mut Map, revision: i64) {
     });
 }
 
-fn compare(index: &Index, map: &Map, dice: &mut SplitMix) {
+fn compare(index: &Index, map: &Map, dice: &mut SplitMix, key_of: &dyn Fn(u64) -> Vec<u8>) {
     let everything = KeyRange::new(&Bytes::from_static(b"\0"), &Bytes::from_static(b"\0"));
     let got: Vec<_> = index
         .range(&everything)
@@ -70,7 +110,7 @@ fn compare(index: &Index, map: &Map, dice: &mut SplitMix) {
     }
     assert_eq!(walked, map.len());
     for _ in 0..20 {
-        let mut bound = || Bytes::from(format!("{:08}", dice.below(7_000)));
+        let mut bound = || Bytes::from(key_of(dice.below(7_000)));
         let range = KeyRange::new(&bound(), &bound());
         let inside = map.iter().filter(|(key, _)| range.contains(key));
         let live = inside.filter(|(_, all)| all.last().is_some_and(|(_, live)| *live)).count();
@@ -78,9 +118,11 @@ fn compare(index: &Index, map: &Map, dice: &mut SplitMix) {
         let found = index.range(&range).filter(|(_, v)| !v.latest.is_tombstone()).count();
         assert_eq!(found, live, "{range:?}");
     }
-    for (key, versions) in map.iter().take(100) {
-        let latest = index.get(key).map(|versions| versions.latest.mod_revision);
-        assert_eq!(latest, versions.last().map(|(at, _)| *at));
+    for number in 0..7_000 {
+        let key = key_of(number);
+        let latest = index.get(&key).map(|versions| versions.latest.mod_revision);
+        let expect = map.get(&key).and_then(|versions| versions.last());
+        assert_eq!(latest, expect.map(|(at, _)| *at), "{key:?}");
     }
     assert_eq!(
         index.live_count(),

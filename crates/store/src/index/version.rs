@@ -73,7 +73,7 @@ pub(crate) struct VersionRef<'a> {
 }
 
 impl Versions {
-    pub(crate) fn new(version: Version, lease: LeaseId, value: Option<Bytes>) -> Self {
+    pub(crate) fn new(version: Version, lease: LeaseId, value: Option<&Bytes>) -> Self {
         let mut versions = Self { latest: version, value: None, extra: None };
         versions.set_lease(lease);
         versions.set_value(value);
@@ -123,32 +123,18 @@ impl Versions {
         }
     }
 
-    /// Makes `version` the latest and returns the old value, which leaves memory here; it can be
-    /// read from its record.
-    pub(crate) fn push(
-        &mut self,
-        version: Version,
-        lease: LeaseId,
-        value: Option<Bytes>,
-    ) -> Option<Bytes> {
+    /// Makes `version` the latest. The old value leaves memory here; it can be read from its record.
+    pub(crate) fn push(&mut self, version: Version, lease: LeaseId, value: Option<&Bytes>) {
         assert!(
             version.mod_revision > self.latest.mod_revision,
             "a key changes once per revision and revisions rise: {version:?} after {:?}",
             self.latest
         );
         let old = (std::mem::replace(&mut self.latest, version), self.lease());
-        let old_value = self.take_value();
-        self.extra.get_or_insert_default().older.push(old);
-        self.set_lease(lease);
+        let extra = self.extra.get_or_insert_default();
+        extra.older.push(old);
+        extra.lease = lease;
         self.set_value(value);
-        old_value
-    }
-
-    fn take_value(&mut self) -> Option<Bytes> {
-        match self.value.take() {
-            Some(value) => Some(Bytes::from(value)),
-            None => self.extra.as_mut().and_then(|extra| extra.large.take()),
-        }
     }
 
     /// A key that a checkpoint has: versions from the oldest on, values on disk.
@@ -165,17 +151,20 @@ impl Versions {
     }
 
     /// Puts the value into memory or, with `None`, out of it.
-    pub(crate) fn set_value(&mut self, value: Option<Bytes>) {
-        self.value = None;
+    ///
+    /// It is copied: what it lies in may be a whole message.
+    pub(crate) fn set_value(&mut self, value: Option<&Bytes>) {
         if let Some(extra) = &mut self.extra {
             extra.large = None;
         }
-        match value {
-            Some(value) if value.len() >= LARGE_BYTES => {
-                self.extra.get_or_insert_default().large = Some(Bytes::copy_from_slice(&value));
+        match (value, &mut self.value) {
+            (Some(value), _) if value.len() >= LARGE_BYTES => {
+                self.value = None;
+                self.extra.get_or_insert_default().large = Some(Bytes::copy_from_slice(value));
             }
-            Some(value) => self.value = Some(value.as_ref().into()),
-            None => {}
+            // Values of one key are often of one length.
+            (Some(value), Some(old)) if old.len() == value.len() => old.copy_from_slice(value),
+            (value, place) => *place = value.map(|value| value.as_ref().into()),
         }
     }
 

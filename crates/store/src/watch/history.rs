@@ -53,20 +53,26 @@ impl Shared {
     /// released in between, if a compaction overtakes; then it is tried again, and says so.
     pub(super) fn read_history(&self, behind: &Behind) -> Result<Histories, RequestError> {
         for _ in 0..READ_ATTEMPTS {
-            let (reader, locations) = {
+            let (reader, locations, unwritten) = {
                 let state = self.state.read();
                 if behind.from < state.compact_revision {
                     return Ok(Histories::Compacted { compact_revision: state.compact_revision });
                 }
                 // Revision 1 and below are before the first change.
                 let from = behind.from.max(state.history.first);
+                let written_to = behind.to.min(state.written_revision);
                 let locations: Vec<_> =
-                    (from..=behind.to).map_while(|at| state.history.get(at)).collect();
-                (state.reader(), locations)
+                    (from..=written_to).map_while(|at| state.history.get(at)).collect();
+                // The last ones are not in the file yet.
+                let behind_these = from.max(written_to + 1)..=behind.to;
+                let unwritten: Vec<_> =
+                    behind_these.map_while(|at| state.unwritten.record(at).cloned()).collect();
+                (state.reader(), locations, unwritten)
             };
             let records: io::Result<Vec<LogRecord>> =
                 locations.into_iter().map(|location| read_record(&reader, location)).collect();
-            let Ok(records) = records else { continue };
+            let Ok(mut records) = records else { continue };
+            records.extend(unwritten);
             let mut events = Vec::new();
             for record in &records {
                 let changes = record.ops.iter().filter_map(|op| event_of(op, record.revision));
