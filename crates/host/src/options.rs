@@ -54,6 +54,8 @@ pub struct HostOptions {
     /// Entries that stay in the log behind a cut, so that a follower that was away for a moment
     /// needs no snapshot.
     pub log_tail_entry_count: u64,
+    /// Bytes of each group's newest entries that stay in memory for slow followers.
+    pub log_cache_bytes_max: usize,
     /// Committed entries that may wait for the applier before proposals are refused.
     pub apply_backlog_entries_max: u64,
     /// Largest command in bytes.
@@ -98,6 +100,7 @@ impl HostOptions {
             snapshot_bytes: 64 << 20,
             snapshot_chunk_bytes: 256 << 10,
             log_tail_entry_count: 5_000,
+            log_cache_bytes_max: 4 << 20,
             apply_backlog_entries_max: 5_000,
             command_bytes_max: 2 << 20,
             call_handler: Arc::new(|_, _, _| {}),

@@ -418,6 +418,7 @@ impl Shared {
             election_timeout_ticks: options.election_timeout_ms,
             heartbeat_interval_ticks: options.heartbeat_interval_ms,
             log_tail_kept: options.log_tail_entry_count,
+            cache_bytes_max: options.log_cache_bytes_max,
             ..raft::Options::new(options.node_id, seed)
         }
     }

@@ -35,6 +35,8 @@ pub struct WorldOptions {
     pub snapshot_entry_count: u64,
     /// Entries kept behind a cut.
     pub log_tail_entry_count: u64,
+    /// Bytes of the newest entries that a node keeps in memory, and reads when it starts.
+    pub log_cache_bytes_max: usize,
     /// Bytes of a snapshot in one frame.
     pub snapshot_chunk_bytes: u32,
     /// Threads' worth of workers that a node's groups are shared out to.
@@ -53,6 +55,7 @@ impl WorldOptions {
             segment_bytes: 64 << 10,
             snapshot_entry_count: 200,
             log_tail_entry_count: 50,
+            log_cache_bytes_max: 64 << 10,
             snapshot_chunk_bytes: 4 << 10,
             worker_count: 1,
             trace_lines_max: 200,
@@ -129,8 +132,11 @@ impl<S: StateMachine> World<S> {
         let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let data_dir = PathBuf::from("/data");
-        let wal_options =
-            WalOptions { segment_bytes: self.options.segment_bytes, ..WalOptions::default() };
+        let wal_options = WalOptions {
+            segment_bytes: self.options.segment_bytes,
+            recent_bytes_max: self.options.log_cache_bytes_max,
+            ..WalOptions::default()
+        };
         let (wal, recovered) = Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options)
             .map_err(|error| io::Error::other(error.to_string()))?;
         let machines = (self.machines)(id, Arc::clone(&disk), Arc::clone(&clock))?;
@@ -143,6 +149,7 @@ impl<S: StateMachine> World<S> {
         let host_options = HostOptions {
             snapshot_entry_count: self.options.snapshot_entry_count,
             log_tail_entry_count: self.options.log_tail_entry_count,
+            log_cache_bytes_max: self.options.log_cache_bytes_max,
             snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
             worker_count: self.options.worker_count,
             ..HostOptions::new(id, CLUSTER_ID, data_dir)

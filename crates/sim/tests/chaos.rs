@@ -60,13 +60,14 @@ fn pick<T: Copy>(dice: &mut SplitMix, from: &[T]) -> T {
 impl Chaos {
     fn new(seed: u64) -> Self {
         let mut dice = SplitMix::new(seed ^ 0xc4a0_5000);
-        let node_count = if dice.below(4) == 0 { 5 } else { 3 };
+        let node_count = pick(&mut dice, &[1, 3, 3, 3, 3, 3, 5, 5]);
         let group_count = 1 + dice.below(3);
         let options = WorldOptions {
             node_count,
             segment_bytes: pick(&mut dice, &[16 << 10, 64 << 10]),
             snapshot_entry_count: 10 + dice.below(60),
             log_tail_entry_count: dice.below(30),
+            log_cache_bytes_max: pick(&mut dice, &[1000, 10_000, 1 << 20]),
             snapshot_chunk_bytes: pick(&mut dice, &[300, 2000, 8000]),
             worker_count: pick(&mut dice, &[1, 2]),
             trace_lines_max: 120,
