@@ -38,7 +38,7 @@ const CHUNKS_PER_STEP: usize = 4;
 const REVISIONS_PER_STEP: i64 = 4096;
 
 /// Bytes written between two syncs, so that the last one is not a long one.
-const BYTES_PER_SYNC: u64 = 8 << 20;
+const BYTES_PER_SYNC: u64 = 2 << 20;
 
 /// A checkpoint that is durable.
 #[derive(Debug)]

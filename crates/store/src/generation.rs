@@ -33,6 +33,9 @@ const UNWRITTEN_BYTES_MAX: u64 = 256 << 10;
 /// And no more than this share of a segment, so that small stores have little waiting.
 const UNWRITTEN_SEGMENT_SHARE: u64 = 16;
 
+/// Segments that one step gives back.
+const RELEASES_PER_STEP: usize = 4;
+
 /// Everything on disk.
 #[derive(Debug)]
 pub(crate) struct Generation {
@@ -50,6 +53,8 @@ pub(crate) struct Generation {
     unwritten_bytes: u64,
     /// The current segment and the compaction swept last when the mover found nothing to do.
     looked_at: Option<(u64, i64)>,
+    /// Segments without live values, as of the last flush.
+    to_release: Vec<u64>,
     job: Option<CheckpointJob>,
     mover: Mover,
     encoder: Encoder,
@@ -157,6 +162,7 @@ impl Generation {
             bytes_since_checkpoint: replayed_bytes,
             unwritten_bytes: 0,
             looked_at: None,
+            to_release: Vec::new(),
             job: None,
             mover: Mover::default(),
             encoder: Encoder::default(),
@@ -302,9 +308,18 @@ impl Generation {
         self.empty_segments(shared)
     }
 
-    /// Whether a checkpoint is being written, which [`Generation::work`] goes on with.
+    /// Whether a checkpoint is being written, which [`Generation::work`] goes on with, or segments
+    /// wait for their release.
     pub(crate) fn has_work(&self) -> bool {
-        self.job.is_some()
+        self.job.is_some() || !self.to_release.is_empty()
+    }
+
+    /// For an idle moment: makes the file of the next segment when this one comes to its end. A
+    /// full disk is no error yet.
+    pub(crate) fn prepare_segment(&self) {
+        if self.log.end().offset > self.options.segment_bytes / 4 * 3 {
+            let _tried_again_at_the_end = self.log.spares().prepare();
+        }
     }
 
     fn finish_checkpoint(&mut self, shared: &Shared) -> io::Result<()> {
@@ -335,8 +350,16 @@ impl Generation {
     fn release_segments(&mut self, shared: &Shared) -> io::Result<()> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let replay_from = checkpoint.replay_from.segment;
-        let empty = self.mover.empty_segments(&self.log, &shared.state.read());
-        for number in empty.into_iter().filter(|number| *number < replay_from) {
+        self.to_release = self.mover.empty_segments(&self.log, &shared.state.read());
+        self.to_release.retain(|number| *number < replay_from);
+        self.release_some(shared)
+    }
+
+    /// Each takes a sync of the folder, so not all at once. A segment that was empty stays empty:
+    /// values move to the current one alone.
+    pub(crate) fn release_some(&mut self, shared: &Shared) -> io::Result<()> {
+        for _ in 0..RELEASES_PER_STEP {
+            let Some(number) = self.to_release.pop() else { break };
             let segment = u32::try_from(number).expect("a location had it in 32 bits");
             shared.state.write().segments.remove(&segment);
             self.log.release(number)?;

@@ -79,7 +79,7 @@ impl StoreMachine {
     ) -> io::Result<(Self, Store)> {
         let number = generation::current(&*disk, dir)?;
         let (generation, state) = Generation::open(&disk, dir, number, &options)?;
-        let shared = Arc::new(Shared::new(state));
+        let shared = Arc::new(Shared::new(state, generation.log.spares()));
         shared.sizes.quota_bytes.store(options.quota_bytes, Ordering::Relaxed);
         let mut machine = Self {
             disk,
@@ -285,6 +285,8 @@ impl StateMachine for StoreMachine {
     fn maintain(&mut self) -> io::Result<bool> {
         let more = self.shared.maintain();
         self.generation.work(&self.shared)?;
+        self.generation.release_some(&self.shared)?;
+        self.generation.prepare_segment();
         self.publish_sizes();
         Ok(more || self.generation.has_work())
     }
@@ -318,6 +320,7 @@ impl StateMachine for StoreMachine {
             self.shared.swept_revision.store(i64::MIN, Ordering::Release);
         }
         self.shared.reload_leases();
+        *self.shared.spares.lock() = generation.log.spares();
         let old = std::mem::replace(&mut self.generation, generation);
         self.shared.hub.jump(revision);
         drop(old);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use seglog::Reader;
+use seglog::{Reader, Spares};
 
 use crate::codec::{LogOp, LogRecord, decode_record};
 use crate::error::RequestError;
@@ -113,6 +113,7 @@ pub(crate) struct Shared {
     pub(crate) sweep: Mutex<Sweep>,
     /// The last compaction whose sweep is finished, so that nobody takes locks to find no work.
     pub(crate) swept_revision: AtomicI64,
+    pub(crate) spares: Mutex<Spares>,
     lease_changes: Mutex<LeaseSubscription>,
 }
 
@@ -197,7 +198,7 @@ pub(crate) fn fetch(reader: &Reader, missing: &[Wanted], fetched: &mut Fetched) 
 }
 
 impl Shared {
-    pub(crate) fn new(state: State) -> Self {
+    pub(crate) fn new(state: State, spares: Spares) -> Self {
         let hub = Hub::new(state.revision);
         let sweep = Mutex::new(Sweep::new(state.compact_revision));
         Self {
@@ -206,6 +207,7 @@ impl Shared {
             sizes: Sizes::default(),
             sweep,
             swept_revision: AtomicI64::new(i64::MIN),
+            spares: Mutex::new(spares),
             lease_changes: Mutex::default(),
         }
     }
@@ -421,6 +423,17 @@ impl Store {
     /// is for a store that is not written to; any thread may call it.
     pub fn maintain(&self) -> bool {
         self.shared.maintain()
+    }
+
+    /// Makes the file of the next segment, unless it is there; says whether it did. That takes as
+    /// long as writing a segment of zeros, which otherwise apply does when it comes to the end of
+    /// one: so a thread that nobody waits for should call this every second or so.
+    ///
+    /// # Errors
+    /// What the disk said, such as that it is full; no harm is done.
+    pub fn prepare_segment(&self) -> io::Result<bool> {
+        let spares = self.shared.spares.lock().clone();
+        spares.prepare()
     }
 
     /// Whether writes are refused because the quota is used up, so that the server raises the

@@ -105,6 +105,7 @@ pub(crate) struct Place {
 /// empty, is not used. The others begin with the same `shared_bytes` bytes.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
+    #[expect(clippy::vec_box, reason = "a new chunk moves the table, so its items are small")]
     chunks: Vec<Box<Chunk>>,
     heads: Vec<u128>,
     shared_bytes: usize,
