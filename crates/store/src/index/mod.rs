@@ -253,7 +253,10 @@ impl Index {
                 let cut = if place == CHUNK_MAX { CHUNK_MAX } else { CHUNK_MAX / 2 };
                 let upper = chunk.entries.split_off(cut);
                 if !upper.is_empty() {
-                    chunk.entries.shrink_to(cut + CHUNK_STEP);
+                    // Into a new place: allocators do not shrink one in which most is used.
+                    let mut lower = Vec::with_capacity(cut + CHUNK_STEP);
+                    lower.append(&mut chunk.entries);
+                    chunk.entries = lower;
                     chunk.keys_changed();
                 }
                 let lower = upper.first().map_or(&entry.key, |first| &first.key).clone();
