@@ -4,62 +4,35 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use env::Moment;
-use raft::{LogIndex, Node, NodeId, ProposeError as Refusal, Tick};
+use raft::{LogIndex, Node, Tick};
 use wal::GroupId;
 
-use crate::envelope;
-use crate::messages::Proposal;
-use crate::records::Body;
+use crate::proposals::Proposals;
 use crate::status::{GroupStatus, Role, SharedStatus};
 use crate::waiters::Reply;
-use crate::{ProposeError, ReadError, TransferError};
+use crate::{ReadError, TransferError};
 
 /// A round of ReadIndex that got no answer by then is asked again: the message, or its answer, may
 /// be lost, and only the host knows how long its clients wait.
 const READ_RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// After a batch of no more than this many commands, the next goes at once.
-const FEW_COMMANDS: usize = 4;
-/// Commands gather no longer than this.
-pub(crate) const GATHER_MAX: Duration = Duration::from_millis(1);
-
-/// Answers a proposal's client at this node, if it still waits.
-pub(crate) trait Clients: Send + Sync {
-    /// The proposal has failed.
-    fn fail(&self, number: u64, error: ProposeError);
-    /// When the client gives up; `None` if it does not wait any more.
-    fn deadline_of(&self, number: u64) -> Option<Moment>;
-    /// Fails all whose time is up.
-    fn fail_expired(&self, now: Moment) -> usize;
-    /// Fails all who wait and all who still come.
-    fn close(&self);
-}
-
 /// One group.
 pub(crate) struct Group {
     pub(crate) id: GroupId,
     pub(crate) node: Node,
-    pub(crate) clients: Arc<dyn Clients>,
     pub(crate) shared: Arc<SharedStatus>,
     pub(crate) status: GroupStatus,
     /// When the node wants a tick; also the group's place in the worker's table of timers.
     pub(crate) deadline: Option<Tick>,
-    /// Commands of this node's clients that came since the last step.
-    pub(crate) proposals: Vec<Proposal>,
-    /// Commands that peers forwarded since the last step.
-    pub(crate) forwarded: Vec<(NodeId, Vec<Bytes>)>,
-    /// When commands were last handed to the protocol or to the leader, and how many.
-    pub(crate) sent_at: Moment,
-    pub(crate) sent_count: usize,
-    /// Commands that wait for a leader to be known.
-    pub(crate) held: Vec<Proposal>,
+    pub(crate) proposals: Proposals,
     pub(crate) reads: Reads,
     pub(crate) transfer: Option<Transfer>,
     /// Handed to the applier, and applied.
     pub(crate) committed_index: LogIndex,
     pub(crate) applied_index: LogIndex,
+    /// Applied, and its clients answered: behind `applied_index` for a moment.
+    pub(crate) answered_index: LogIndex,
 }
 
 /// A client's read.
@@ -86,119 +59,7 @@ pub(crate) struct Transfer {
     pub(crate) deadline: Moment,
 }
 
-/// What must be sent to peers for the proposals of one step.
-pub(crate) type Sends = Vec<(NodeId, Body)>;
-
 impl Group {
-    /// How many commands, or batches of a peer's, wait for [`Group::propose_waiting`].
-    pub(crate) fn waiting_count(&self) -> usize {
-        self.proposals.len() + self.forwarded.len()
-    }
-
-    /// Whether commands that wait should go on waiting, and gather: the last batch went a moment ago
-    /// and was no small one. What travels, is written and is applied as one batch costs little more
-    /// than one command alone; a quiet group sends each command at once.
-    pub(crate) fn should_gather(&self, now: Moment) -> bool {
-        self.sent_count > FEW_COMMANDS && now < self.sent_at.after(GATHER_MAX)
-    }
-
-    /// Hands the commands of one step to the protocol, or to the leader, or keeps them.
-    pub(crate) fn propose_waiting(&mut self, tick: Tick, overloaded: bool, sends: &mut Sends) {
-        if self.proposals.is_empty() && self.forwarded.is_empty() {
-            return;
-        }
-        let mut proposals = std::mem::take(&mut self.proposals);
-        let forwarded = std::mem::take(&mut self.forwarded);
-        self.refuse_guarded(&mut proposals);
-        if self.node.role() == raft::Role::Leader {
-            self.propose_here(tick, overloaded, proposals);
-            for (from, commands) in forwarded {
-                self.propose_forwarded(tick, overloaded, (from, commands), sends);
-            }
-            return;
-        }
-        for (from, commands) in forwarded {
-            sends.push((from, Body::ForwardRefused { overloaded: false, commands }));
-        }
-        match self.node.leader() {
-            Some(leader) if !proposals.is_empty() => {
-                let commands = proposals.into_iter().map(|proposal| proposal.sealed).collect();
-                sends.push((leader, Body::Forward(commands)));
-            }
-            _ => self.held.append(&mut proposals),
-        }
-    }
-
-    /// Fails what only a leader in a certain term may propose.
-    fn refuse_guarded(&self, proposals: &mut Vec<Proposal>) {
-        let (role, current_term) = (self.node.role(), self.node.term());
-        proposals.retain(|proposal| {
-            let leads = role == raft::Role::Leader;
-            let may = proposal.leader_term.is_none_or(|term| leads && term == current_term);
-            if !may {
-                self.clients.fail(proposal.number, ProposeError::NotLeaderInTerm);
-            }
-            may
-        });
-    }
-
-    fn propose_here(&mut self, tick: Tick, overloaded: bool, proposals: Vec<Proposal>) {
-        if proposals.is_empty() {
-            return;
-        }
-        let commands = proposals.iter().map(|proposal| proposal.sealed.clone()).collect();
-        let refusal = if overloaded { None } else { self.node.propose(tick, commands).err() };
-        let overloaded = overloaded || matches!(refusal, Some(Refusal::Overloaded { .. }));
-        if overloaded {
-            for proposal in &proposals {
-                self.clients.fail(proposal.number, ProposeError::Overloaded);
-            }
-        } else if refusal.is_some() {
-            // Leadership is being handed over, or was lost a moment ago: there will be a leader.
-            self.held.extend(proposals);
-        }
-    }
-
-    fn propose_forwarded(
-        &mut self,
-        tick: Tick,
-        overloaded: bool,
-        (from, commands): (NodeId, Vec<Bytes>),
-        sends: &mut Sends,
-    ) {
-        let refused = if overloaded {
-            Some((true, commands))
-        } else {
-            // Buffers are shared, so keeping the commands for a refusal copies nothing.
-            let kept = commands.clone();
-            self.node
-                .propose(tick, commands)
-                .err()
-                .map(|refusal| (matches!(refusal, Refusal::Overloaded { .. }), kept))
-        };
-        if let Some((overloaded, commands)) = refused {
-            sends.push((from, Body::ForwardRefused { overloaded, commands }));
-        }
-    }
-
-    /// A peer did not append these commands of this node's clients.
-    pub(crate) fn take_refused(&mut self, overloaded: bool, commands: Vec<Bytes>) {
-        for sealed in commands {
-            let Some((id, _)) = envelope::open(&sealed) else {
-                continue;
-            };
-            if id.origin != self.status.node_id {
-                continue;
-            }
-            if overloaded {
-                self.clients.fail(id.number, ProposeError::Overloaded);
-            } else if let Some(deadline) = self.clients.deadline_of(id.number) {
-                let number = id.number;
-                self.held.push(Proposal { number, sealed, leader_term: None, deadline });
-            }
-        }
-    }
-
     /// Asks the protocol for a read index for all reads that wait; one round for all of them.
     /// Reads that come while a round is under way gather for the next one: a round must begin after
     /// the reads that it serves, and one that serves many costs as much as one that serves one.
@@ -271,22 +132,11 @@ impl Group {
     /// Ends what has waited too long and asks again for what was lost. Returns failed proposals
     /// and failed reads.
     pub(crate) fn sweep(&mut self, now: Moment) -> (usize, usize) {
-        // What was handed to nobody has certainly failed; of the rest the outcome is unknown.
-        let waiting = [
-            (&mut self.held, ProposeError::NoLeader),
-            (&mut self.proposals, ProposeError::Overloaded),
-        ];
-        let mut failed = 0;
-        for (proposals, error) in waiting {
-            for proposal in proposals.extract_if(.., |proposal| proposal.deadline <= now) {
-                failed += 1;
-                self.clients.fail(proposal.number, error);
-            }
+        let failed = self.proposals.fail_expired(now);
+        if self.status.leader_id.is_some() {
+            self.proposals.release_held();
         }
-        failed += self.clients.fail_expired(now);
-        if self.status.leader_id.is_some() && !self.held.is_empty() {
-            self.proposals.append(&mut self.held);
-        }
+        self.proposals.take_back_lost(self.answered_index);
         self.retry_reads(now);
         let failed_reads = self.fail_expired_reads(now);
         if self.transfer.as_ref().is_some_and(|transfer| transfer.deadline <= now)
@@ -332,10 +182,7 @@ impl Group {
 
     /// Fails all who wait: the node stops.
     pub(crate) fn close(&mut self) {
-        for proposal in self.held.drain(..).chain(self.proposals.drain(..)) {
-            self.clients.fail(proposal.number, ProposeError::Stopped);
-        }
-        self.clients.close();
+        self.proposals.close();
         let reads = std::mem::take(&mut self.reads);
         let asked = reads.asked.into_values().flat_map(|(_, reads)| reads);
         let confirmed = reads.confirmed.into_values().flatten();
@@ -385,7 +232,7 @@ impl Group {
         let Some(leader) = self.status.leader_id else {
             return;
         };
-        self.proposals.append(&mut self.held);
+        self.proposals.release_held();
         self.retry_reads(Moment(u64::MAX));
         if leader != self.status.node_id
             && let Some(transfer) = self.transfer.take()

@@ -32,6 +32,7 @@ mod messages;
 mod options;
 mod outbox;
 mod outgoing;
+mod proposals;
 mod receiver;
 mod records;
 mod stages;

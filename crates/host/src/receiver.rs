@@ -141,7 +141,7 @@ impl Receiver {
                 Body::SnapshotChunk(chunk) => BulkItem::Chunk { from, group, chunk },
                 Body::SnapshotAck(ack) => BulkItem::Ack { from, group, ack },
                 body @ (Body::Raft(_)
-                | Body::Forward(_)
+                | Body::Forward { .. }
                 | Body::ForwardRefused { .. }
                 | Body::Call { .. }
                 | Body::CallAnswer { .. }) => {

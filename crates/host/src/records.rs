@@ -26,11 +26,11 @@ pub(crate) struct Record {
 pub(crate) enum Body {
     /// A message of the protocol.
     Raft(Message),
-    /// Commands of the sender's clients, sealed, for the leader to append.
-    Forward(Vec<Bytes>),
-    /// The sender did not append these commands of the receiver's clients: it does not lead, or has
-    /// too much to do. They come back whole, since the receiver did not keep them.
-    ForwardRefused { overloaded: bool, commands: Vec<Bytes> },
+    /// Commands of the sender's clients, sealed, for the leader of `term` to append.
+    Forward { term: Term, commands: Vec<Bytes> },
+    /// The sender did not append these commands of the receiver's clients, which it was handed for
+    /// `term`: it does not lead in that term, or has too much to do.
+    ForwardRefused { term: Term, overloaded: bool, numbers: Vec<u64> },
     /// A question to the receiver's server.
     Call { number: u64, request: Bytes },
     /// The answer.
@@ -76,6 +76,9 @@ const CALL_ANSWER: u8 = 5;
 const SNAPSHOT_CHUNK: u8 = 6;
 const SNAPSHOT_ACK: u8 = 7;
 
+const LENGTH_BYTES: usize = 4;
+const NUMBER_BYTES: usize = 8;
+
 /// Writes a protocol message, without making a [`Record`] of it first: the hot path.
 pub(crate) fn encode_message(out: &mut BytesMut, group: GroupId, message: &Message) {
     put_head(out, RAFT, group);
@@ -86,14 +89,18 @@ pub(crate) fn encode_message(out: &mut BytesMut, group: GroupId, message: &Messa
 pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
     match body {
         Body::Raft(message) => encode_message(out, group, message),
-        Body::Forward(commands) => {
+        Body::Forward { term, commands } => {
             put_head(out, FORWARD, group);
-            put_commands(out, commands);
+            out.put_u64_le(term.0);
+            put_length(out, commands.len());
+            commands.iter().for_each(|command| put_bytes(out, command));
         }
-        Body::ForwardRefused { overloaded, commands } => {
+        Body::ForwardRefused { term, overloaded, numbers } => {
             put_head(out, FORWARD_REFUSED, group);
+            out.put_u64_le(term.0);
             out.put_u8(u8::from(*overloaded));
-            put_commands(out, commands);
+            put_length(out, numbers.len());
+            numbers.iter().for_each(|number| out.put_u64_le(*number));
         }
         Body::Call { number, request } => {
             put_head(out, CALL, group);
@@ -130,9 +137,18 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
     let group = GroupId(input.try_get_u64_le().ok()?);
     let body = match kind {
         RAFT => Body::Raft(decode_rpc(from, to, input)?),
-        FORWARD => Body::Forward(take_commands(input)?),
+        FORWARD => {
+            let term = Term(input.try_get_u64_le().ok()?);
+            let count = take_count(input, LENGTH_BYTES)?;
+            let commands = (0..count).map(|_| take_bytes(input)).collect::<Option<_>>()?;
+            Body::Forward { term, commands }
+        }
         FORWARD_REFUSED => {
-            Body::ForwardRefused { overloaded: take_bool(input)?, commands: take_commands(input)? }
+            let term = Term(input.try_get_u64_le().ok()?);
+            let overloaded = take_bool(input)?;
+            let count = take_count(input, NUMBER_BYTES)?;
+            let numbers = (0..count).map(|_| input.try_get_u64_le().ok()).collect::<Option<_>>()?;
+            Body::ForwardRefused { term, overloaded, numbers }
         }
         CALL => Body::Call { number: input.try_get_u64_le().ok()?, request: take_bytes(input)? },
         CALL_ANSWER => {
@@ -305,17 +321,6 @@ fn put_length(out: &mut BytesMut, length: usize) {
 fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
     put_length(out, bytes.len());
     out.put_slice(bytes);
-}
-
-fn put_commands(out: &mut BytesMut, commands: &[Bytes]) {
-    put_length(out, commands.len());
-    commands.iter().for_each(|command| put_bytes(out, command));
-}
-
-fn take_commands(input: &mut Bytes) -> Option<Vec<Bytes>> {
-    const LENGTH_BYTES: usize = 4;
-    let count = take_count(input, LENGTH_BYTES)?;
-    (0..count).map(|_| take_bytes(input)).collect()
 }
 
 fn put_entry_id(out: &mut BytesMut, id: EntryId) {

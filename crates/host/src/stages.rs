@@ -13,11 +13,12 @@ use crate::applier::{AppliedGroup, Applier, FlushPolicy};
 use crate::bulk::Bulk;
 use crate::calls::Calls;
 use crate::frame::FrameHeader;
-use crate::group::{Clients, Group, Reads};
+use crate::group::{Group, Reads};
 use crate::handle::Door;
 use crate::mailbox::Mailbox;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
 use crate::outbox::Outbox;
+use crate::proposals::{Clients, Proposals};
 use crate::staging::Staging;
 use crate::status::{Counters, SharedStatus};
 use crate::waiters::Waiters;
@@ -358,19 +359,15 @@ impl Shared {
         let group = Group {
             id,
             node,
-            clients,
+            proposals: Proposals::new(clients),
             status: shared_status.read(),
             shared: Arc::clone(&shared_status),
             deadline: None,
-            proposals: Vec::new(),
-            forwarded: Vec::new(),
-            held: Vec::new(),
             reads: Reads::default(),
             transfer: None,
-            sent_at: Moment(0),
-            sent_count: 0,
             committed_index: applied.index,
             applied_index: applied.index,
+            answered_index: applied.index,
         };
         let applied = AppliedGroup {
             machine: setup.machine,
@@ -477,8 +474,12 @@ impl<R: Send + 'static> Clients for Waiters<R> {
         }
     }
 
-    fn deadline_of(&self, number: u64) -> Option<Moment> {
-        Self::deadline_of(self, number)
+    fn is_waiting(&self, number: u64) -> bool {
+        Self::is_waiting(self, number)
+    }
+
+    fn first_waiting(&self) -> u64 {
+        Self::first_waiting(self)
     }
 
     fn fail_expired(&self, now: Moment) -> usize {

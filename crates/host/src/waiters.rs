@@ -68,11 +68,16 @@ impl<R> Waiters<R> {
         self.inner.lock().take(number)
     }
 
-    /// When this client gives up; `None` if it does not wait any more.
-    pub(crate) fn deadline_of(&self, number: u64) -> Option<Moment> {
+    /// Whether this client still waits.
+    pub(crate) fn is_waiting(&self, number: u64) -> bool {
         let inner = self.inner.lock();
-        let slot = usize::try_from(number.wrapping_sub(inner.first)).ok()?;
-        inner.slots.get(slot)?.as_ref().map(|waiter| waiter.deadline)
+        usize::try_from(number.wrapping_sub(inner.first))
+            .is_ok_and(|slot| matches!(inner.slots.get(slot), Some(Some(_))))
+    }
+
+    /// The number before which no client waits.
+    pub(crate) fn first_waiting(&self) -> u64 {
+        self.inner.lock().first
     }
 
     /// Takes the clients whose time is up.

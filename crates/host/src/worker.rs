@@ -10,10 +10,11 @@ use raft::{Input, NodeId, Output, Tick};
 use wal::{GroupId, WalWrite};
 
 use crate::calls::Calls;
-use crate::group::{GATHER_MAX, Group, Read, Transfer};
+use crate::group::{Group, Read, Transfer};
 use crate::mailbox::Mailbox;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, Staged, WorkerEvent};
 use crate::outbox::Outbox;
+use crate::proposals::{Forwarded, GATHER_MAX};
 use crate::records::{Body, Record};
 use crate::status::Counters;
 use crate::{HostOptions, TransferError};
@@ -121,7 +122,7 @@ impl Worker {
             match event {
                 WorkerEvent::Propose { group, proposal } => {
                     if let Some(group) = self.groups.get_mut(&group) {
-                        group.proposals.push(proposal);
+                        group.proposals.waiting.push(proposal);
                     }
                 }
                 WorkerEvent::Read { reply, .. } => reply(Err(crate::ReadError::Stopped)),
@@ -145,7 +146,7 @@ impl Worker {
     fn take_event(&mut self, now: Moment, tick: Tick, event: WorkerEvent) {
         match event {
             WorkerEvent::Propose { group, proposal } => {
-                self.with_group(group, |group| group.proposals.push(proposal));
+                self.with_group(group, |group| group.proposals.waiting.push(proposal));
             }
             WorkerEvent::Read { group, reply, deadline } => {
                 self.with_group(group, |group| group.reads.waiting.push(Read { reply, deadline }));
@@ -176,7 +177,11 @@ impl Worker {
                 }
             }
             WorkerEvent::Applied { group, index } => {
-                let released = self.with_group(group, |group| group.take_applied(index));
+                let released = self.with_group(group, |group| {
+                    // The applier says so after it has answered.
+                    group.answered_index = group.answered_index.max(index);
+                    group.take_applied(index)
+                });
                 Counters::add(&self.counters.reads_confirmed, released.unwrap_or(0) as u64);
                 self.input(tick, group, Input::Applied(index));
             }
@@ -193,6 +198,8 @@ impl Worker {
                 let _ = self.bulk.push(BulkItem::Discard { group, last, transfer: None });
                 self.with_group(group, |group| {
                     group.committed_index = group.committed_index.max(index);
+                    group.proposals.forget_in_flight();
+                    group.answered_index = group.answered_index.max(index);
                     group.take_applied(index)
                 });
                 self.input(tick, group, Input::SnapshotInstalled(mark));
@@ -226,11 +233,14 @@ impl Worker {
         }
         match record.body {
             Body::Raft(message) => self.input(tick, id, Input::Message(message)),
-            Body::Forward(commands) => {
-                self.with_group(id, |group| group.forwarded.push((from, commands)));
+            Body::Forward { term, commands } => {
+                let forwarded = Forwarded { from, term, commands };
+                self.with_group(id, |group| group.proposals.forwarded.push(forwarded));
             }
-            Body::ForwardRefused { overloaded, commands } => {
-                self.with_group(id, |group| group.take_refused(overloaded, commands));
+            Body::ForwardRefused { term, overloaded, numbers } => {
+                self.with_group(id, |group| {
+                    group.proposals.take_refused(term, overloaded, &numbers);
+                });
             }
             Body::Call { number, request } => self.calls.serve(id, from, number, request),
             Body::CallAnswer { number, answer } => self.calls.take_answer(number, answer),
@@ -279,7 +289,7 @@ impl Worker {
             let (proposals, reads) = group.sweep(now);
             Counters::add(&self.counters.proposals_failed, proposals as u64);
             Counters::add(&self.counters.reads_failed, reads as u64);
-            if group.waiting_count() > 0 || !group.reads.waiting.is_empty() {
+            if group.proposals.waiting_count() > 0 || !group.reads.waiting.is_empty() {
                 self.touched.insert(group.id);
             }
         }
@@ -315,7 +325,8 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.waiting_count() > 0 {
+        group.proposals.take_back_lost(group.answered_index);
+        if group.proposals.waiting_count() > 0 {
             self.propose(now, tick, id);
         }
         let Some(group) = self.groups.get_mut(&id) else {
@@ -327,7 +338,7 @@ impl Worker {
         if changed {
             group.leader_changed();
             let status = group.status;
-            if group.waiting_count() > 0 {
+            if group.proposals.waiting_count() > 0 {
                 self.gather(now, id);
             }
             tracing::info!(
@@ -344,7 +355,7 @@ impl Worker {
     ///
     /// While the log writes they gather: what is proposed now would wait for that write to end
     /// before its own begins, so nothing is lost by proposing later. And when many come they gather
-    /// for a moment, see [`Group::should_gather`].
+    /// for a moment, see [`Proposals::should_gather`](crate::proposals::Proposals::should_gather).
     fn propose(&mut self, now: Moment, tick: Tick, id: GroupId) {
         // Behind a log that hangs there is nothing to wait for.
         if self.log_batches_in_flight > 0 && !self.log_hangs(now) {
@@ -354,14 +365,13 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.should_gather(now) {
+        if group.proposals.should_gather(now) {
             return self.gather(now, id);
         }
         let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
         let overloaded = backlog > self.options.apply_backlog_entries_max;
         let mut sends = Vec::new();
-        (group.sent_at, group.sent_count) = (now, group.waiting_count());
-        group.propose_waiting(tick, overloaded, &mut sends);
+        group.proposals.hand_on((now, tick), &mut group.node, overloaded, &mut sends);
         for (to, body) in sends {
             self.outbox.push(to, id, &body);
         }
@@ -394,6 +404,7 @@ impl Worker {
         }
         if let Some(last) = output.committed.last() {
             group.committed_index = last.id.index;
+            group.proposals.note_committed(&output.committed);
             let entries = output.committed;
             let _ = self.applier.push(ApplyItem::Entries { group: id, entries });
         }

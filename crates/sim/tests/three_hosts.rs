@@ -58,6 +58,28 @@ fn any_node_takes_writes_and_answers_what_it_wrote() {
 }
 
 #[test]
+fn c11_a_command_that_died_with_its_leader_is_handed_to_the_next_and_applied_once() {
+    for seed in 1..=20 {
+        let mut cluster = Cluster::started(seed);
+        let (leader, follower) = (cluster.elect(), cluster.a_follower());
+        cluster.put_acknowledged(follower, "before", "1");
+        let answers: Vec<_> =
+            (0..20).map(|number| cluster.put(follower, &format!("key-{number}"), "x")).collect();
+        // The commands are somewhere between the client and the logs of the two others.
+        let moment = Duration::from_micros(seed * 100);
+        cluster.world.run_for(moment);
+        cluster.world.crash(leader);
+        let all = |_: &sim::World<_>| answers.iter().all(is_acknowledged);
+        let patience = Duration::from_secs(5);
+        assert!(cluster.world.run_until(patience, all), "seed {seed}: clients wait for nothing");
+        for number in 0..20 {
+            let key = format!("key-{number}");
+            assert_eq!(cluster.version(follower, &key), Some(1), "seed {seed}: {key} once");
+        }
+    }
+}
+
+#[test]
 fn a_linearizable_read_on_any_node_sees_what_was_acknowledged_anywhere() {
     let mut cluster = Cluster::started(8);
     let nodes = cluster.world.nodes();

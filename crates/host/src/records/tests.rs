@@ -63,8 +63,8 @@ fn records() -> Vec<Body> {
         .collect();
     let commands = vec![Bytes::from_static(b"one"), Bytes::new()];
     all.extend([
-        Body::Forward(commands.clone()),
-        Body::ForwardRefused { overloaded: true, commands },
+        Body::Forward { term, commands },
+        Body::ForwardRefused { term, overloaded: true, numbers: vec![1, u64::MAX] },
         Body::Call { number: 8, request: Bytes::from_static(b"?") },
         Body::CallAnswer { number: 8, answer: Bytes::from_static(b"!") },
         Body::SnapshotChunk(SnapshotChunk {

@@ -142,6 +142,14 @@ impl Cluster {
         answer.kvs.first().map(|kv| kv.value.clone())
     }
 
+    /// How often a key was put since it was made, as a node's own state has it.
+    pub(crate) fn version(&self, node: NodeId, key: &str) -> Option<i64> {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let request = RangeRequest { key, ..RangeRequest::default() };
+        let answer = self.store(node).range(&request).expect("a good request");
+        answer.kvs.first().map(|kv| kv.version)
+    }
+
     /// A linearizable read at a node.
     pub(crate) fn read(&mut self, node: NodeId, key: &str) -> Option<Bytes> {
         let confirmed: Arc<Mutex<Option<LogIndex>>> = Arc::default();
