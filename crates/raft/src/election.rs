@@ -44,8 +44,19 @@ impl Node {
 
     /// Only voters campaign (E16), and only from a state that is whole: a snapshot that is being
     /// installed is not (E17).
+    ///
+    /// A node that is no voter in its own newest configuration still campaigns as long as that one
+    /// may be uncommitted (thesis §4.2.2), though it does not count itself:
+    ///
+    /// ```text
+    ///   n1   1  C_old,new(1|2)  C_new(2)     led, and crashed before it could send C_new
+    ///   n2   1  C_old,new(1|2)               needs the vote of n1, which must refuse: n1 has more
+    /// ```
+    ///
+    /// Nobody but n1 can be elected, and it steps down as soon as n2 has C_new.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configurations.current().is_voter(self.options.id) && !self.apply.is_installing()
+        self.configurations.votes_from(self.commit_index, self.options.id)
+            && !self.apply.is_installing()
     }
 
     /// Does what time has made due.

@@ -106,11 +106,15 @@ impl Node {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let (first, last) = (first.id, last.id);
         self.log.append(&entries);
-        if self.configurations.append(&entries) {
+        let is_change = self.configurations.append(&entries);
+        if is_change {
             self.adopt_configuration();
         }
         self.persister.write_entries(entries);
         self.record(|| Event::Appended { first, last });
+        if is_change {
+            self.count_anew();
+        }
     }
 
     /// Drops `from` and all behind it; only uncommitted entries are ever dropped.

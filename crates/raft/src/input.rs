@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::{Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
+use crate::{ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +52,8 @@ pub enum Input {
         /// The new leader, or `None` for the most up-to-date voter.
         to: Option<NodeId>,
     },
+    /// Change the members. Use
+    /// [`Node::propose_configuration_change`](crate::Node::propose_configuration_change) to learn
+    /// whether the change began.
+    ChangeConfiguration(ConfigurationChange),
 }

@@ -10,6 +10,7 @@
 //! | Log Matching | Raft Figure 3 | [`Cluster::observe`] |
 //! | Leader Completeness | Raft Figure 3 | [`Cluster::observe`] |
 //! | State Machine Safety | Raft Figure 3 | [`Cluster::observe`], [`Cluster::observe_applied`] |
+//! | One Change at a Time | thesis §4.1 | [`check_state`], [`Cluster::observe`] |
 //! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
 //! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
 
@@ -18,6 +19,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::configuration::change::may_follow;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
@@ -67,6 +69,7 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         format!("last {last}, current term {}", node.term())
     })?;
     check_cache(node)?;
+    check_change(node)?;
     if let RoleState::Leader(leader) = &node.role {
         for member in &leader.members {
             let books = || format!("member {} of leader {}: {member:?}", member.id, node.id());
@@ -91,6 +94,36 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         )?;
     }
     Ok(())
+}
+
+/// A leader and its changes of configuration: nothing that is due is forgotten.
+fn check_change(node: &Node) -> Result<(), Violation> {
+    let RoleState::Leader(leader) = &node.role else { return Ok(()) };
+    let (configuration, index) = (node.configurations.current(), node.configurations.index());
+    let change = || {
+        format!(
+            "leader {} at commit {} has {configuration} of {index}: {:?}",
+            node.id(),
+            node.commit_index,
+            leader.transfer
+        )
+    };
+    let books = leader.members.iter().map(|member| member.id);
+    require(books.eq(configuration.members()), "a leader keeps one book per member", change)?;
+    let target_votes =
+        leader.transfer.is_none_or(|transfer| configuration.voters.contains(&transfer.to));
+    require(target_votes, "the target of a transfer stays a voter", change)?;
+    if node.commit_index < leader.first_index {
+        return Ok(());
+    }
+    let open = node.configurations.iter().filter(|(at, _)| *at > node.commit_index).count();
+    require(open <= 1, "One Change at a Time", change)?;
+    if index > node.commit_index {
+        return Ok(());
+    }
+    let is_left = !configuration.is_joint() || leader.transfer.is_some();
+    require(is_left, "a committed joint configuration is left at once", change)?;
+    require(configuration.is_voter(node.id()), "a leader outside C_new steps down", change)
 }
 
 fn check_cache(node: &Node) -> Result<(), Violation> {
@@ -264,6 +297,25 @@ impl Durable<'_> {
     }
 }
 
+/// Every configuration in a log follows from the one before it by a step of joint consensus.
+fn check_configurations(node: &Node) -> Result<(), Violation> {
+    let knows_members = !node.configurations.at(node.log.mark().index).voters.is_empty();
+    require(
+        knows_members || node.log.mark().index.0 == 0,
+        "a log that was cut knows its members",
+        || format!("node {} begins at {}", node.id(), node.log.mark()),
+    )?;
+    let behind = node.configurations.iter().skip(1);
+    for ((_, before), (index, next)) in node.configurations.iter().zip(behind) {
+        // A node that was not yet a member when the log began does not know what was before.
+        let follows = *before == Configuration::default() || may_follow(before, next);
+        require(follows, "One Change at a Time", || {
+            format!("{before} becomes {next} at {index} on node {}", node.id())
+        })?;
+    }
+    Ok(())
+}
+
 /// What was ever seen in a group; it must stay true for ever.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
@@ -284,6 +336,7 @@ impl Cluster {
         let (id, term) = (node.id(), node.term());
         let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
         self.observe_log(node, last_seen)?;
+        check_configurations(node)?;
         if node.role() == Role::Leader {
             let is_new = !self.leaders.contains_key(&term);
             let leader = *self.leaders.entry(term).or_insert(id);

@@ -85,7 +85,8 @@
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `transfer` | handing leadership over | thesis §3.10 |
-//! | `log` `configuration` | the log and the configurations in it, as seen in memory | thesis §4.1 |
+//! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `log` | the log as seen in memory | |
 //! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
 //! | [`quorum`] | majorities, simple and joint | thesis §4.3 |
 //! | `fault` `refusal` `trace` | peers' faults, refused requests, typed events | |
@@ -111,6 +112,7 @@ mod input;
 pub mod invariants;
 mod jitter;
 mod log;
+mod membership;
 mod message;
 mod node;
 mod options;
@@ -132,14 +134,15 @@ mod trace;
 mod transfer;
 mod types;
 
+pub use configuration::change::{ConfigurationChange, MemberChange};
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
 pub use message::{AppendOutcome, Body, Message};
-pub use node::{FollowerStatus, Node, Status};
+pub use node::{FollowerStatus, Node, QuorumStatus, Status};
 pub use options::{Options, OptionsError, RestoredFault};
 pub use output::{Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot};
-pub use refusal::{ProposeError, TransferError};
+pub use refusal::{ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
 pub use trace::{Event, VoteRefusal};

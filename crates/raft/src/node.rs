@@ -13,8 +13,9 @@ use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::role::{Role, RoleState};
 use crate::{
-    Configuration, EntryId, Event, HardState, Input, LogIndex, NodeId, Options, OptionsError,
-    Output, PeerFault, ProposeError, Restored, SnapshotMark, Term, Tick, TransferError,
+    ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,
+    NodeId, Options, OptionsError, Output, PeerFault, ProposeError, Restored, SnapshotMark, Term,
+    Tick, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -67,12 +68,26 @@ pub struct Status {
     pub applied_index: LogIndex,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Where it stands in the log; not committed if above `commit_index`.
+    pub configuration_index: LogIndex,
+    /// How many voters of each half a leader hears; `None` on others.
+    pub quorum: Option<QuorumStatus>,
     /// The peer to which leadership is being handed over.
     pub transfer_to: Option<NodeId>,
     /// What the leader knows of each follower; empty on others.
     pub followers: Vec<FollowerStatus>,
     /// What peers did wrong.
     pub peer_faults: PeerFaults,
+}
+
+/// How many voters of each half of the configuration a leader has heard from within an election
+/// timeout, itself included. A half without its majority is what keeps a change from ending (M18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumStatus {
+    /// Voters of C_new that are alive, of how many.
+    pub incoming: (usize, usize),
+    /// Voters of C_old that are alive, of how many; zero of zero unless the configuration is joint.
+    pub outgoing: (usize, usize),
 }
 
 /// What a leader knows of a follower.
@@ -116,6 +131,7 @@ impl Node {
             Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
             Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
             Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
+            Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
         }
         self.handle_time();
     }
@@ -148,6 +164,21 @@ impl Node {
     ) -> Result<(), TransferError> {
         self.tell_time(now);
         self.begin_transfer(to)
+    }
+
+    /// Changes the members of the group, in one step whatever the change holds. Returns the name of
+    /// the first entry. If that is a joint configuration, the leader of the day leaves it by itself
+    /// once it is committed: the change is over when the next configuration is committed.
+    ///
+    /// # Errors
+    /// The change did not begin.
+    pub fn propose_configuration_change(
+        &mut self,
+        now: Tick,
+        change: &ConfigurationChange,
+    ) -> Result<EntryId, ChangeError> {
+        self.tell_time(now);
+        self.begin_change(change)
     }
 
     /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything. Ask
@@ -186,14 +217,17 @@ impl Node {
     }
 
     /// The mark for a snapshot of the state as of `index`, with the configuration in force there.
-    /// `None` if `index` is before the log's mark or not yet applied.
+    /// `None` if `index` is before the log's mark, not yet applied, or before the entry that made
+    /// this node a member, so that the configuration there is not known here.
     #[must_use]
     pub fn snapshot_mark(&self, index: LogIndex) -> Option<SnapshotMark> {
         if index > self.apply.applied() {
             return None;
         }
         let last = self.log.id_at(index)?;
-        Some(SnapshotMark { last, configuration: self.configurations.at(index).clone() })
+        let configuration = self.configurations.at(index);
+        (!configuration.voters.is_empty())
+            .then(|| SnapshotMark { last, configuration: configuration.clone() })
     }
 
     /// What a node looks like from outside.
@@ -218,6 +252,8 @@ impl Node {
             commit_index: self.commit_index,
             applied_index: self.apply.applied(),
             configuration: self.configurations.current().clone(),
+            configuration_index: self.configurations.index(),
+            quorum: self.quorum_status(),
             transfer_to,
             followers,
             peer_faults: self.faults,

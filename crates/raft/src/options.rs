@@ -40,6 +40,9 @@ pub struct Options {
     /// Entries before the host's snapshot that a compaction leaves in the log, so that a slow
     /// follower needs no snapshot.
     pub log_tail_kept: u64,
+    /// A learner that lacks no more than this of the log may be promoted, and a voter counts as one
+    /// that holds the log. Lag is measured in memory: what is not in the cache is too far back.
+    pub promotion_lag_bytes_max: usize,
     /// Fill [`Output::events`](crate::Output::events).
     pub record_events: bool,
 }
@@ -62,6 +65,7 @@ impl Options {
             apply_window_bytes_max: 32 << 20,
             cache_bytes_max: 4 << 20,
             log_tail_kept: 10_000,
+            promotion_lag_bytes_max: 1 << 20,
             record_events: false,
         }
     }

@@ -122,6 +122,12 @@ impl Node {
         if let Some(member) = leader.member(from) {
             member.confirmed_round = member.confirmed_round.max(round);
         }
+        self.confirm_rounds();
+    }
+
+    /// Answers the reads of every round that a quorum of the configuration in force has confirmed.
+    pub(crate) fn confirm_rounds(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.reads.rounds.is_empty() {
             return;
         }

@@ -73,16 +73,21 @@ impl Node {
     /// Sends every follower what it should have by now.
     pub(crate) fn replicate(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
-        for place in 0..leader.members.len() {
+        for place in 0..leader.members.len() + leader.leaving.len() {
             // One message at a time, until the window is full or the follower has everything.
             while self.replicate_to(place) {}
+        }
+        let last_word = self.configurations.index();
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.leaving.retain(|member| member.commit_sent < last_word);
         }
     }
 
     /// Sends one message to one follower; says whether another may follow at once.
     fn replicate_to(&mut self, place: usize) -> bool {
         let RoleState::Leader(leader) = &mut self.role else { return false };
-        let member = &mut leader.members[place];
+        let leaves = place >= leader.members.len();
+        let member = leader.book_at(place);
         if member.id == self.options.id {
             return false;
         }
@@ -99,6 +104,7 @@ impl Node {
                 self.fetch(fetch);
                 false
             }
+            Feed::NeedsSnapshot if leaves => false,
             Feed::NeedsSnapshot => {
                 let at_least = self.log.mark().index;
                 member.wants_nudge = false;
@@ -237,25 +243,18 @@ impl Node {
 
     /// The book of the member that answered, marked as alive.
     pub(crate) fn answering_member(&mut self, from: NodeId) -> Option<&mut Progress> {
+        let (now, term) = (self.now, self.current_term());
         let RoleState::Leader(leader) = &mut self.role else { return None };
         if leader.members.binary_search_by_key(&from, |member| member.id).is_err() {
-            self.fault(from, PeerFault::UnknownSender);
+            // A member that was removed since it was asked, or a stranger: it counts for nothing.
+            self.record(|| Event::StaleMessage { from, term });
             return None;
         }
         let RoleState::Leader(leader) = &mut self.role else { return None };
         let member = leader.member(from)?;
         member.is_active = true;
+        member.heard_at = Some(now);
         Some(member)
-    }
-
-    /// Another configuration is in force: a leader opens and closes books.
-    pub(crate) fn adopt_configuration(&mut self) {
-        let last_index = self.log.last().index;
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.adopt(self.configurations.current(), last_index);
-        }
-        let index = self.configurations.index();
-        self.record(|| Event::ConfigurationInForce { index });
     }
 }
 

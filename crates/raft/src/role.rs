@@ -14,7 +14,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
 use crate::{
@@ -56,6 +56,9 @@ pub(crate) struct Leader {
     pub(crate) first_index: LogIndex,
     /// One book per member, in order of id; this node's own is among them if it is a member.
     pub(crate) members: Vec<Progress>,
+    /// Members that the configuration in force has dropped and that were keeping up: they are sent
+    /// its entry and then its commit, so that they know. Their answers count for nothing.
+    pub(crate) leaving: Vec<Progress>,
     /// Bytes proposed and not committed.
     pub(crate) uncommitted_bytes: usize,
     pub(crate) heartbeat_at: Tick,
@@ -81,9 +84,21 @@ impl Leader {
         Some(&mut self.members[place])
     }
 
+    /// The book to feed from: of the members first, then of those that leave.
+    pub(crate) fn book_at(&mut self, place: usize) -> &mut Progress {
+        let members = self.members.len();
+        if place < members { &mut self.members[place] } else { &mut self.leaving[place - members] }
+    }
+
     /// Follows a change of configuration: new members start as unknown, old ones keep their books.
     pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex) {
         let old = core::mem::take(&mut self.members);
+        self.leaving = old
+            .iter()
+            .filter(|member| !configuration.contains(member.id))
+            .filter(|member| matches!(member.state, ProgressState::Replicate(_)))
+            .cloned()
+            .collect();
         self.members = configuration
             .members()
             .map(|id| {
@@ -196,6 +211,7 @@ impl Node {
         let mut leader = Leader {
             first_index: last.index.next(),
             members: Vec::new(),
+            leaving: Vec::new(),
             uncommitted_bytes: 0,
             heartbeat_at: self.now.after(self.options.heartbeat_interval_ticks),
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),

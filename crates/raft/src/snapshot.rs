@@ -23,6 +23,12 @@ impl Node {
             return;
         }
         let configuration = self.configurations.at(index).clone();
+        // This node got the log from its beginning, and is not yet where it was made a member. With
+        // the first entries gone it could lead and have nothing to send: neither them, nor a snapshot
+        // that says who was a member.
+        if configuration.voters.is_empty() {
+            return;
+        }
         let mark = self.log.compact(index);
         self.configurations.compact(index);
         let mark_write =

@@ -30,10 +30,9 @@ impl Node {
                 Err(TransferError::InProgress { to: transfer.to })
             };
         }
+        // A voter of C_old alone is about to lose its vote: it would have to hand over again (E20).
         let voters = leader.members.iter().filter(|member| {
-            member.id != own
-                && (member.votes_incoming || member.votes_outgoing)
-                && to.is_none_or(|to| to == member.id)
+            member.id != own && member.votes_incoming && to.is_none_or(|to| to == member.id)
         });
         // The most up-to-date, of the living ones; the smallest id among equals.
         let best =
@@ -68,6 +67,8 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         if let Some(transfer) = leader.transfer.take_if(|transfer| transfer.abort_at <= now) {
             self.record(|| Event::TransferAborted { to: transfer.to });
+            // A change that waited for the transfer goes on.
+            self.continue_change();
         }
     }
 

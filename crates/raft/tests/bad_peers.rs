@@ -18,7 +18,14 @@ fn entry_id() -> impl Strategy<Value = EntryId> {
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let configuration = || Payload::Configuration(Configuration::of_voters([id(1), id(9)]));
+    let overlapping = || {
+        let learners = [id(9)].into_iter().collect();
+        let sound = Configuration::of_voters([id(1), id(9)]);
+        Payload::Configuration(Configuration { learners, ..sound })
+    };
     let payload = prop_oneof![
+        1 => Just(overlapping()),
+        1 => Just(Payload::Configuration(Configuration::default())),
         4 => Just(Payload::Command(command("x"))),
         1 => Just(Payload::Noop),
         1 => Just(configuration()),

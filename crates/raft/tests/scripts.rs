@@ -19,7 +19,8 @@ folders! {
     replication at least 17,
     commit at least 7,
     read at least 8,
-    snapshot at least 9,
+    snapshot at least 10,
+    membership at least 26,
     transfer at least 4,
     durability at least 10,
 }

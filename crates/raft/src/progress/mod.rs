@@ -3,7 +3,7 @@
 pub(crate) mod inflights;
 
 use self::inflights::Inflights;
-use crate::{LogIndex, NodeId};
+use crate::{LogIndex, NodeId, Tick};
 
 /// The leader's book on one member. Lives as long as the leadership.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub(crate) struct Progress {
     pub(crate) state: ProgressState,
     /// Heard from since the last quorum check.
     pub(crate) is_active: bool,
+    /// When it was last heard from in this leadership.
+    pub(crate) heard_at: Option<Tick>,
     /// The newest ReadIndex round that the member confirmed.
     pub(crate) confirmed_round: u64,
     /// The commit index that the member was last told.
@@ -59,6 +61,7 @@ impl Progress {
             state: ProgressState::Probe { is_waiting: false },
             // A member is given one election timeout to be heard from.
             is_active: true,
+            heard_at: None,
             confirmed_round: 0,
             commit_sent: LogIndex::default(),
             match_at_heartbeat: LogIndex::default(),

@@ -153,8 +153,10 @@ impl Cluster {
         for node in 1..=nodes {
             let mut options = options(node);
             set(&mut options);
-            let mark =
-                SnapshotMark { last: EntryId::default(), configuration: configuration.clone() };
+            // Whoever is not among the first members waits to be added and knows of nobody.
+            let is_member = configuration.contains(id(node));
+            let known = if is_member { configuration.clone() } else { Configuration::default() };
+            let mark = SnapshotMark { last: EntryId::default(), configuration: known };
             let member = Member {
                 options,
                 node: None,
@@ -404,6 +406,15 @@ impl Cluster {
         self.act(node, |raft| raft.transfer_leadership(now, to.map(NodeId)))
     }
 
+    pub(crate) fn change(
+        &mut self,
+        node: u64,
+        change: &ConfigurationChange,
+    ) -> Result<EntryId, ChangeError> {
+        let now = self.members[&node].now;
+        self.act(node, |raft| raft.propose_configuration_change(now, change))
+    }
+
     // ---- the network ----
 
     /// Hands one message over, unless somebody is cut off or crashed.
@@ -455,6 +466,10 @@ impl Cluster {
         let wanted = self.member(node).snapshots_wanted.pop()?;
         let raft = self.node(node);
         let mark = raft.snapshot_mark(raft.status().applied_index)?;
+        // The wish is of a leadership that is long over: its term cannot vouch for this state.
+        if mark.last.term > wanted.term {
+            return None;
+        }
         assert!(mark.last.index >= wanted.at_least, "the state covers the log's mark (S15)");
         let (term, now) = (wanted.term, self.members[&node].now);
         let body = Body::InstallSnapshot { mark: mark.clone() };

@@ -161,6 +161,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.window_bytes_max = or(size("window-bytes"), options.window_bytes_max);
         options.cache_bytes_max = or(size("cache-bytes"), options.cache_bytes_max);
         options.uncommitted_bytes_max = or(size("uncommitted"), options.uncommitted_bytes_max);
+        options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }
@@ -185,6 +186,11 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
+        "change" => {
+            if let Err(error) = cluster.change(words.number(0), &parse_change(words)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
         "compact" => cluster.compact(words.number(0)),
         "snapshot" => {
             let mark = cluster.carry_snapshot(words.number(0));
@@ -203,6 +209,24 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// `add=4 learn=5 promote=5 demote=3 remove=1,2`, with `expected=1,2,3` voters or `stall=yes`.
+fn parse_change(words: &Words<'_>) -> ConfigurationChange {
+    let of = |name, change: fn(NodeId) -> MemberChange| {
+        words.numbers(name).into_iter().map(move |node| change(id(node)))
+    };
+    let members = of("add", MemberChange::AddVoter)
+        .chain(of("learn", MemberChange::AddLearner))
+        .chain(of("promote", MemberChange::Promote))
+        .chain(of("demote", MemberChange::Demote))
+        .chain(of("remove", MemberChange::Remove));
+    let expected = words.named("expected").map(|_| words.numbers("expected"));
+    ConfigurationChange {
+        expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
+        allow_stall: words.named("stall") == Some("yes"),
+        ..ConfigurationChange::of(members)
+    }
 }
 
 /// What happens to a node, and how it looks.
@@ -232,6 +256,25 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
                 let line = cluster.status_line(node);
                 cluster.lines.push(line);
             }
+        }
+        "configuration" => {
+            let status = cluster.status(words.number(0));
+            let place = if status.configuration_index > status.commit_index { "?" } else { "" };
+            cluster.lines.push(format!(
+                "n{} {} of={}{place}",
+                words.number(0),
+                status.configuration,
+                status.configuration_index
+            ));
+        }
+        "quorum" => {
+            let line = match cluster.status(words.number(0)).quorum {
+                Some(QuorumStatus { incoming: (new, of_new), outgoing: (old, of_old) }) => {
+                    format!("hears {new}/{of_new} of C_new, {old}/{of_old} of C_old")
+                }
+                None => "does not lead".to_owned(),
+            };
+            cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "log" => {
             let disk = &cluster.members[&words.number(0)].disk;
@@ -351,7 +394,7 @@ fn parse_message(words: &Words<'_>) -> Message {
     Message { from, to, term: Term(words.need("term")), body }
 }
 
-/// `3@2,4@2`, or `4@2:voters=1+2+3` for a configuration.
+/// `3@2,4@2`, or `4@2:voters:1+2+3` for a configuration, `4@2:voters:2+3/1+2` for a joint one.
 fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
     let list = words.named("entries").unwrap_or("");
     let parts = list.split(',').filter(|part| !part.is_empty());
@@ -359,8 +402,14 @@ fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
         .map(|part| match part.split_once(":voters:") {
             None => Entry { id: parse_entry(part), payload: Payload::Command(command(part)) },
             Some((entry, voters)) => {
-                let voters = voters.split('+').map(|voter| id(voter.parse().unwrap()));
-                let configuration = Configuration::of_voters(voters);
+                let nodes = |list: &str| -> std::collections::BTreeSet<NodeId> {
+                    let parts = list.split('+').filter(|part| !part.is_empty());
+                    parts.map(|part| id(part.parse().unwrap())).collect()
+                };
+                let (voters, outgoing) = voters.split_once('/').unwrap_or((voters, ""));
+                let outgoing = nodes(outgoing);
+                let configuration =
+                    Configuration { outgoing, ..Configuration::of_voters(nodes(voters)) };
                 Entry { id: parse_entry(entry), payload: Payload::Configuration(configuration) }
             }
         })
