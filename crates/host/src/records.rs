@@ -199,19 +199,22 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             head(REQUEST_VOTE_RESPONSE);
             out.put_u8(u8::from(*granted));
         }
-        Rpc::AppendEntries { prev, commit_index, entries } => {
+        Rpc::AppendEntries { prev, commit_index, session, entries } => {
             head(APPEND_ENTRIES);
             put_entry_id(out, *prev);
             out.put_u64_le(commit_index.0);
+            out.put_u64_le(*session);
             put_length(out, entries.len());
             entries.iter().for_each(|entry| codec::put_entry(out, entry));
         }
-        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index }) => {
+        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index }) => {
             head(APPEND_ACCEPTED);
+            out.put_u64_le(*session);
             out.put_u64_le(match_index.0);
         }
-        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
+        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { session, prev_index, hint }) => {
             head(APPEND_REJECTED);
+            out.put_u64_le(*session);
             out.put_u64_le(prev_index.0);
             put_entry_id(out, *hint);
         }
@@ -259,14 +262,18 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         REQUEST_VOTE_RESPONSE => Rpc::RequestVoteResponse { granted: take_bool(input)? },
         APPEND_ENTRIES => {
             let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
+            let session = input.try_get_u64_le().ok()?;
             let count = take_count(input, codec::ENTRY_BYTES_MIN)?;
             let entries = (0..count).map(|_| codec::take_entry(input));
-            Rpc::AppendEntries { prev, commit_index, entries: entries.collect::<Option<_>>()? }
+            let entries = entries.collect::<Option<_>>()?;
+            Rpc::AppendEntries { prev, commit_index, session, entries }
         }
-        APPEND_ACCEPTED => {
-            Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index: take_index(input)? })
-        }
+        APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: input.try_get_u64_le().ok()?,
+            match_index: take_index(input)?,
+        }),
         APPEND_REJECTED => Rpc::AppendEntriesResponse(AppendOutcome::Rejected {
+            session: input.try_get_u64_le().ok()?,
             prev_index: take_index(input)?,
             hint: take_entry_id(input)?,
         }),

@@ -24,6 +24,7 @@ impl Node {
         from: NodeId,
         prev: EntryId,
         leader_commit: LogIndex,
+        session: u64,
         entries: Vec<Entry>,
     ) {
         let slice = match LogSlice::new(self.current_term(), prev, entries) {
@@ -34,7 +35,7 @@ impl Node {
             Fit::ConflictsWithCommitted => {
                 return self.fault(from, PeerFault::ConflictsWithCommitted);
             }
-            Fit::Gap => return self.reject_append(from, prev),
+            Fit::Gap => return self.reject_append(from, session, prev),
             Fit::Follows { skip } => skip,
         };
         // L3: what was proved to match ends with the slice. The log may go on behind it with
@@ -48,7 +49,7 @@ impl Node {
             self.append(news);
         }
         self.learn_commit_index(leader_commit.min(match_index).min(self.log.last().index));
-        let outcome = AppendOutcome::Accepted { match_index };
+        let outcome = AppendOutcome::Accepted { session, match_index };
         self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
     }
 
@@ -81,9 +82,9 @@ impl Node {
     ///   follower  1 1 1 1 2 2            answers 6@2: "I have nothing of term 5"
     ///                                    the leader's last entry of at most term 2 is 1@1: next = 2
     /// ```
-    fn reject_append(&mut self, to: NodeId, prev: EntryId) {
+    fn reject_append(&mut self, to: NodeId, session: u64, prev: EntryId) {
         let hint = self.log.last_at_most(prev.index, prev.term);
-        let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+        let outcome = AppendOutcome::Rejected { session, prev_index: prev.index, hint };
         self.answer(to, Body::AppendEntriesResponse(outcome));
     }
 

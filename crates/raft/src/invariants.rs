@@ -20,6 +20,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::configuration::change::may_follow;
+use crate::configuration::is_sound;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
@@ -69,6 +70,10 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         format!("last {last}, current term {}", node.term())
     })?;
     check_cache(node)?;
+    for (index, configuration) in node.configurations.iter() {
+        let is_sound = index.0 == 0 || is_sound(configuration);
+        require(is_sound, "nobody has two roles", || format!("{configuration} of {index}"))?;
+    }
     check_change(node)?;
     if let RoleState::Leader(leader) = &node.role {
         for member in &leader.members {
@@ -277,7 +282,7 @@ impl Durable<'_> {
                 let voted = voted_for == Some(message.to) && current_term == message.term;
                 require(voted, "Durable Word: the vote", word)
             }
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })
             | Body::InstallSnapshotResponse { match_index } => {
                 let last = self.last().index;
                 require(*match_index <= last, "Durable Word: the acknowledged entries", word)

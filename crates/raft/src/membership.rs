@@ -164,7 +164,8 @@ impl Node {
     pub(crate) fn adopt_configuration(&mut self) {
         let last_index = self.log.last().index;
         if let RoleState::Leader(leader) = &mut self.role {
-            leader.adopt(self.configurations.current(), last_index);
+            let session = self.configurations.index().0;
+            leader.adopt(self.configurations.current(), last_index, session);
         }
         let index = self.configurations.index();
         self.record(|| Event::ConfigurationInForce { index });
@@ -217,7 +218,7 @@ mod tests {
         };
         let accepted = |from, index| {
             let match_index = LogIndex(index);
-            let outcome = AppendOutcome::Accepted { match_index };
+            let outcome = AppendOutcome::Accepted { session: 0, match_index };
             answer(from, Body::AppendEntriesResponse(outcome))
         };
         node.handle(Tick(0), Input::Tick);

@@ -120,7 +120,7 @@ impl Node {
             return self.fault(from, PeerFault::AcknowledgedUnsent);
         }
         if let Some(member) = leader.member(from) {
-            member.confirmed_round = member.confirmed_round.max(round);
+            member.confirm(round);
         }
         self.confirm_rounds();
     }

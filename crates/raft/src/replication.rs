@@ -165,13 +165,19 @@ impl Node {
 
     pub(crate) fn handle_append_entries_response(&mut self, from: NodeId, outcome: AppendOutcome) {
         let last = self.log.last();
+        let (AppendOutcome::Accepted { session, .. } | AppendOutcome::Rejected { session, .. }) =
+            outcome;
         let Some(member) = self.answering_member(from) else { return };
+        if session != member.session {
+            let term = last.term;
+            return self.record(|| Event::StaleMessage { from, term });
+        }
         match outcome {
-            AppendOutcome::Accepted { match_index } if match_index > last.index => {
+            AppendOutcome::Accepted { match_index, .. } if match_index > last.index => {
                 self.fault(from, PeerFault::AcknowledgedUnsent);
             }
-            AppendOutcome::Accepted { match_index } => self.handle_accepted(from, match_index),
-            AppendOutcome::Rejected { prev_index, hint } => {
+            AppendOutcome::Accepted { match_index, .. } => self.handle_accepted(from, match_index),
+            AppendOutcome::Rejected { prev_index, hint, .. } => {
                 // A late refusal (L10): the follower has accepted that entry since, or another
                 // probe is on its way.
                 let is_stale = match &member.state {
@@ -225,7 +231,6 @@ impl Node {
         last_index: LogIndex,
     ) {
         let Some(member) = self.answering_member(from) else { return };
-        member.confirmed_round = member.confirmed_round.max(round);
         match &mut member.state {
             ProgressState::Probe { is_waiting } => *is_waiting = false,
             ProgressState::Replicate(_) => {
@@ -310,7 +315,12 @@ impl Feeder<'_> {
         }
         member.wants_nudge = false;
         member.commit_sent = member.commit_sent.max(self.commit_index.min(last));
-        Some(Body::AppendEntries { prev, commit_index: self.commit_index, entries })
+        Some(Body::AppendEntries {
+            prev,
+            commit_index: self.commit_index,
+            session: member.session,
+            entries,
+        })
     }
 }
 

@@ -91,7 +91,14 @@ impl Leader {
     }
 
     /// Follows a change of configuration: new members start as unknown, old ones keep their books.
-    pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex) {
+    /// `session` names the new books.
+    pub(crate) fn adopt(
+        &mut self,
+        configuration: &Configuration,
+        last_index: LogIndex,
+        session: u64,
+    ) {
+        let rounds_before = self.reads.newest_round();
         let old = core::mem::take(&mut self.members);
         self.leaving = old
             .iter()
@@ -103,7 +110,11 @@ impl Leader {
             .members()
             .map(|id| {
                 let known = old.iter().find(|member| member.id == id).cloned();
-                let mut member = known.unwrap_or_else(|| Progress::new(id, last_index));
+                let mut member = known.unwrap_or_else(|| Progress {
+                    session,
+                    rounds_before,
+                    ..Progress::new(id, last_index)
+                });
                 member.votes_incoming = configuration.voters.contains(&id);
                 member.votes_outgoing = configuration.outgoing.contains(&id);
                 member
@@ -219,7 +230,7 @@ impl Node {
             transfer: None,
             scratch: [Vec::new(), Vec::new()],
         };
-        leader.adopt(self.configurations.current(), last.index);
+        leader.adopt(self.configurations.current(), last.index, 0);
         self.role = RoleState::Leader(Box::new(leader));
         self.record(|| Event::BecameLeader { term });
         let id = EntryId { term, index: last.index.next() };

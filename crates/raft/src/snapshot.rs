@@ -54,7 +54,15 @@ impl Node {
         if match_index > self.log.last().index {
             return self.fault(from, PeerFault::AcknowledgedUnsent);
         }
-        self.handle_accepted(from, match_index);
+        // This answer has no session (L11), so it moves no match index. It says where the next probe
+        // has a good chance, and the answer to that one counts.
+        let Some(member) = self.answering_member(from) else { return };
+        match member.state {
+            ProgressState::Snapshot { .. } | ProgressState::Probe { .. } => {
+                member.probe_from(match_index.next(), false);
+            }
+            ProgressState::Replicate(_) => {}
+        }
     }
 
     /// Figure 13, receiver, after the host has the whole snapshot.

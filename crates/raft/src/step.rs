@@ -69,9 +69,10 @@ impl Node {
             Body::RequestVote { .. } => {
                 self.answer(from, Body::RequestVoteResponse { granted: false });
             }
-            Body::AppendEntries { prev, .. } => {
+            Body::AppendEntries { prev, session, .. } => {
                 let hint = self.log.last_at_most(prev.index, prev.term);
-                let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+                let outcome =
+                    AppendOutcome::Rejected { session: *session, prev_index: prev.index, hint };
                 self.answer(from, Body::AppendEntriesResponse(outcome));
             }
             Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
@@ -102,9 +103,9 @@ impl Node {
             Body::RequestVoteResponse { granted } => {
                 self.handle_request_vote_response(from, granted);
             }
-            Body::AppendEntries { prev, commit_index, entries } => {
+            Body::AppendEntries { prev, commit_index, session, entries } => {
                 if self.follow(from) {
-                    self.handle_append_entries(from, prev, commit_index, entries);
+                    self.handle_append_entries(from, prev, commit_index, session, entries);
                 }
             }
             Body::Heartbeat { commit_index, round } => {
@@ -173,14 +174,14 @@ impl Node {
 fn largest_number(body: &Body) -> u64 {
     match body {
         Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
-        Body::AppendEntries { prev, commit_index, entries } => {
+        Body::AppendEntries { prev, commit_index, entries, .. } => {
             // Entries are consecutive from `prev` on, which the slice checks.
             let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             prev.term.0.max(prev.index.0.saturating_add(count)).max(commit_index.0)
         }
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })
         | Body::InstallSnapshotResponse { match_index } => match_index.0,
-        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
+        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint, .. }) => {
             prev_index.0.max(hint.index.0).max(hint.term.0)
         }
         Body::Heartbeat { commit_index, round } => commit_index.0.max(*round),

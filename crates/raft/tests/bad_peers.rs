@@ -53,13 +53,13 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         any::<bool>().prop_map(|granted| Body::RequestVoteResponse { granted }),
         (entry_id(), index(), entries()).prop_map(|(prev, commit_index, entries)| {
-            Body::AppendEntries { prev, commit_index, entries }
+            Body::AppendEntries { prev, commit_index, session: 0, entries }
         }),
         index().prop_map(|match_index| {
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { session: 0, match_index })
         }),
         (index(), entry_id()).prop_map(|(prev_index, hint)| {
-            Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint })
+            Body::AppendEntriesResponse(AppendOutcome::Rejected { session: 0, prev_index, hint })
         }),
         (index(), number())
             .prop_map(|(commit_index, round)| Body::Heartbeat { commit_index, round }),

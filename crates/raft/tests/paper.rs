@@ -32,7 +32,12 @@ fn entry(term: u64, index: u64) -> Entry {
 
 fn append(prev: (u64, u64), commit: u64, entries: Vec<Entry>) -> Body {
     let (term, index) = prev;
-    Body::AppendEntries { prev: EntryId::new(term, index), commit_index: LogIndex(commit), entries }
+    Body::AppendEntries {
+        prev: EntryId::new(term, index),
+        commit_index: LogIndex(commit),
+        session: 0,
+        entries,
+    }
 }
 
 fn request_vote(term: u64, index: u64) -> Body {
@@ -45,7 +50,7 @@ fn granted(answers: &[Body]) -> bool {
 
 fn accepted(answers: &[Body]) -> Option<u64> {
     match answers {
-        [Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })] => {
+        [Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })] => {
             Some(match_index.0)
         }
         _ => None,
@@ -368,7 +373,10 @@ fn s5_4_2_only_commits_current_term_by_counting() {
     cluster.timeout(1);
     send(&mut cluster, 2, 1, 2, Body::RequestVoteResponse { granted: true });
     let accepted = |index| {
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: LogIndex(index) })
+        Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: 0,
+            match_index: LogIndex(index),
+        })
     };
     for follower in [2, 3] {
         send(&mut cluster, follower, 1, 2, accepted(2));

@@ -16,7 +16,7 @@ macro_rules! folders {
 
 folders! {
     election at least 16,
-    replication at least 17,
+    replication at least 18,
     commit at least 7,
     read at least 8,
     snapshot at least 10,

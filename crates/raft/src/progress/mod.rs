@@ -9,6 +9,9 @@ use crate::{LogIndex, NodeId, Tick};
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
+    /// Tells this book from an earlier one on the same node, which was removed and has come back
+    /// (L11). 0 for the members at the election, else the index of the configuration that added it.
+    pub(crate) session: u64,
     /// Has a vote in C_new, in C_old: both while a joint configuration keeps a voter.
     pub(crate) votes_incoming: bool,
     pub(crate) votes_outgoing: bool,
@@ -21,8 +24,11 @@ pub(crate) struct Progress {
     pub(crate) is_active: bool,
     /// When it was last heard from in this leadership.
     pub(crate) heard_at: Option<Tick>,
-    /// The newest ReadIndex round that the member confirmed.
+    /// The newest ReadIndex round that the member confirmed; rounds from before this book began do
+    /// not count. Invariant: a round above `rounds_before`, or 0.
     pub(crate) confirmed_round: u64,
+    /// The newest round when this book began.
+    pub(crate) rounds_before: u64,
     /// The commit index that the member was last told.
     pub(crate) commit_sent: LogIndex,
     /// `match_index` when the last heartbeat was answered: standing still with messages in flight
@@ -53,6 +59,7 @@ impl Progress {
     pub(crate) fn new(id: NodeId, last_index: LogIndex) -> Self {
         Self {
             id,
+            session: 0,
             votes_incoming: false,
             votes_outgoing: false,
             match_index: LogIndex::default(),
@@ -63,6 +70,7 @@ impl Progress {
             is_active: true,
             heard_at: None,
             confirmed_round: 0,
+            rounds_before: 0,
             commit_sent: LogIndex::default(),
             match_at_heartbeat: LogIndex::default(),
             wants_nudge: false,
@@ -75,6 +83,13 @@ impl Progress {
         self.next_index = self.next_index.max(index.next());
         if let ProgressState::Replicate(inflights) = &mut self.state {
             inflights.free_to(index);
+        }
+    }
+
+    /// The member follows this leader, and did so after `round` began.
+    pub(crate) fn confirm(&mut self, round: u64) {
+        if round > self.rounds_before {
+            self.confirmed_round = self.confirmed_round.max(round);
         }
     }
 

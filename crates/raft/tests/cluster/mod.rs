@@ -530,6 +530,11 @@ impl Cluster {
     }
 }
 
+/// The session of a member that was there at the election goes without saying.
+fn in_session(session: u64) -> String {
+    if session == 0 { String::new() } else { format!(" session={session}") }
+}
+
 /// A message in one line, as the scripts print it.
 pub(crate) fn message_line(message: &Message) -> String {
     let Message { from, to, term, body } = message;
@@ -541,19 +546,19 @@ pub(crate) fn message_line(message: &Message) -> String {
             format!("RequestVote last={last}{transfer}")
         }
         Body::RequestVoteResponse { granted } => format!("RequestVoteResponse granted={granted}"),
-        Body::AppendEntries { prev, commit_index, entries } => {
+        Body::AppendEntries { prev, commit_index, session, entries } => {
             let span = match (entries.first(), entries.last()) {
                 (Some(first), Some(last)) if first == last => format!(" entries={}", first.id),
                 (Some(first), Some(last)) => format!(" entries={}..{}", first.id, last.id),
                 _ => String::new(),
             };
-            format!("AppendEntries prev={prev}{span} commit={commit_index}")
+            format!("AppendEntries prev={prev}{span} commit={commit_index}{}", in_session(*session))
         }
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index }) => {
-            format!("Accepted match={match_index}")
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index }) => {
+            format!("Accepted match={match_index}{}", in_session(*session))
         }
-        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
-            format!("Rejected prev={prev_index} hint={hint}")
+        Body::AppendEntriesResponse(AppendOutcome::Rejected { session, prev_index, hint }) => {
+            format!("Rejected prev={prev_index} hint={hint}{}", in_session(*session))
         }
         Body::Heartbeat { commit_index, round } => {
             format!("Heartbeat commit={commit_index} round={round}")

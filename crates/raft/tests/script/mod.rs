@@ -237,6 +237,12 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
             let tail = words.named_number("tail").map_or(usize::MAX, |t| t.try_into().unwrap());
             cluster.restart_with_tail(words.number(0), tail);
         }
+        // Another machine in the place of the node: its disk is empty.
+        "wipe" => {
+            cluster.crash(words.number(0));
+            cluster.member(words.number(0)).disk = Default::default();
+            cluster.restart(words.number(0));
+        }
         "load" => cluster.load(words.number(0), words.need("term"), &words.numbers("log")),
         "disk" => {
             let node = words.number(0);
@@ -346,6 +352,7 @@ fn matches(message: &Message, words: &Words<'_>) -> bool {
 fn parse_message(words: &Words<'_>) -> Message {
     let granted = words.named("granted") == Some("true");
     let index = |name: &str| LogIndex(words.need(name));
+    let session = words.named_number("session").unwrap_or(0);
     let body = match words.plain(0).expect("a kind of message") {
         "PreVote" => Body::PreVote { last: words.entry("last") },
         "PreVoteResponse" => Body::PreVoteResponse { granted },
@@ -357,12 +364,15 @@ fn parse_message(words: &Words<'_>) -> Message {
         "AppendEntries" => Body::AppendEntries {
             prev: words.entry("prev"),
             commit_index: LogIndex(words.named_number("commit").unwrap_or(0)),
+            session,
             entries: parse_entries(words),
         },
-        "Accepted" => {
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: index("match") })
-        }
+        "Accepted" => Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session,
+            match_index: index("match"),
+        }),
         "Rejected" => Body::AppendEntriesResponse(AppendOutcome::Rejected {
+            session,
             prev_index: index("prev"),
             hint: words.entry("hint"),
         }),
