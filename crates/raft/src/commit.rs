@@ -24,7 +24,7 @@ use crate::{Event, LogIndex, Node, PersistNumber};
 impl Node {
     /// The disk has caught up to `number`: what waited for it happens now.
     pub(crate) fn handle_persisted(&mut self, number: PersistNumber) {
-        self.persister.landed(number);
+        self.persister.landed(number, self.now);
         self.record(|| Event::BecameDurable { number });
         self.outbox.release(self.persister.durable());
         self.count_own_vote();

@@ -2,6 +2,7 @@
 //!
 //! Scripts: `testdata/election/`.
 
+use crate::leadership::Campaigns;
 use crate::quorum::ElectionResult;
 use crate::role::RoleState;
 use crate::{
@@ -30,12 +31,21 @@ impl Node {
         }
     }
 
+    /// A timeout is the base and a random part. Elections that nobody won double the random part:
+    /// the more nodes get in each other's way, the further apart they try again. A node that others
+    /// are preferred to waits longer, and half as long after each campaign that led to nothing: the
+    /// preferred ones may be gone.
     pub(crate) fn reset_election_timer(&mut self) {
-        let timeout = self.jitter.election_timeout_ticks(self.options.election_timeout_ticks);
-        self.campaign_at = Some(self.now.after(timeout));
+        let base = self.options.election_timeout_ticks;
+        let Campaigns { fruitless, contended } = self.campaigns;
+        let doublings = contended.min(self.options.election_backoff_doublings_max);
+        let spread = base.checked_shl(doublings).map_or(base, |spread| spread.max(base));
+        let timeout = self.jitter.election_timeout_ticks(base, spread);
+        let delay = self.options.campaign_delay_ticks.checked_shr(fruitless).unwrap_or(0);
+        self.campaign_at = Some(self.now.after(timeout).after(delay));
     }
 
-    fn is_sole_voter(&self) -> bool {
+    pub(crate) fn is_sole_voter(&self) -> bool {
         let configuration = self.configurations.current();
         configuration.is_voter(self.options.id)
             && configuration.voters.len() == 1
@@ -57,11 +67,14 @@ impl Node {
     pub(crate) fn may_campaign(&self) -> bool {
         self.configurations.votes_from(self.commit_index, self.options.id)
             && !self.apply.is_installing()
+            && !self.elections_are_paused
+            && !self.is_write_stalled()
     }
 
     /// Does what time has made due.
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
+        self.watch_writes();
         let RoleState::Leader(leader) = &self.role else {
             if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
                 self.campaign(Campaign::Timeout);
@@ -116,6 +129,10 @@ impl Node {
     }
 
     pub(crate) fn campaign(&mut self, why: Campaign) {
+        self.campaigns.fruitless = self.campaigns.fruitless.saturating_add(1);
+        if matches!(self.role, RoleState::Candidate { .. }) {
+            self.campaigns.contended = self.campaigns.contended.saturating_add(1);
+        }
         if self.options.pre_vote && why == Campaign::Timeout {
             self.become_pre_candidate();
             self.ask_for_pre_votes();

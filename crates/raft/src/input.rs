@@ -56,4 +56,8 @@ pub enum Input {
     /// [`Node::propose_configuration_change`](crate::Node::propose_configuration_change) to learn
     /// whether the change began.
     ChangeConfiguration(ConfigurationChange),
+    /// Give leadership up, to whoever wins the next election.
+    StepDown,
+    /// No campaigns of this node from now on, or again.
+    PauseElections(bool),
 }

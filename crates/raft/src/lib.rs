@@ -84,6 +84,7 @@
 //! | `apply` | from committed to applied | |
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
 //! | `read_index` | linearizable reads | thesis §6.4 |
+//! | `leadership` | stepping down, pausing elections, stalled disks | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
 //! | `log` | the log as seen in memory | |
@@ -111,6 +112,7 @@ mod input;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 mod jitter;
+mod leadership;
 mod log;
 mod membership;
 mod message;

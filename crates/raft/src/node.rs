@@ -7,6 +7,7 @@ use crate::apply::ApplyQueue;
 use crate::configuration::ConfigurationHistory;
 use crate::fault::PeerFaults;
 use crate::jitter::Jitter;
+use crate::leadership::Campaigns;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
@@ -41,6 +42,9 @@ pub struct Node {
     pub(crate) now: Tick,
     /// When a follower or candidate campaigns; `None` until the first input tells the time.
     pub(crate) campaign_at: Option<Tick>,
+    pub(crate) campaigns: Campaigns,
+    /// The operator wants no campaigns of this node; it votes, and leads if it does.
+    pub(crate) elections_are_paused: bool,
     /// When a leader of the current term was last heard from.
     pub(crate) leader_heard_at: Option<Tick>,
 }
@@ -72,6 +76,10 @@ pub struct Status {
     pub configuration_index: LogIndex,
     /// How many voters of each half a leader hears; `None` on others.
     pub quorum: Option<QuorumStatus>,
+    /// Whether campaigns of this node are paused.
+    pub elections_are_paused: bool,
+    /// Whether the disk has taken too long; such a node neither leads nor campaigns.
+    pub is_write_stalled: bool,
     /// The peer to which leadership is being handed over.
     pub transfer_to: Option<NodeId>,
     /// What the leader knows of each follower; empty on others.
@@ -131,6 +139,8 @@ impl Node {
             Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
             Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
             Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
+            Input::StepDown => drop(self.begin_rest()),
+            Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
             Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
         }
         self.handle_time();
@@ -166,6 +176,24 @@ impl Node {
         self.begin_transfer(to)
     }
 
+    /// Gives leadership up, to whoever wins the next election; this node keeps out of it for two
+    /// election timeouts. To name the next leader is quicker:
+    /// [`transfer_leadership`](Self::transfer_leadership).
+    ///
+    /// # Errors
+    /// This node does not lead, or nobody else could.
+    pub fn step_down(&mut self, now: Tick) -> Result<(), TransferError> {
+        self.tell_time(now);
+        self.begin_rest()
+    }
+
+    /// Keeps this node from campaigning, or lets it campaign again. It votes all the while, and a
+    /// leader goes on leading. Not remembered over a restart.
+    pub fn pause_elections(&mut self, now: Tick, are_paused: bool) {
+        self.tell_time(now);
+        self.set_elections_paused(are_paused);
+    }
+
     /// Changes the members of the group, in one step whatever the change holds. Returns the name of
     /// the first entry. If that is a joint configuration, the leader of the day leaves it by itself
     /// once it is committed: the change is over when the next configuration is committed.
@@ -190,7 +218,8 @@ impl Node {
             RoleState::Leader(leader) => {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
-                return Some(transfer.map_or(beat, |abort_at| abort_at.min(beat)));
+                let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
+                return transfer.into_iter().chain(stall).chain([beat]).min();
             }
             RoleState::Follower { .. }
             | RoleState::PreCandidate(_)
@@ -211,7 +240,7 @@ impl Node {
         self.replicate();
         self.hand_out_committed();
         let mut output = core::mem::take(&mut self.output);
-        output.persists.extend(self.persister.take_pending());
+        output.persists.extend(self.persister.take_pending(self.now));
         output.messages = self.outbox.take();
         output
     }
@@ -254,6 +283,8 @@ impl Node {
             configuration: self.configurations.current().clone(),
             configuration_index: self.configurations.index(),
             quorum: self.quorum_status(),
+            elections_are_paused: self.elections_are_paused,
+            is_write_stalled: self.is_write_stalled(),
             transfer_to,
             followers,
             peer_faults: self.faults,

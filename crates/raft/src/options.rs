@@ -19,6 +19,15 @@ pub struct Options {
     pub election_timeout_ticks: u64,
     /// The leader's heartbeat. Well below the election timeout.
     pub heartbeat_interval_ticks: u64,
+    /// This node waits so much longer before it campaigns, so that others are elected where they
+    /// can be: a low priority. Halved after each campaign that led to nothing.
+    pub campaign_delay_ticks: u64,
+    /// Each election that nobody wins doubles the random part of the next timeout, up to this many
+    /// times: under contention nodes try further and further apart.
+    pub election_backoff_doublings_max: u32,
+    /// A leader that has had something to write for so long, and nothing has become durable, steps
+    /// down and does not campaign until something does. [`u64::MAX`] to wait for ever.
+    pub write_stall_ticks_max: u64,
     /// Ask "would you vote for me?" before a campaign (thesis §9.6).
     pub pre_vote: bool,
     /// A leader that does not hear from a quorum steps down, and a follower that hears from a
@@ -56,6 +65,9 @@ impl Options {
             seed,
             election_timeout_ticks: 1000,
             heartbeat_interval_ticks: 100,
+            campaign_delay_ticks: 0,
+            election_backoff_doublings_max: 3,
+            write_stall_ticks_max: 10_000,
             pre_vote: true,
             check_quorum: true,
             append_batch_bytes_max: 512 << 10,
@@ -77,6 +89,7 @@ impl Options {
     pub fn validate(&self) -> Result<(), OptionsError> {
         let positive = [
             ("heartbeat_interval_ticks", self.heartbeat_interval_ticks > 0),
+            ("write_stall_ticks_max", self.write_stall_ticks_max > 0),
             ("append_batch_bytes_max", self.append_batch_bytes_max > 0),
             ("window_messages_max", self.window_messages_max > 0),
             ("window_bytes_max", self.window_bytes_max > 0),

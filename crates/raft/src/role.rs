@@ -14,6 +14,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::leadership::Campaigns;
 use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
@@ -183,6 +184,9 @@ impl Node {
             self.set_hard_state(HardState { current_term: term, voted_for: None });
         }
         let was_leader = matches!(self.role, RoleState::Leader(_));
+        if leader_id.is_some() {
+            self.campaigns = Campaigns::default();
+        }
         self.abandon_reads();
         self.role = RoleState::Follower { leader_id };
         if was_leader || leader_id.is_some() {
@@ -217,6 +221,7 @@ impl Node {
     /// an entry of the own term can commit (Raft §8).
     pub(crate) fn become_leader(&mut self, _: VoteQuorum) {
         assert!(matches!(self.role, RoleState::Candidate { .. }), "only candidates win elections");
+        self.campaigns = Campaigns::default();
         let term = self.current_term();
         let last = self.log.last();
         let mut leader = Leader {

@@ -38,6 +38,10 @@ pub enum Event {
     QuorumLost { term: Term },
     /// A leader that is no voter any more has committed its own removal.
     Removed { term: Term },
+    /// A leader gave up on request.
+    SteppedDown { term: Term },
+    /// A leader gave up since its disk has stopped.
+    WriteStalled { term: Term },
     /// A ReadIndex round began for reads at `index`.
     ReadRoundBegan { round: u64, index: LogIndex },
     /// A quorum confirmed the round: reads at `index` may go.
@@ -103,6 +107,8 @@ impl fmt::Display for Event {
             Self::ConfigurationInForce { index } => write!(f, "configuration of={index}"),
             Self::QuorumLost { term } => write!(f, "quorum lost term={term}"),
             Self::Removed { term } => write!(f, "removed term={term}"),
+            Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
+            Self::WriteStalled { term } => write!(f, "write stalled term={term}"),
             Self::ReadRoundBegan { round, index } => {
                 write!(f, "read round={round} index={index}")
             }

@@ -65,6 +65,12 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
         options.pre_vote = pre_vote;
         options.check_quorum = check_quorum;
         options.log_tail_kept = 3;
+        if options.id == NodeId(2) {
+            options.campaign_delay_ticks = 20;
+        }
+        if small {
+            options.write_stall_ticks_max = 25;
+        }
         if small {
             options.append_batch_bytes_max = 100;
             options.window_messages_max = 3;
@@ -105,7 +111,14 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
         88..=91 => cluster.read(node, step),
         92 => drop(cluster.transfer(node, None)),
         93 => change(cluster, dice, nodes),
-        94 => cluster.compact(node),
+        94 => match dice.roll(4) {
+            0 => cluster.input(node, cluster.members[&node].now, Input::StepDown),
+            1 => {
+                let are_paused = dice.one_in(2);
+                cluster.input(node, cluster.members[&node].now, Input::PauseElections(are_paused));
+            }
+            _ => cluster.compact(node),
+        },
         95 => {
             cluster.carry_snapshot(node);
         }
@@ -184,6 +197,7 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         if cluster.members[&node].node.is_none() {
             cluster.restart(node);
         }
+        cluster.input(node, cluster.members[&node].now, Input::PauseElections(false));
         cluster.member(node).disk_is_instant = true;
         cluster.member(node).fetch_is_instant = true;
         cluster.member(node).apply_is_instant = true;

@@ -18,6 +18,7 @@ folders! {
     election at least 16,
     replication at least 18,
     commit at least 7,
+    leadership at least 6,
     read at least 8,
     snapshot at least 10,
     membership at least 26,

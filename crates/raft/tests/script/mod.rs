@@ -136,6 +136,7 @@ impl Story<'_> {
         let cluster = self.cluster.as_mut().unwrap_or_else(|| panic!("{at}: no cluster yet"));
         let known = run_verb(cluster, verb, &words)
             || run_world_verb(cluster, verb, &words)
+            || run_look_verb(cluster, verb, &words)
             || run_network_verb(cluster, verb, &words);
         assert!(known, "{at}: unknown command");
         cluster.take_lines()
@@ -162,6 +163,11 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.cache_bytes_max = or(size("cache-bytes"), options.cache_bytes_max);
         options.uncommitted_bytes_max = or(size("uncommitted"), options.uncommitted_bytes_max);
         options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
+        let ticks = |name| words.named_number(name);
+        options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
+        if ticks("low") == Some(options.id.0) {
+            options.campaign_delay_ticks = 40;
+        }
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }
@@ -185,6 +191,18 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             if let Err(error) = cluster.transfer(words.number(0), to) {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
+        }
+        "step-down" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.step_down(now)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "elections" => {
+            let are_paused = words.plain(1) == Some("pause");
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::PauseElections(are_paused));
         }
         "change" => {
             if let Err(error) = cluster.change(words.number(0), &parse_change(words)) {
@@ -229,7 +247,7 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     }
 }
 
-/// What happens to a node, and how it looks.
+/// What happens to a node.
 fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
     match verb {
         "crash" => cluster.crash(words.number(0)),
@@ -256,6 +274,18 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
                 other => panic!("disk {other:?}"),
             }
         }
+        "silent" => {
+            cluster.stabilize();
+            cluster.lines.clear();
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// How a node looks.
+fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
         "status" => {
             let nodes: Vec<u64> = cluster.members.keys().copied().collect();
             for node in nodes {
@@ -272,6 +302,15 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
                 status.configuration,
                 status.configuration_index
             ));
+        }
+        "deadline" => {
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            let line = match cluster.node(node).next_deadline() {
+                Some(at) => format!("n{node} waits {} ticks", at.0 - now.0),
+                None => format!("n{node} waits for others"),
+            };
+            cluster.lines.push(line);
         }
         "quorum" => {
             let line = match cluster.status(words.number(0)).quorum {
@@ -291,10 +330,6 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
         "applied" => {
             let line = cluster.applied_commands(words.number(0)).join(" ");
             cluster.lines.push(format!("n{} {line}", words.number(0)));
-        }
-        "silent" => {
-            cluster.stabilize();
-            cluster.lines.clear();
         }
         _ => return false,
     }
