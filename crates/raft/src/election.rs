@@ -24,6 +24,10 @@ impl Node {
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
             self.reset_election_timer();
+            // The last life may have promised its vote to a leader a moment ago.
+            if self.options.lease_drift_ppm.is_some() {
+                self.leader_heard_at = Some(self.now);
+            }
             // Alone in the group there is nobody to disturb and nobody to wait for.
             if self.is_sole_voter() {
                 self.campaign_at = Some(self.now);
@@ -87,8 +91,16 @@ impl Node {
         }
         self.expire_transfer();
         if beat <= self.now {
-            self.send_heartbeats();
+            self.beat();
         }
+    }
+
+    /// The regular heartbeats. With leases each of them extends one, and is a round of its own.
+    pub(crate) fn beat(&mut self) {
+        if self.options.lease_drift_ppm.is_some() {
+            self.begin_heartbeat_round();
+        }
+        self.send_heartbeats();
     }
 
     /// A leader that a quorum no longer answers cannot commit, and must not serve: it steps down,
@@ -115,6 +127,9 @@ impl Node {
     pub(crate) fn hears_a_leader(&self) -> bool {
         if !self.options.check_quorum && !self.options.pre_vote {
             return false;
+        }
+        if self.is_promised() {
+            return true;
         }
         match &self.role {
             RoleState::Leader(_) => self.options.check_quorum,
@@ -216,15 +231,23 @@ impl Node {
 
     /// Figure 2, RequestVote, receiver. Anybody is answered, member or not: who may vote is for the
     /// candidate's configuration to say, which may be newer than this node's (M6).
-    pub(crate) fn handle_request_vote(&mut self, from: NodeId, last: EntryId) {
+    pub(crate) fn handle_request_vote(
+        &mut self,
+        from: NodeId,
+        last: EntryId,
+        leadership_transfer: bool,
+    ) {
         let term = self.current_term();
         let vote_is_free = match self.hard_state.voted_for {
             Some(candidate) => candidate == from,
             // A leader of this term was elected already: the vote would only be wasted.
             None => self.leader_id().is_none(),
         };
+        let is_promised = self.is_promised() && !leadership_transfer;
         let refusal = if !vote_is_free {
             Some(VoteRefusal::AlreadyVoted)
+        } else if is_promised && self.hard_state.voted_for.is_none() {
+            Some(VoteRefusal::LeaderAlive)
         } else {
             (last < self.log.last()).then_some(VoteRefusal::LogBehind)
         };

@@ -60,4 +60,9 @@ pub enum Input {
     StepDown,
     /// No campaigns of this node from now on, or again.
     PauseElections(bool),
+    /// A linearizable read is wanted that may rest on the clocks; else as `ReadIndex`.
+    ReadLease {
+        /// The caller's name for the request; unique in the life of the node.
+        context: u64,
+    },
 }

@@ -85,6 +85,7 @@
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `leadership` | stepping down, pausing elections, stalled disks | |
+//! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
 //! | `log` | the log as seen in memory | |
@@ -113,6 +114,7 @@ mod input;
 pub mod invariants;
 mod jitter;
 mod leadership;
+mod lease;
 mod log;
 mod membership;
 mod message;

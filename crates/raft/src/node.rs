@@ -132,6 +132,7 @@ impl Node {
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
             Input::ReadIndex { context } => self.queue_read(context),
+            Input::ReadLease { context } => self.queue_lease_read(context),
             Input::Persisted(number) => self.handle_persisted(number),
             Input::Applied(index) => self.handle_applied(index),
             Input::Fetched { from, entries } => self.handle_fetched(from, entries),
@@ -161,6 +162,13 @@ impl Node {
     pub fn read_index(&mut self, now: Tick, context: u64) {
         self.tell_time(now);
         self.queue_read(context);
+    }
+
+    /// As [`read_index`](Self::read_index), but answered at once by a leader with a lease
+    /// ([`lease_drift_ppm`](Options::lease_drift_ppm)): as good as the clocks are.
+    pub fn read_lease(&mut self, now: Tick, context: u64) {
+        self.tell_time(now);
+        self.queue_lease_read(context);
     }
 
     /// Hands leadership to `to`, or to the most up-to-date voter.

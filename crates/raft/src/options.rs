@@ -33,6 +33,11 @@ pub struct Options {
     /// A leader that does not hear from a quorum steps down, and a follower that hears from a
     /// leader does not vote (thesis §6.2, §4.2.3).
     pub check_quorum: bool,
+    /// Allow reads on a lease: of any two clocks in the group one runs at most this many parts in a
+    /// million faster than the other. Must be set in the whole group or nowhere, with the same
+    /// election timeout, and takes check-quorum. The host must read the clock after a message has
+    /// come, not before.
+    pub lease_drift_ppm: Option<u32>,
     /// Bytes of entries in one AppendEntries; a larger single entry travels alone.
     pub append_batch_bytes_max: usize,
     /// AppendEntries on their way to one follower, unanswered.
@@ -70,6 +75,7 @@ impl Options {
             write_stall_ticks_max: 10_000,
             pre_vote: true,
             check_quorum: true,
+            lease_drift_ppm: None,
             append_batch_bytes_max: 512 << 10,
             window_messages_max: 128,
             window_bytes_max: 16 << 20,
@@ -112,6 +118,16 @@ impl Options {
                 election_timeout_ticks: self.election_timeout_ticks,
             });
         }
+        if self.lease_drift_ppm.is_some() {
+            if !self.check_quorum {
+                return Err(OptionsError::LeaseWithoutCheckQuorum);
+            }
+            if self.lease_ticks().is_none_or(|ticks| ticks <= self.heartbeat_interval_ticks) {
+                return Err(OptionsError::LeaseTooShort {
+                    election_timeout_ticks: self.election_timeout_ticks,
+                });
+            }
+        }
         Ok(())
     }
 }
@@ -134,6 +150,13 @@ pub enum OptionsError {
     },
     /// The election timeout is beyond any clock.
     ElectionTimeoutTooLong {
+        /// As given.
+        election_timeout_ticks: u64,
+    },
+    /// Leases rest on followers that hold on to their leader.
+    LeaseWithoutCheckQuorum,
+    /// A lease would be over before the next heartbeat extends it.
+    LeaseTooShort {
         /// As given.
         election_timeout_ticks: u64,
     },
@@ -173,6 +196,14 @@ impl fmt::Display for OptionsError {
             }
             Self::ElectionTimeoutTooLong { election_timeout_ticks } => {
                 write!(f, "election timeout of {election_timeout_ticks} ticks never ends")
+            }
+            Self::LeaseWithoutCheckQuorum => f.write_str("lease reads take check-quorum"),
+            Self::LeaseTooShort { election_timeout_ticks } => {
+                write!(
+                    f,
+                    "with an election timeout of {election_timeout_ticks} ticks a lease would be \
+                     over before the next heartbeat"
+                )
             }
             Self::Restored(fault) => write!(f, "restored state contradicts itself: {fault}"),
         }

@@ -48,6 +48,12 @@ impl LeaderReads {
     pub(crate) fn newest_round(&self) -> u64 {
         self.newest
     }
+
+    /// The heartbeats that follow are of a new round.
+    pub(crate) fn begin_round(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
+    }
 }
 
 /// A follower's reads.
@@ -90,7 +96,7 @@ impl Node {
         }
     }
 
-    fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
+    pub(crate) fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
         self.output.reads.push(ReadOutcome { context, index });
     }
 
@@ -103,11 +109,11 @@ impl Node {
         if leader.reads.waiting.is_empty() || index < leader.first_index {
             return;
         }
-        leader.reads.newest += 1;
-        let round = leader.reads.newest;
+        let round = leader.reads.newest + 1;
         let readers = core::mem::take(&mut leader.reads.waiting);
         leader.reads.rounds.push_back(Round { round, index, readers });
         self.record(|| Event::ReadRoundBegan { round, index });
+        self.begin_heartbeat_round();
         self.send_heartbeats();
         // This node confirms itself; in a group of one that is a quorum.
         self.confirm_reads(id, round);

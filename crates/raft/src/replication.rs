@@ -20,7 +20,7 @@ use crate::progress::{Progress, ProgressState};
 use crate::role::{Leader, RoleState};
 use crate::{
     AppendOutcome, Body, Entry, EntryId, Event, Fetch, FollowerStatus, LogIndex, Message, Node,
-    NodeId, Payload, PeerFault, ProposeError, SendSnapshot,
+    NodeId, Payload, PeerFault, ProposeError, SendSnapshot, Tick,
 };
 
 /// What feeding one follower came to.
@@ -144,6 +144,21 @@ impl Node {
     pub(crate) fn send_as_leader(&mut self, to: NodeId, body: Body) {
         let message = Message { from: self.options.id, to, term: self.current_term(), body };
         self.outbox.send(message);
+    }
+
+    /// The next heartbeats confirm what happened up to now, and nothing older does.
+    pub(crate) fn begin_heartbeat_round(&mut self) {
+        let (id, now) = (self.options.id, self.now);
+        let lease_ticks = self.options.lease_ticks();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let round = leader.reads.begin_round();
+        if let Some(ticks) = lease_ticks {
+            leader.lease.forget_before(Tick(now.0.saturating_sub(ticks)));
+            leader.lease.sent(round, now);
+            if let Some(own) = leader.member(id) {
+                own.confirm(round);
+            }
+        }
     }
 
     /// Heartbeats carry no entries and wait for no disk, so that neither a full window nor a

@@ -15,6 +15,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::leadership::Campaigns;
+use crate::lease::LeaderLease;
 use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
@@ -65,6 +66,7 @@ pub(crate) struct Leader {
     pub(crate) heartbeat_at: Tick,
     pub(crate) quorum_check_at: Tick,
     pub(crate) reads: LeaderReads,
+    pub(crate) lease: LeaderLease,
     pub(crate) transfer: Option<Transfer>,
     /// Room for the values of the two halves, kept so that counting allocates nothing.
     scratch: [Vec<u64>; 2],
@@ -232,6 +234,7 @@ impl Node {
             heartbeat_at: self.now.after(self.options.heartbeat_interval_ticks),
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),
             reads: LeaderReads::default(),
+            lease: LeaderLease::default(),
             transfer: None,
             scratch: [Vec::new(), Vec::new()],
         };
@@ -242,6 +245,6 @@ impl Node {
         self.append(alloc::vec![Entry { id, payload: Payload::Noop }]);
         // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes
         // that carry the no-op follow at once, but only heartbeats pass a full log or a slow disk.
-        self.send_heartbeats();
+        self.beat();
     }
 }

@@ -97,8 +97,8 @@ impl Node {
         match body {
             Body::PreVote { last } => self.handle_pre_vote(from, term, last),
             Body::PreVoteResponse { granted } => self.handle_pre_vote_response(from, term, granted),
-            Body::RequestVote { last, leadership_transfer: _ } => {
-                self.handle_request_vote(from, last);
+            Body::RequestVote { last, leadership_transfer } => {
+                self.handle_request_vote(from, last, leadership_transfer);
             }
             Body::RequestVoteResponse { granted } => {
                 self.handle_request_vote_response(from, granted);

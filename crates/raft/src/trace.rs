@@ -46,6 +46,8 @@ pub enum Event {
     ReadRoundBegan { round: u64, index: LogIndex },
     /// A quorum confirmed the round: reads at `index` may go.
     ReadRoundConfirmed { round: u64, index: LogIndex },
+    /// A read was answered on the lease.
+    LeaseRead { index: LogIndex },
     /// Leadership is being handed over.
     TransferBegan { to: NodeId },
     /// The target has all entries and was told to campaign.
@@ -115,6 +117,7 @@ impl fmt::Display for Event {
             Self::ReadRoundConfirmed { round, index } => {
                 write!(f, "read confirmed round={round} index={index}")
             }
+            Self::LeaseRead { index } => write!(f, "lease read index={index}"),
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),

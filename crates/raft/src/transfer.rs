@@ -58,6 +58,7 @@ impl Node {
         if let Some(transfer) = &mut leader.transfer {
             transfer.is_requested = true;
         }
+        leader.lease.is_void = true;
         self.record(|| Event::TransferRequested { to });
         self.send_as_leader(to, Body::TimeoutNow);
     }

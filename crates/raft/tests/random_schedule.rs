@@ -60,10 +60,12 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
     let pre_vote = !dice.one_in(3);
     let check_quorum = !dice.one_in(3);
     let small = dice.one_in(2);
+    let leases = check_quorum && dice.one_in(2);
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
         options.check_quorum = check_quorum;
+        options.lease_drift_ppm = leases.then_some(0);
         options.log_tail_kept = 3;
         if options.id == NodeId(2) {
             options.campaign_delay_ticks = 20;
@@ -98,7 +100,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
     }
     match dice.roll(100) {
         0..=44 => deliver(cluster, dice),
-        45..=59 => cluster.tick(node, dice.roll(4) + 1),
+        45..=59 => pass_time(cluster, dice, node, nodes),
         60..=74 => drop(cluster.write_one(node)),
         75..=77 => drop(cluster.fetch_one(node)),
         78..=80 => drop(cluster.report_applied(node)),
@@ -108,7 +110,8 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
             // A refusal is an answer like any other here.
             let _refused = cluster.propose(node, &commands);
         }
-        88..=91 => cluster.read(node, step),
+        88..=89 => cluster.read(node, step),
+        90..=91 => cluster.read_on_lease(node, step),
         92 => drop(cluster.transfer(node, None)),
         93 => change(cluster, dice, nodes),
         94 => match dice.roll(4) {
@@ -132,6 +135,23 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
         97 => crash(cluster, dice, node),
         98 => drop(cluster.isolated.insert(node)),
         _ => cluster.isolated.clear(),
+    }
+}
+
+/// Every clock has its own speed, unless leases rest on them: then they agree, but the nodes look at
+/// them when they please (R6).
+fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: u64) {
+    let ticks = dice.roll(4) + 1;
+    if cluster.members[&node].options.lease_drift_ppm.is_none() {
+        return cluster.tick(node, ticks);
+    }
+    for other in 1..=nodes {
+        if dice.one_in(3) {
+            let member = cluster.member(other);
+            member.now = member.now.after(ticks);
+        } else {
+            cluster.tick(other, ticks);
+        }
     }
 }
 

@@ -19,6 +19,7 @@ folders! {
     replication at least 18,
     commit at least 7,
     leadership at least 6,
+    lease at least 8,
     read at least 8,
     snapshot at least 10,
     membership at least 26,

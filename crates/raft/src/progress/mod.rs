@@ -106,3 +106,19 @@ impl Progress {
         self.state = ProgressState::Replicate(Inflights::default());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L11: what a node confirmed before it was removed is of another book.
+    #[test]
+    fn a_new_book_confirms_no_earlier_round() {
+        let mut book = Progress { rounds_before: 4, ..Progress::new(NodeId(1), LogIndex(9)) };
+        book.confirm(4);
+        assert_eq!(book.confirmed_round, 0);
+        book.confirm(5);
+        book.confirm(3);
+        assert_eq!(book.confirmed_round, 5);
+    }
+}

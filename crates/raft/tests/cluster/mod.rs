@@ -401,6 +401,12 @@ impl Cluster {
         self.act(node, |raft| raft.read_index(now, context));
     }
 
+    pub(crate) fn read_on_lease(&mut self, node: u64, context: u64) {
+        let now = self.members[&node].now;
+        self.read_floors.insert((node, context), self.committed_max);
+        self.act(node, |raft| raft.read_lease(now, context));
+    }
+
     pub(crate) fn transfer(&mut self, node: u64, to: Option<u64>) -> Result<(), TransferError> {
         let now = self.members[&node].now;
         self.act(node, |raft| raft.transfer_leadership(now, to.map(NodeId)))

@@ -165,6 +165,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
         let ticks = |name| words.named_number(name);
         options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
+        options.lease_drift_ppm = ticks("drift").map(|ppm| u32::try_from(ppm).unwrap());
         if ticks("low") == Some(options.id.0) {
             options.campaign_delay_ticks = 40;
         }
@@ -185,6 +186,7 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
+        "lease-read" => cluster.read_on_lease(words.number(0), words.number(1)),
         "read" => cluster.read(words.number(0), words.number(1)),
         "transfer" => {
             let to = words.plain(1).map(|to| to.parse().unwrap());
@@ -260,6 +262,11 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
             cluster.crash(words.number(0));
             cluster.member(words.number(0)).disk = Default::default();
             cluster.restart(words.number(0));
+        }
+        // Time passes, and the node is told nothing.
+        "sleep" => {
+            let member = cluster.member(words.number(0));
+            member.now = member.now.after(words.number(1));
         }
         "load" => cluster.load(words.number(0), words.need("term"), &words.numbers("log")),
         "disk" => {
