@@ -207,16 +207,13 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             put_length(out, entries.len());
             entries.iter().for_each(|entry| codec::put_entry(out, entry));
         }
-        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index }) => {
-            head(APPEND_ACCEPTED);
-            out.put_u64_le(*session);
-            out.put_u64_le(match_index.0);
-        }
-        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { session, prev_index, hint }) => {
-            head(APPEND_REJECTED);
-            out.put_u64_le(*session);
-            out.put_u64_le(prev_index.0);
-            put_entry_id(out, *hint);
+        Rpc::AppendEntriesResponse(outcome) => {
+            head(if matches!(outcome, AppendOutcome::Accepted { .. }) {
+                APPEND_ACCEPTED
+            } else {
+                APPEND_REJECTED
+            });
+            put_outcome(out, outcome);
         }
         Rpc::Heartbeat { commit_index, round } => {
             head(HEARTBEAT);
@@ -246,6 +243,20 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             out.put_u64_le(*context);
             out.put_u8(u8::from(index.is_some()));
             out.put_u64_le(index.unwrap_or_default().0);
+        }
+    }
+}
+
+fn put_outcome(out: &mut BytesMut, outcome: &AppendOutcome) {
+    match outcome {
+        AppendOutcome::Accepted { session, match_index } => {
+            out.put_u64_le(*session);
+            out.put_u64_le(match_index.0);
+        }
+        AppendOutcome::Rejected { session, prev_index, hint } => {
+            out.put_u64_le(*session);
+            out.put_u64_le(prev_index.0);
+            put_entry_id(out, *hint);
         }
     }
 }

@@ -80,7 +80,7 @@ impl Node {
     ///   index     1 2 3 4 5 6 7 8 9
     ///   leader    1 3 3 3 5 5 5 5 5      probes with prev = 9@5
     ///   follower  1 1 1 1 2 2            answers 6@2: "I have nothing of term 5"
-    ///                                    the leader's last entry of at most term 2 is 1@1: next = 2
+    ///                                    the leader's last of at most term 2 is 1@1: next = 2
     /// ```
     fn reject_append(&mut self, to: NodeId, session: u64, prev: EntryId) {
         let hint = self.log.last_at_most(prev.index, prev.term);

@@ -15,7 +15,8 @@ pub enum Input {
     /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where
     /// they were placed.
     Propose(Vec<Bytes>),
-    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the same context.
+    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the
+    /// same context.
     ReadIndex {
         /// The caller's name for the request; unique in the life of the node.
         context: u64,

@@ -7,8 +7,8 @@
 //! ```text
 //!   leader     send ───────────── lease ──────────────┤
 //!   follower         hears ──────────── votes for nobody else ────────────┤
-//!                                                     └ drift of the clocks, and two ticks, since a
-//!                                                       tick may have been all but over, or not begun
+//!                                                     └ drift, and two ticks, since a tick
+//!                                                       may have been all but over
 //! ```
 //!
 //! The lease is compared with the time at which the read is asked for, not with that of the last
@@ -19,7 +19,8 @@
 //!
 //! - **A crash.** The voter forgets whom it heard. So a node that begins behaves as if it had heard
 //!   a leader at that moment.
-//! - **A higher term.** Stickiness forgets the leader with the term; the promise is about time alone.
+//! - **A higher term.** Stickiness forgets the leader with the term; the promise is about time
+//!   alone.
 //! - **A transfer.** Who campaigns for the leader is voted for at once. The leader that has told
 //!   anybody to do so has no lease any more in its term: the message may come late (E19).
 //!
@@ -73,7 +74,7 @@ impl Options {
 }
 
 impl Node {
-    /// Votes for nobody but a leader's own choice: a leader may be reading on the word of this node.
+    /// Votes for nobody but a leader's own choice: it may be reading on the word of this node.
     pub(crate) fn is_promised(&self) -> bool {
         let timeout = self.options.election_timeout_ticks;
         self.options.lease_drift_ppm.is_some()

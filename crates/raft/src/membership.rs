@@ -17,7 +17,8 @@
 //!
 //! An entry of term 2 on a majority of C means that S1 cannot be elected without its change being
 //! overwritten first. Joint consensus would survive this very picture, since C+5 is joint and needs
-//! a majority of C; the rule is kept because with it nobody has to prove that again for each change.
+//! a majority of C; the rule is kept because with it nobody has to prove that again for each
+//! change.
 //!
 //! Scripts: `testdata/membership/`.
 

@@ -350,8 +350,9 @@ fn s5_3_leader_is_append_only() {
 // ---- §5.4 Safety ----
 
 /// "The voter denies its vote if its own log is more up-to-date than that of the candidate … If the
-/// logs have last entries with different terms, then the log with the later term is more up-to-date.
-/// If the logs end with the same term, then whichever log is longer is more up-to-date."
+/// logs have last entries with different terms, then the log with the later term is more
+/// up-to-date. If the logs end with the same term, then whichever log is longer is more
+/// up-to-date."
 #[test]
 fn s5_4_1_vote_is_denied_to_a_log_that_is_behind() {
     for (last, expected) in [((1, 9), false), ((2, 2), false), ((2, 3), true), ((3, 1), true)] {

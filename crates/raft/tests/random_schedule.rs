@@ -1,6 +1,6 @@
-//! Groups of one to seven nodes under random schedules: messages lost, repeated and reordered, disks
-//! that are slow, crashes between writes, reads, transfers, compactions, snapshots, and changes of
-//! configuration of every kind. Every
+//! Groups of one to seven nodes under random schedules: messages lost, repeated and reordered,
+//! disks that are slow, crashes between writes, reads, transfers, compactions, snapshots, and
+//! changes of configuration of every kind. Every
 //! invariant is checked after every step; at the end the faults stop, and the group must come to
 //! rest with equal logs. `SEEDS=10000` runs more than the usual number.
 #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
@@ -138,8 +138,8 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
     }
 }
 
-/// Every clock has its own speed, unless leases rest on them: then they agree, but the nodes look at
-/// them when they please (R6).
+/// Every clock has its own speed, unless leases rest on them: then they agree, but the nodes look
+/// at them when they please (R6).
 fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: u64) {
     let ticks = dice.roll(4) + 1;
     if cluster.members[&node].options.lease_drift_ppm.is_none() {

@@ -116,7 +116,8 @@ pub(crate) fn target(
     Ok(next)
 }
 
-/// The first entry of the way from `current` to `target`: C_old,new, or C_new where the voters stay.
+/// The first entry of the way from `current` to `target`: C_old,new, or C_new where the voters
+/// stay.
 pub(crate) fn enter(current: &Configuration, target: Configuration) -> Configuration {
     assert!(!current.is_joint() && !target.is_joint(), "one change at a time");
     if current.voters == target.voters {
@@ -199,8 +200,8 @@ mod tests {
         check(&[1, 2, 3].map(|node| Remove(n(node))), "no voters would be left");
     }
 
-    /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration of
-    /// the way shares a voter with whoever agrees in the next, in every change there is.
+    /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration
+    /// of the way shares a voter with whoever agrees in the next, in every change there is.
     #[test]
     fn neighbours_intersect() {
         let sets: Vec<Vec<u64>> = (1..32u32)
