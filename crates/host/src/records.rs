@@ -175,6 +175,7 @@ const INSTALL_SNAPSHOT_RESPONSE: u8 = 11;
 const TIMEOUT_NOW: u8 = 12;
 const READ_INDEX: u8 = 13;
 const READ_INDEX_RESPONSE: u8 = 14;
+const QUIESCE: u8 = 15;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
@@ -232,6 +233,11 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
         Rpc::InstallSnapshotResponse { match_index } => {
             head(INSTALL_SNAPSHOT_RESPONSE);
             out.put_u64_le(match_index.0);
+        }
+        Rpc::Quiesce { last, commit_index } => {
+            head(QUIESCE);
+            put_entry_id(out, *last);
+            out.put_u64_le(commit_index.0);
         }
         Rpc::TimeoutNow => head(TIMEOUT_NOW),
         Rpc::ReadIndex { context } => {
@@ -299,6 +305,7 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         INSTALL_SNAPSHOT_RESPONSE => {
             Rpc::InstallSnapshotResponse { match_index: take_index(input)? }
         }
+        QUIESCE => Rpc::Quiesce { last: take_entry_id(input)?, commit_index: take_index(input)? },
         TIMEOUT_NOW => Rpc::TimeoutNow,
         READ_INDEX => Rpc::ReadIndex { context: input.try_get_u64_le().ok()? },
         READ_INDEX_RESPONSE => {

@@ -78,6 +78,9 @@ impl Node {
     /// Does what time has made due.
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
+        if self.is_resting {
+            return;
+        }
         self.watch_writes();
         let RoleState::Leader(leader) = &self.role else {
             if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
@@ -90,7 +93,7 @@ impl Node {
             self.check_quorum();
         }
         self.expire_transfer();
-        if beat <= self.now {
+        if beat <= self.now && !self.rest_if_idle() {
             self.beat();
         }
     }

@@ -106,6 +106,7 @@ impl Node {
     pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let (first, last) = (first.id, last.id);
+        self.touch();
         self.log.append(&entries);
         let is_change = self.configurations.append(&entries);
         if is_change {

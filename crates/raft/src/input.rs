@@ -66,4 +66,7 @@ pub enum Input {
         /// The caller's name for the request; unique in the life of the node.
         context: u64,
     },
+    /// The host has not heard from another node for an election timeout. Needed only where groups
+    /// rest ([`quiesce_after_ticks`](crate::Options::quiesce_after_ticks)).
+    PeerLost(NodeId),
 }

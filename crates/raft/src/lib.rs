@@ -86,6 +86,7 @@
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `leadership` | stepping down, pausing elections, stalled disks | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
+//! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
 //! | `log` | the log as seen in memory | |
@@ -125,6 +126,7 @@ pub mod output;
 mod persist;
 mod progress;
 mod queue;
+mod quiesce;
 pub mod quorum;
 mod read_index;
 mod refusal;

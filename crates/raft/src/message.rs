@@ -81,6 +81,13 @@ pub enum Body {
         /// The follower's log matches the leader's up to here; durable.
         match_index: LogIndex,
     },
+    /// There is nothing to do, and the leader will not be heard until there is.
+    Quiesce {
+        /// The leader's last entry: who has another one does not rest.
+        last: EntryId,
+        /// The leader's commit index: `last`.
+        commit_index: LogIndex,
+    },
     /// "Begin an election at once" (thesis §3.10).
     TimeoutNow,
     /// A follower asks the leader for a read index (thesis §6.4).

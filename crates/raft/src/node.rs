@@ -43,6 +43,11 @@ pub struct Node {
     /// When a follower or candidate campaigns; `None` until the first input tells the time.
     pub(crate) campaign_at: Option<Tick>,
     pub(crate) campaigns: Campaigns,
+    /// Nothing ticks until something happens. Invariant: only of leaders, and of followers that
+    /// know their leader.
+    pub(crate) is_resting: bool,
+    /// When this group was last asked for anything.
+    pub(crate) active_at: Tick,
     /// The operator wants no campaigns of this node; it votes, and leads if it does.
     pub(crate) elections_are_paused: bool,
     /// When a leader of the current term was last heard from.
@@ -76,6 +81,8 @@ pub struct Status {
     pub configuration_index: LogIndex,
     /// How many voters of each half a leader hears; `None` on others.
     pub quorum: Option<QuorumStatus>,
+    /// Whether the group rests, as far as this node is concerned.
+    pub is_resting: bool,
     /// Whether campaigns of this node are paused.
     pub elections_are_paused: bool,
     /// Whether the disk has taken too long; such a node neither leads nor campaigns.
@@ -128,6 +135,7 @@ impl Node {
         self.tell_time(now);
         match input {
             Input::Tick => {}
+            Input::PeerLost(_) => self.wake(),
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
@@ -222,6 +230,10 @@ impl Node {
     /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
+        let read = self.forwarded.next_deadline();
+        if self.is_resting {
+            return read;
+        }
         let election = match &self.role {
             RoleState::Leader(leader) => {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
@@ -236,7 +248,6 @@ impl Node {
                 Some(at) => self.may_campaign().then_some(at),
             },
         };
-        let read = self.forwarded.next_deadline();
         election.into_iter().chain(read).min()
     }
 
@@ -291,6 +302,7 @@ impl Node {
             configuration: self.configurations.current().clone(),
             configuration_index: self.configurations.index(),
             quorum: self.quorum_status(),
+            is_resting: self.is_resting,
             elections_are_paused: self.elections_are_paused,
             is_write_stalled: self.is_write_stalled(),
             transfer_to,

@@ -38,6 +38,10 @@ pub struct Options {
     /// election timeout, and takes check-quorum. The host must read the clock after a message has
     /// come, not before.
     pub lease_drift_ppm: Option<u32>,
+    /// A leader that was asked for nothing for so long lets the group rest; `None` never. The host
+    /// must then watch the other nodes itself and hand in [`Input::PeerLost`](crate::Input::PeerLost)
+    /// when one is not heard for an election timeout.
+    pub quiesce_after_ticks: Option<u64>,
     /// Bytes of entries in one AppendEntries; a larger single entry travels alone.
     pub append_batch_bytes_max: usize,
     /// AppendEntries on their way to one follower, unanswered.
@@ -76,6 +80,7 @@ impl Options {
             pre_vote: true,
             check_quorum: true,
             lease_drift_ppm: None,
+            quiesce_after_ticks: None,
             append_batch_bytes_max: 512 << 10,
             window_messages_max: 128,
             window_bytes_max: 16 << 20,

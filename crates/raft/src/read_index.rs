@@ -49,6 +49,10 @@ impl LeaderReads {
         self.newest
     }
 
+    pub(crate) fn are_empty(&self) -> bool {
+        self.waiting.is_empty() && self.rounds.is_empty()
+    }
+
     /// The heartbeats that follow are of a new round.
     pub(crate) fn begin_round(&mut self) -> u64 {
         self.newest += 1;
@@ -87,6 +91,7 @@ impl ForwardedReads {
 
 impl Node {
     pub(crate) fn queue_read(&mut self, context: u64) {
+        self.touch();
         if let RoleState::Leader(leader) = &mut self.role {
             leader.reads.waiting.push(Reader::Local { context });
         } else if self.leader_id().is_some() {
@@ -159,6 +164,7 @@ impl Node {
 
     /// A follower's question. Only a leader can answer it.
     pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+        self.touch();
         if let RoleState::Leader(leader) = &mut self.role {
             leader.reads.waiting.push(Reader::Remote { node: from, context });
         } else {

@@ -46,6 +46,8 @@ impl Node {
             now: Tick(0),
             campaign_at: None,
             campaigns: Campaigns::default(),
+            is_resting: false,
+            active_at: Tick(0),
             elections_are_paused: false,
             leader_heard_at: None,
         };

@@ -186,6 +186,7 @@ impl Node {
             self.set_hard_state(HardState { current_term: term, voted_for: None });
         }
         let was_leader = matches!(self.role, RoleState::Leader(_));
+        self.is_resting = false;
         if leader_id.is_some() {
             self.campaigns = Campaigns::default();
         }
@@ -224,6 +225,7 @@ impl Node {
     pub(crate) fn become_leader(&mut self, _: VoteQuorum) {
         assert!(matches!(self.role, RoleState::Candidate { .. }), "only candidates win elections");
         self.campaigns = Campaigns::default();
+        self.active_at = self.now;
         let term = self.current_term();
         let last = self.log.last();
         let mut leader = Leader {

@@ -23,6 +23,9 @@ impl Node {
         if term.0 > PLAUSIBLE_MAX || largest_number(&body) > PLAUSIBLE_MAX {
             return self.fault(from, PeerFault::ImplausibleNumber);
         }
+        if !matches!(body, Body::Quiesce { .. }) {
+            self.wake();
+        }
         match term.cmp(&self.current_term()) {
             Ordering::Less => self.handle_lower_term(from, term, &body),
             Ordering::Equal => self.dispatch(from, term, body),
@@ -44,7 +47,10 @@ impl Node {
                 return self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
             }
             // These come from the leader of that term.
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+            Body::AppendEntries { .. }
+            | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
+            | Body::InstallSnapshot { .. } => {
                 self.become_follower(term, Some(from));
             }
             Body::PreVoteResponse { granted: false }
@@ -75,7 +81,7 @@ impl Node {
                     AppendOutcome::Rejected { session: *session, prev_index: prev.index, hint };
                 self.answer(from, Body::AppendEntriesResponse(outcome));
             }
-            Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+            Body::Heartbeat { .. } | Body::Quiesce { .. } | Body::InstallSnapshot { .. } => {
                 let last_index = self.log.last().index;
                 self.answer(from, Body::HeartbeatResponse { round: 0, last_index });
             }
@@ -111,6 +117,11 @@ impl Node {
             Body::Heartbeat { commit_index, round } => {
                 if self.follow(from) {
                     self.handle_heartbeat(from, commit_index, round);
+                }
+            }
+            Body::Quiesce { last, commit_index } => {
+                if self.follow(from) {
+                    self.handle_quiesce(from, last, commit_index);
                 }
             }
             Body::InstallSnapshot { mark } => {
@@ -174,6 +185,7 @@ impl Node {
 fn largest_number(body: &Body) -> u64 {
     match body {
         Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
+        Body::Quiesce { last, commit_index } => last.term.0.max(last.index.0).max(commit_index.0),
         Body::AppendEntries { prev, commit_index, entries, .. } => {
             // Entries are consecutive from `prev` on, which the slice checks.
             let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);

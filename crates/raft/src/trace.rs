@@ -46,6 +46,10 @@ pub enum Event {
     ReadRoundBegan { round: u64, index: LogIndex },
     /// A quorum confirmed the round: reads at `index` may go.
     ReadRoundConfirmed { round: u64, index: LogIndex },
+    /// Stops ticking until something happens.
+    Rests,
+    /// Ticks again.
+    Woke,
     /// A read was answered on the lease.
     LeaseRead { index: LogIndex },
     /// Leadership is being handed over.
@@ -117,6 +121,8 @@ impl fmt::Display for Event {
             Self::ReadRoundConfirmed { round, index } => {
                 write!(f, "read confirmed round={round} index={index}")
             }
+            Self::Rests => f.write_str("rests"),
+            Self::Woke => f.write_str("woke"),
             Self::LeaseRead { index } => write!(f, "lease read index={index}"),
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),

@@ -13,6 +13,7 @@ use crate::{Body, Event, Node, NodeId, PeerFault, TransferError};
 
 impl Node {
     pub(crate) fn begin_transfer(&mut self, to: Option<NodeId>) -> Result<(), TransferError> {
+        self.touch();
         let leader_id = self.leader_id();
         let own = self.options.id;
         let abort_at = self.now.after(self.options.election_timeout_ticks);

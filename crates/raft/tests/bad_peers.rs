@@ -72,6 +72,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         index().prop_map(|match_index| Body::InstallSnapshotResponse { match_index }),
         Just(Body::TimeoutNow),
+        (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
         number().prop_map(|context| Body::ReadIndex { context }),
         (number(), proptest::option::of(index()))
             .prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),

@@ -60,11 +60,13 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
     let pre_vote = !dice.one_in(3);
     let check_quorum = !dice.one_in(3);
     let small = dice.one_in(2);
+    let quiesces = dice.one_in(3);
     let leases = check_quorum && dice.one_in(2);
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
         options.check_quorum = check_quorum;
+        options.quiesce_after_ticks = quiesces.then_some(5);
         options.lease_drift_ppm = leases.then_some(0);
         options.log_tail_kept = 3;
         if options.id == NodeId(2) {
@@ -132,7 +134,16 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
                 cluster.input(node, now, input);
             }
         }
-        97 => crash(cluster, dice, node),
+        97 => {
+            crash(cluster, dice, node);
+            // Some hosts notice.
+            for other in (1..=nodes).filter(|_| dice.one_in(2)) {
+                if cluster.members[&other].node.is_some() {
+                    let now = cluster.members[&other].now;
+                    cluster.input(other, now, Input::PeerLost(id(node)));
+                }
+            }
+        }
         98 => drop(cluster.isolated.insert(node)),
         _ => cluster.isolated.clear(),
     }

@@ -65,6 +65,7 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::HeartbeatResponse { round: 3, last_index: LogIndex(11) },
         Rpc::InstallSnapshot { mark: mark() },
         Rpc::InstallSnapshotResponse { match_index: LogIndex(70) },
+        Rpc::Quiesce { last, commit_index: LogIndex(9) },
         Rpc::TimeoutNow,
         Rpc::ReadIndex { context: u64::MAX },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
@@ -144,6 +145,10 @@ fn golden_bytes_of_version_1() {
     check(
         message(Rpc::AppendEntriesResponse(rejected)),
         &format!("{head}07{two}{two}{one}{two}{one}"),
+    );
+    check(
+        message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
+        &format!("{head}0f{two}{two}{one}{one}"),
     );
     check(
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),

@@ -76,6 +76,8 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         require(is_sound, "nobody has two roles", || format!("{configuration} of {index}"))?;
     }
     check_change(node)?;
+    let rests_rightly = !node.is_resting || node.leader_id().is_some();
+    require(rests_rightly, "only who knows its leader rests", order)?;
     if let RoleState::Leader(leader) = &node.role {
         for member in &leader.members {
             let books = || format!("member {} of leader {}: {member:?}", member.id, node.id());
@@ -294,6 +296,7 @@ impl Durable<'_> {
             | Body::AppendEntries { .. }
             | Body::AppendEntriesResponse(AppendOutcome::Rejected { .. })
             | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshot { .. }
             | Body::TimeoutNow

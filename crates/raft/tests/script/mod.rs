@@ -166,6 +166,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         let ticks = |name| words.named_number(name);
         options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
         options.lease_drift_ppm = ticks("drift").map(|ppm| u32::try_from(ppm).unwrap());
+        options.quiesce_after_ticks = ticks("quiesce");
         if ticks("low") == Some(options.id.0) {
             options.campaign_delay_ticks = 40;
         }
@@ -205,6 +206,11 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             let node = words.number(0);
             let now = cluster.members[&node].now;
             cluster.input(node, now, Input::PauseElections(are_paused));
+        }
+        "lost" => {
+            let (node, peer) = (words.number(0), words.number(1));
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::PeerLost(id(peer)));
         }
         "change" => {
             if let Err(error) = cluster.change(words.number(0), &parse_change(words)) {
@@ -435,6 +441,7 @@ fn parse_message(words: &Words<'_>) -> Message {
                 mark: SnapshotMark { last: words.entry("last"), configuration },
             }
         }
+        "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow,
         "ReadIndexResponse" => Body::ReadIndexResponse {
             context: words.need("name"),
