@@ -209,11 +209,7 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             entries.iter().for_each(|entry| codec::put_entry(out, entry));
         }
         Rpc::AppendEntriesResponse(outcome) => {
-            head(if matches!(outcome, AppendOutcome::Accepted { .. }) {
-                APPEND_ACCEPTED
-            } else {
-                APPEND_REJECTED
-            });
+            head(kind_of_outcome(outcome));
             put_outcome(out, outcome);
         }
         Rpc::Heartbeat { commit_index, round } => {
@@ -250,6 +246,13 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             out.put_u8(u8::from(index.is_some()));
             out.put_u64_le(index.unwrap_or_default().0);
         }
+    }
+}
+
+fn kind_of_outcome(outcome: &AppendOutcome) -> u8 {
+    match outcome {
+        AppendOutcome::Accepted { .. } => APPEND_ACCEPTED,
+        AppendOutcome::Rejected { .. } => APPEND_REJECTED,
     }
 }
 

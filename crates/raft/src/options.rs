@@ -39,8 +39,8 @@ pub struct Options {
     /// come, not before.
     pub lease_drift_ppm: Option<u32>,
     /// A leader that was asked for nothing for so long lets the group rest; `None` never. The host
-    /// must then watch the other nodes itself and hand in [`Input::PeerLost`](crate::Input::PeerLost)
-    /// when one is not heard for an election timeout.
+    /// must then watch the other nodes itself, and hand in
+    /// [`Input::PeerLost`](crate::Input::PeerLost) when one is not heard for an election timeout.
     pub quiesce_after_ticks: Option<u64>,
     /// Bytes of entries in one AppendEntries; a larger single entry travels alone.
     pub append_batch_bytes_max: usize,

@@ -8,8 +8,8 @@
 //! [`Input::PeerLost`](crate::Input::PeerLost).
 //!
 //! Whatever else happens wakes: a proposal, a read, any message (G1, G2). Who wakes gives its
-//! leader one election timeout to be heard, and then campaigns like anybody. If the leader rests and
-//! lives, the campaign's first pre-vote wakes it.
+//! leader one election timeout to be heard, and then campaigns like anybody. If the leader rests
+//! and lives, the campaign's first pre-vote wakes it.
 //!
 //! Scripts: `testdata/quiesce/`.
 
