@@ -20,7 +20,7 @@ folders! {
     commit at least 7,
     leadership at least 6,
     lease at least 8,
-    quiesce at least 5,
+    quiesce at least 6,
     read at least 8,
     snapshot at least 10,
     membership at least 26,
