@@ -191,6 +191,7 @@ const INSTALL_SNAPSHOT_RESPONSE: u8 = 11;
 const TIMEOUT_NOW: u8 = 12;
 const READ_INDEX: u8 = 13;
 const READ_INDEX_RESPONSE: u8 = 14;
+const QUIESCE: u8 = 15;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
@@ -215,21 +216,17 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             head(REQUEST_VOTE_RESPONSE);
             out.put_u8(u8::from(*granted));
         }
-        Rpc::AppendEntries { prev, commit_index, entries } => {
+        Rpc::AppendEntries { prev, commit_index, session, entries } => {
             head(APPEND_ENTRIES);
             put_entry_id(out, *prev);
             out.put_u64_le(commit_index.0);
+            out.put_u64_le(*session);
             put_length(out, entries.len());
             entries.iter().for_each(|entry| codec::put_entry(out, entry));
         }
-        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index }) => {
-            head(APPEND_ACCEPTED);
-            out.put_u64_le(match_index.0);
-        }
-        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
-            head(APPEND_REJECTED);
-            out.put_u64_le(prev_index.0);
-            put_entry_id(out, *hint);
+        Rpc::AppendEntriesResponse(outcome) => {
+            head(kind_of_outcome(outcome));
+            put_outcome(out, outcome);
         }
         Rpc::Heartbeat { commit_index, round } => {
             head(HEARTBEAT);
@@ -249,6 +246,11 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             head(INSTALL_SNAPSHOT_RESPONSE);
             out.put_u64_le(match_index.0);
         }
+        Rpc::Quiesce { last, commit_index } => {
+            head(QUIESCE);
+            put_entry_id(out, *last);
+            out.put_u64_le(commit_index.0);
+        }
         Rpc::TimeoutNow => head(TIMEOUT_NOW),
         Rpc::ReadIndex { context } => {
             head(READ_INDEX);
@@ -259,6 +261,27 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             out.put_u64_le(*context);
             out.put_u8(u8::from(index.is_some()));
             out.put_u64_le(index.unwrap_or_default().0);
+        }
+    }
+}
+
+fn kind_of_outcome(outcome: &AppendOutcome) -> u8 {
+    match outcome {
+        AppendOutcome::Accepted { .. } => APPEND_ACCEPTED,
+        AppendOutcome::Rejected { .. } => APPEND_REJECTED,
+    }
+}
+
+fn put_outcome(out: &mut BytesMut, outcome: &AppendOutcome) {
+    match outcome {
+        AppendOutcome::Accepted { session, match_index } => {
+            out.put_u64_le(*session);
+            out.put_u64_le(match_index.0);
+        }
+        AppendOutcome::Rejected { session, prev_index, hint } => {
+            out.put_u64_le(*session);
+            out.put_u64_le(prev_index.0);
+            put_entry_id(out, *hint);
         }
     }
 }
@@ -275,14 +298,18 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         REQUEST_VOTE_RESPONSE => Rpc::RequestVoteResponse { granted: take_bool(input)? },
         APPEND_ENTRIES => {
             let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
+            let session = input.try_get_u64_le().ok()?;
             let count = take_count(input, codec::ENTRY_BYTES_MIN)?;
             let entries = (0..count).map(|_| codec::take_entry(input));
-            Rpc::AppendEntries { prev, commit_index, entries: entries.collect::<Option<_>>()? }
+            let entries = entries.collect::<Option<_>>()?;
+            Rpc::AppendEntries { prev, commit_index, session, entries }
         }
-        APPEND_ACCEPTED => {
-            Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index: take_index(input)? })
-        }
+        APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: input.try_get_u64_le().ok()?,
+            match_index: take_index(input)?,
+        }),
         APPEND_REJECTED => Rpc::AppendEntriesResponse(AppendOutcome::Rejected {
+            session: input.try_get_u64_le().ok()?,
             prev_index: take_index(input)?,
             hint: take_entry_id(input)?,
         }),
@@ -297,6 +324,7 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         INSTALL_SNAPSHOT_RESPONSE => {
             Rpc::InstallSnapshotResponse { match_index: take_index(input)? }
         }
+        QUIESCE => Rpc::Quiesce { last: take_entry_id(input)?, commit_index: take_index(input)? },
         TIMEOUT_NOW => Rpc::TimeoutNow,
         READ_INDEX => Rpc::ReadIndex { context: input.try_get_u64_le().ok()? },
         READ_INDEX_RESPONSE => {

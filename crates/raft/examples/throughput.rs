@@ -1,5 +1,6 @@
 //! How many entries a second the core moves through three nodes in one thread, when disks, network
-//! and state machine cost nothing: `cargo run --release -p raft --example throughput [batch] [bytes]`.
+//! and state machine cost nothing: `cargo run --release -p raft --example throughput [batch]
+//! [bytes]`.
 #![expect(clippy::print_stdout, reason = "the number is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "a measurement needs a clock; the core has none")]
 

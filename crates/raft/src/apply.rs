@@ -1,7 +1,7 @@
 //! From committed to applied: handing entries to the state machine, in order and without a gap.
 //!
-//! An entry is handed out when it is committed **and** durable on this very node. The second half is
-//! stricter than Raft asks for. It buys a simple truth: the state machine is never ahead of the
+//! An entry is handed out when it is committed **and** durable on this very node. The second half
+//! is stricter than Raft asks for. It buys a simple truth: the state machine is never ahead of the
 //! log beside it, whatever a crash takes (C13, L14).
 
 use alloc::collections::VecDeque;

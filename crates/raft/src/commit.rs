@@ -24,7 +24,7 @@ use crate::{Event, LogIndex, Node, PersistNumber};
 impl Node {
     /// The disk has caught up to `number`: what waited for it happens now.
     pub(crate) fn handle_persisted(&mut self, number: PersistNumber) {
-        self.persister.landed(number);
+        self.persister.landed(number, self.now);
         self.record(|| Event::BecameDurable { number });
         self.outbox.release(self.persister.durable());
         self.count_own_vote();
@@ -65,21 +65,7 @@ impl Node {
             // Entries of earlier terms were not counted when they came; hence the saturation.
             leader.uncommitted_bytes = leader.uncommitted_bytes.saturating_sub(bytes);
         }
-        self.step_down_if_removed();
-    }
-
-    /// Thesis §4.2.2: a leader that is not in C_new leads until C_new is committed, not counting
-    /// itself, and then steps down.
-    fn step_down_if_removed(&mut self) {
-        let is_removed = self.commit_index >= self.configurations.index()
-            && !self.configurations.current().is_voter(self.options.id);
-        if is_removed {
-            // The others learn of the commit from what leaves with this output.
-            self.replicate();
-            let term = self.current_term();
-            self.record(|| Event::Removed { term });
-            self.become_follower(term, None);
-        }
+        self.continue_change();
     }
 
     /// What a leader said is committed, as far as this node is known to have the leader's log.
@@ -95,50 +81,5 @@ impl Node {
         let last = self.log.id_at(index).expect("only what is in the log is committed");
         self.commit_index = index;
         self.record(|| Event::Committed { last });
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        AppendOutcome, Body, Configuration, Entry, EntryId, Input, Message, NodeId, Options,
-        Payload, Restored, Role, Term, Tick,
-    };
-
-    /// M10, thesis §4.2.2: the leader counts the others, not itself, and steps down when its own
-    /// removal is committed; the others are told.
-    #[test]
-    fn removed_leader_steps_down_when_that_is_committed() {
-        let options = Options { pre_vote: false, ..Options::new(NodeId(1), 1) };
-        let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
-        let mut node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
-        let answer = |from, body| {
-            Input::Message(Message { from: NodeId(from), to: NodeId(1), term: Term(1), body })
-        };
-        let accepted = |from, index| {
-            let match_index = LogIndex(index);
-            let outcome = AppendOutcome::Accepted { match_index };
-            answer(from, Body::AppendEntriesResponse(outcome))
-        };
-        node.handle(Tick(0), Input::Tick);
-        node.handle(Tick(9999), Input::Tick);
-        drop(node.take_output());
-        node.handle(Tick(9999), Input::Persisted(PersistNumber(1)));
-        node.handle(Tick(9999), answer(2, Body::RequestVoteResponse { granted: true }));
-        assert_eq!(node.role(), Role::Leader);
-
-        let payload = Payload::Configuration(Configuration::of_voters([2, 3].map(NodeId)));
-        node.append(alloc::vec![Entry { id: EntryId::new(1, 2), payload }]);
-        drop(node.take_output());
-        node.handle(Tick(9999), Input::Persisted(PersistNumber(2)));
-        node.handle(Tick(9999), accepted(2, 2));
-        assert_eq!(node.commit_index, LogIndex(0), "one of two others is no majority");
-        node.handle(Tick(9999), accepted(3, 2));
-        assert_eq!((node.commit_index, node.role()), (LogIndex(2), Role::Follower));
-        let told = node.take_output().messages.into_iter().filter(|message| {
-            matches!(message.body, Body::AppendEntries { commit_index: LogIndex(2), .. })
-        });
-        assert_eq!(told.map(|message| message.to.0).collect::<alloc::vec::Vec<_>>(), [2, 3]);
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Scripts: `testdata/election/`.
 
+use crate::leadership::Campaigns;
 use crate::quorum::ElectionResult;
 use crate::role::RoleState;
 use crate::{
@@ -23,6 +24,10 @@ impl Node {
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
             self.reset_election_timer();
+            // The last life may have promised its vote to a leader a moment ago.
+            if self.options.lease_drift_ppm.is_some() {
+                self.leader_heard_at = Some(self.now);
+            }
             // Alone in the group there is nobody to disturb and nobody to wait for.
             if self.is_sole_voter() {
                 self.campaign_at = Some(self.now);
@@ -30,12 +35,21 @@ impl Node {
         }
     }
 
+    /// A timeout is the base and a random part. Elections that nobody won double the random part:
+    /// the more nodes get in each other's way, the further apart they try again. A node that others
+    /// are preferred to waits longer, and half as long after each campaign that led to nothing: the
+    /// preferred ones may be gone.
     pub(crate) fn reset_election_timer(&mut self) {
-        let timeout = self.jitter.election_timeout_ticks(self.options.election_timeout_ticks);
-        self.campaign_at = Some(self.now.after(timeout));
+        let base = self.options.election_timeout_ticks;
+        let Campaigns { fruitless, contended } = self.campaigns;
+        let doublings = contended.min(self.options.election_backoff_doublings_max);
+        let spread = base.checked_shl(doublings).map_or(base, |spread| spread.max(base));
+        let timeout = self.jitter.election_timeout_ticks(base, spread);
+        let delay = self.options.campaign_delay_ticks.checked_shr(fruitless).unwrap_or(0);
+        self.campaign_at = Some(self.now.after(timeout).after(delay));
     }
 
-    fn is_sole_voter(&self) -> bool {
+    pub(crate) fn is_sole_voter(&self) -> bool {
         let configuration = self.configurations.current();
         configuration.is_voter(self.options.id)
             && configuration.voters.len() == 1
@@ -44,13 +58,30 @@ impl Node {
 
     /// Only voters campaign (E16), and only from a state that is whole: a snapshot that is being
     /// installed is not (E17).
+    ///
+    /// A node that is no voter in its own newest configuration still campaigns as long as that one
+    /// may be uncommitted (thesis §4.2.2), though it does not count itself:
+    ///
+    /// ```text
+    ///   n1   1  C_old,new(1|2)  C_new(2)     led, and crashed before it could send C_new
+    ///   n2   1  C_old,new(1|2)               needs the vote of n1, which must refuse: n1 has more
+    /// ```
+    ///
+    /// Nobody but n1 can be elected, and it steps down as soon as n2 has C_new.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configurations.current().is_voter(self.options.id) && !self.apply.is_installing()
+        self.configurations.votes_from(self.commit_index, self.options.id)
+            && !self.apply.is_installing()
+            && !self.elections_are_paused
+            && !self.is_write_stalled()
     }
 
     /// Does what time has made due.
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
+        if self.is_resting {
+            return;
+        }
+        self.watch_writes();
         let RoleState::Leader(leader) = &self.role else {
             if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
                 self.campaign(Campaign::Timeout);
@@ -62,9 +93,17 @@ impl Node {
             self.check_quorum();
         }
         self.expire_transfer();
-        if beat <= self.now {
-            self.send_heartbeats();
+        if beat <= self.now && !self.rest_if_idle() {
+            self.beat();
         }
+    }
+
+    /// The regular heartbeats. With leases each of them extends one, and is a round of its own.
+    pub(crate) fn beat(&mut self) {
+        if self.options.lease_drift_ppm.is_some() {
+            self.begin_heartbeat_round();
+        }
+        self.send_heartbeats();
     }
 
     /// A leader that a quorum no longer answers cannot commit, and must not serve: it steps down,
@@ -92,6 +131,9 @@ impl Node {
         if !self.options.check_quorum && !self.options.pre_vote {
             return false;
         }
+        if self.is_promised() {
+            return true;
+        }
         match &self.role {
             RoleState::Leader(_) => self.options.check_quorum,
             RoleState::Follower { leader_id: Some(_) } => {
@@ -105,6 +147,10 @@ impl Node {
     }
 
     pub(crate) fn campaign(&mut self, why: Campaign) {
+        self.campaigns.fruitless = self.campaigns.fruitless.saturating_add(1);
+        if matches!(self.role, RoleState::Candidate { .. }) {
+            self.campaigns.contended = self.campaigns.contended.saturating_add(1);
+        }
         if self.options.pre_vote && why == Campaign::Timeout {
             self.become_pre_candidate();
             self.ask_for_pre_votes();
@@ -188,15 +234,23 @@ impl Node {
 
     /// Figure 2, RequestVote, receiver. Anybody is answered, member or not: who may vote is for the
     /// candidate's configuration to say, which may be newer than this node's (M6).
-    pub(crate) fn handle_request_vote(&mut self, from: NodeId, last: EntryId) {
+    pub(crate) fn handle_request_vote(
+        &mut self,
+        from: NodeId,
+        last: EntryId,
+        leadership_transfer: bool,
+    ) {
         let term = self.current_term();
         let vote_is_free = match self.hard_state.voted_for {
             Some(candidate) => candidate == from,
             // A leader of this term was elected already: the vote would only be wasted.
             None => self.leader_id().is_none(),
         };
+        let is_promised = self.is_promised() && !leadership_transfer;
         let refusal = if !vote_is_free {
             Some(VoteRefusal::AlreadyVoted)
+        } else if is_promised && self.hard_state.voted_for.is_none() {
+            Some(VoteRefusal::LeaderAlive)
         } else {
             (last < self.log.last()).then_some(VoteRefusal::LogBehind)
         };

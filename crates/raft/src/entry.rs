@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeSet;
 use bytes::Bytes;
+use core::fmt;
 
 use crate::{EntryId, NodeId, Term};
 
@@ -44,14 +45,15 @@ impl Entry {
 
 /// Who votes and who learns (thesis §4.3). `outgoing` is empty except in a joint configuration.
 ///
-/// Invariant: a node is not both a voter and a learner.
+/// Invariant: a node is not in both `voters` and `learners`. A node of `outgoing` may be in
+/// `learners`: it votes until the configuration is left, and learns from then on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Configuration {
     /// The voters; in a joint configuration those of C_new.
     pub voters: BTreeSet<NodeId>,
     /// The voters of C_old while the configuration is joint; empty otherwise.
     pub outgoing: BTreeSet<NodeId>,
-    /// Members that receive the log and do not vote.
+    /// Members that receive the log and do not vote; in a joint configuration those of C_new.
     pub learners: BTreeSet<NodeId>,
 }
 
@@ -60,6 +62,12 @@ impl Configuration {
     #[must_use]
     pub fn of_voters(voters: impl IntoIterator<Item = NodeId>) -> Self {
         Self { voters: voters.into_iter().collect(), ..Self::default() }
+    }
+
+    /// Whether agreement takes a majority of both C_old and C_new.
+    #[must_use]
+    pub fn is_joint(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// Members counted once per role; an upper bound of distinct members.
@@ -86,6 +94,29 @@ impl Configuration {
             self.voters.iter().chain(&self.outgoing).chain(&self.learners).copied().collect();
         all.into_iter()
     }
+}
+
+/// Written as the scripts write it; a list that is empty is left out.
+impl fmt::Display for Configuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("voters=")?;
+        write_nodes(f, &self.voters)?;
+        for (name, nodes) in [(" outgoing=", &self.outgoing), (" learners=", &self.learners)] {
+            if !nodes.is_empty() {
+                f.write_str(name)?;
+                write_nodes(f, nodes)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_nodes(f: &mut fmt::Formatter<'_>, nodes: &BTreeSet<NodeId>) -> fmt::Result {
+    for (place, node) in nodes.iter().enumerate() {
+        let comma = if place == 0 { "" } else { "," };
+        write!(f, "{comma}{node}")?;
+    }
+    Ok(())
 }
 
 /// Term and vote, in one record: a crash leaves the old pair or the new one, never half

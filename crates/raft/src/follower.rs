@@ -24,6 +24,7 @@ impl Node {
         from: NodeId,
         prev: EntryId,
         leader_commit: LogIndex,
+        session: u64,
         entries: Vec<Entry>,
     ) {
         let slice = match LogSlice::new(self.current_term(), prev, entries) {
@@ -34,7 +35,7 @@ impl Node {
             Fit::ConflictsWithCommitted => {
                 return self.fault(from, PeerFault::ConflictsWithCommitted);
             }
-            Fit::Gap => return self.reject_append(from, prev),
+            Fit::Gap => return self.reject_append(from, session, prev),
             Fit::Follows { skip } => skip,
         };
         // L3: what was proved to match ends with the slice. The log may go on behind it with
@@ -48,7 +49,7 @@ impl Node {
             self.append(news);
         }
         self.learn_commit_index(leader_commit.min(match_index).min(self.log.last().index));
-        let outcome = AppendOutcome::Accepted { match_index };
+        let outcome = AppendOutcome::Accepted { session, match_index };
         self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
     }
 
@@ -79,11 +80,11 @@ impl Node {
     ///   index     1 2 3 4 5 6 7 8 9
     ///   leader    1 3 3 3 5 5 5 5 5      probes with prev = 9@5
     ///   follower  1 1 1 1 2 2            answers 6@2: "I have nothing of term 5"
-    ///                                    the leader's last entry of at most term 2 is 1@1: next = 2
+    ///                                    the leader's last of at most term 2 is 1@1: next = 2
     /// ```
-    fn reject_append(&mut self, to: NodeId, prev: EntryId) {
+    fn reject_append(&mut self, to: NodeId, session: u64, prev: EntryId) {
         let hint = self.log.last_at_most(prev.index, prev.term);
-        let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+        let outcome = AppendOutcome::Rejected { session, prev_index: prev.index, hint };
         self.answer(to, Body::AppendEntriesResponse(outcome));
     }
 
@@ -105,12 +106,17 @@ impl Node {
     pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let (first, last) = (first.id, last.id);
+        self.touch();
         self.log.append(&entries);
-        if self.configurations.append(&entries) {
+        let is_change = self.configurations.append(&entries);
+        if is_change {
             self.adopt_configuration();
         }
         self.persister.write_entries(entries);
         self.record(|| Event::Appended { first, last });
+        if is_change {
+            self.count_anew();
+        }
     }
 
     /// Drops `from` and all behind it; only uncommitted entries are ever dropped.

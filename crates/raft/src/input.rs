@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::{Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
+use crate::{ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,8 @@ pub enum Input {
     /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where
     /// they were placed.
     Propose(Vec<Bytes>),
-    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the same context.
+    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the
+    /// same context.
     ReadIndex {
         /// The caller's name for the request; unique in the life of the node.
         context: u64,
@@ -52,4 +53,20 @@ pub enum Input {
         /// The new leader, or `None` for the most up-to-date voter.
         to: Option<NodeId>,
     },
+    /// Change the members. Use
+    /// [`Node::propose_configuration_change`](crate::Node::propose_configuration_change) to learn
+    /// whether the change began.
+    ChangeConfiguration(ConfigurationChange),
+    /// Give leadership up, to whoever wins the next election.
+    StepDown,
+    /// No campaigns of this node from now on, or again.
+    PauseElections(bool),
+    /// A linearizable read is wanted that may rest on the clocks; else as `ReadIndex`.
+    ReadLease {
+        /// The caller's name for the request; unique in the life of the node.
+        context: u64,
+    },
+    /// The host has not heard from another node for an election timeout. Needed only where groups
+    /// rest ([`quiesce_after_ticks`](crate::Options::quiesce_after_ticks)).
+    PeerLost(NodeId),
 }

@@ -17,9 +17,9 @@ impl Jitter {
         z ^ (z >> 31)
     }
 
-    /// An election timeout between `base` and twice `base` (Raft §5.2: "chosen randomly from a
+    /// An election timeout between `base` and `base + spread` (Raft §5.2: "chosen randomly from a
     /// fixed interval"), so that one node times out alone and wins before the others wake.
-    pub(crate) fn election_timeout_ticks(&mut self, base: u64) -> u64 {
-        base + self.next() % base
+    pub(crate) fn election_timeout_ticks(&mut self, base: u64, spread: u64) -> u64 {
+        base + self.next() % spread
     }
 }

@@ -84,8 +84,12 @@
 //! | `apply` | from committed to applied | |
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
 //! | `read_index` | linearizable reads | thesis §6.4 |
+//! | `leadership` | stepping down, pausing elections, stalled disks | |
+//! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
+//! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
-//! | `log` `configuration` | the log and the configurations in it, as seen in memory | thesis §4.1 |
+//! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `log` | the log as seen in memory | |
 //! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
 //! | [`quorum`] | majorities, simple and joint | thesis §4.3 |
 //! | `fault` `refusal` `trace` | peers' faults, refused requests, typed events | |
@@ -110,7 +114,10 @@ mod input;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 mod jitter;
+mod leadership;
+mod lease;
 mod log;
+mod membership;
 mod message;
 mod node;
 mod options;
@@ -119,6 +126,7 @@ pub mod output;
 mod persist;
 mod progress;
 mod queue;
+mod quiesce;
 pub mod quorum;
 mod read_index;
 mod refusal;
@@ -132,14 +140,15 @@ mod trace;
 mod transfer;
 mod types;
 
+pub use configuration::change::{ConfigurationChange, MemberChange};
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
 pub use message::{AppendOutcome, Body, Message};
-pub use node::{FollowerStatus, Node, Status};
+pub use node::{FollowerStatus, Node, QuorumStatus, Status};
 pub use options::{Options, OptionsError, RestoredFault};
 pub use output::{Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot};
-pub use refusal::{ProposeError, TransferError};
+pub use refusal::{ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
 pub use trace::{Event, VoteRefusal};

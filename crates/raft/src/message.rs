@@ -49,6 +49,8 @@ pub enum Body {
         prev: EntryId,
         /// The leader's commit index.
         commit_index: LogIndex,
+        /// The leader's name for its book on the receiver; echoed in the answer.
+        session: u64,
         /// Consecutive entries that follow `prev`; empty for a probe.
         entries: Vec<Entry>,
     },
@@ -79,6 +81,13 @@ pub enum Body {
         /// The follower's log matches the leader's up to here; durable.
         match_index: LogIndex,
     },
+    /// There is nothing to do, and the leader will not be heard until there is.
+    Quiesce {
+        /// The leader's last entry: who has another one does not rest.
+        last: EntryId,
+        /// The leader's commit index: `last`.
+        commit_index: LogIndex,
+    },
     /// "Begin an election at once" (thesis §3.10).
     TimeoutNow,
     /// A follower asks the leader for a read index (thesis §6.4).
@@ -95,16 +104,21 @@ pub enum Body {
     },
 }
 
-/// What became of an AppendEntries.
+/// What became of an AppendEntries. `session` is the request's: a follower that was removed and
+/// added again has a new book, and answers from before say nothing about it (L11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AppendOutcome {
     /// The follower's log matches the leader's up to `match_index`; durable.
     Accepted {
+        /// From the request.
+        session: u64,
         /// The last index that the request proved to match: `prev` plus the entries it carried.
         match_index: LogIndex,
     },
     /// `prev` is not in the follower's log.
     Rejected {
+        /// From the request.
+        session: u64,
         /// The index of the refused `prev`, so that a late refusal is told from a fresh one.
         prev_index: LogIndex,
         /// The largest entry of the follower at or before `prev_index` whose term is at most

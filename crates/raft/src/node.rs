@@ -7,14 +7,16 @@ use crate::apply::ApplyQueue;
 use crate::configuration::ConfigurationHistory;
 use crate::fault::PeerFaults;
 use crate::jitter::Jitter;
+use crate::leadership::Campaigns;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::role::{Role, RoleState};
 use crate::{
-    Configuration, EntryId, Event, HardState, Input, LogIndex, NodeId, Options, OptionsError,
-    Output, PeerFault, ProposeError, Restored, SnapshotMark, Term, Tick, TransferError,
+    ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,
+    NodeId, Options, OptionsError, Output, PeerFault, ProposeError, Restored, SnapshotMark, Term,
+    Tick, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -40,6 +42,14 @@ pub struct Node {
     pub(crate) now: Tick,
     /// When a follower or candidate campaigns; `None` until the first input tells the time.
     pub(crate) campaign_at: Option<Tick>,
+    pub(crate) campaigns: Campaigns,
+    /// Nothing ticks until something happens. Invariant: only of leaders, and of followers that
+    /// know their leader.
+    pub(crate) is_resting: bool,
+    /// When this group was last asked for anything.
+    pub(crate) active_at: Tick,
+    /// The operator wants no campaigns of this node; it votes, and leads if it does.
+    pub(crate) elections_are_paused: bool,
     /// When a leader of the current term was last heard from.
     pub(crate) leader_heard_at: Option<Tick>,
 }
@@ -67,12 +77,32 @@ pub struct Status {
     pub applied_index: LogIndex,
     /// The configuration in force.
     pub configuration: Configuration,
+    /// Where it stands in the log; not committed if above `commit_index`.
+    pub configuration_index: LogIndex,
+    /// How many voters of each half a leader hears; `None` on others.
+    pub quorum: Option<QuorumStatus>,
+    /// Whether the group rests, as far as this node is concerned.
+    pub is_resting: bool,
+    /// Whether campaigns of this node are paused.
+    pub elections_are_paused: bool,
+    /// Whether the disk has taken too long; such a node neither leads nor campaigns.
+    pub is_write_stalled: bool,
     /// The peer to which leadership is being handed over.
     pub transfer_to: Option<NodeId>,
     /// What the leader knows of each follower; empty on others.
     pub followers: Vec<FollowerStatus>,
     /// What peers did wrong.
     pub peer_faults: PeerFaults,
+}
+
+/// How many voters of each half of the configuration a leader has heard from within an election
+/// timeout, itself included. A half without its majority is what keeps a change from ending (M18).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuorumStatus {
+    /// Voters of C_new that are alive, of how many.
+    pub incoming: (usize, usize),
+    /// Voters of C_old that are alive, of how many; zero of zero unless the configuration is joint.
+    pub outgoing: (usize, usize),
 }
 
 /// What a leader knows of a follower.
@@ -105,10 +135,12 @@ impl Node {
         self.tell_time(now);
         match input {
             Input::Tick => {}
+            Input::PeerLost(_) => self.wake(),
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
             Input::ReadIndex { context } => self.queue_read(context),
+            Input::ReadLease { context } => self.queue_lease_read(context),
             Input::Persisted(number) => self.handle_persisted(number),
             Input::Applied(index) => self.handle_applied(index),
             Input::Fetched { from, entries } => self.handle_fetched(from, entries),
@@ -116,6 +148,9 @@ impl Node {
             Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
             Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
             Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
+            Input::StepDown => drop(self.begin_rest()),
+            Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
+            Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
         }
         self.handle_time();
     }
@@ -137,6 +172,13 @@ impl Node {
         self.queue_read(context);
     }
 
+    /// As [`read_index`](Self::read_index), but answered at once by a leader with a lease
+    /// ([`lease_drift_ppm`](Options::lease_drift_ppm)): as good as the clocks are.
+    pub fn read_lease(&mut self, now: Tick, context: u64) {
+        self.tell_time(now);
+        self.queue_lease_read(context);
+    }
+
     /// Hands leadership to `to`, or to the most up-to-date voter.
     ///
     /// # Errors
@@ -150,16 +192,54 @@ impl Node {
         self.begin_transfer(to)
     }
 
+    /// Gives leadership up, to whoever wins the next election; this node keeps out of it for two
+    /// election timeouts. To name the next leader is quicker:
+    /// [`transfer_leadership`](Self::transfer_leadership).
+    ///
+    /// # Errors
+    /// This node does not lead, or nobody else could.
+    pub fn step_down(&mut self, now: Tick) -> Result<(), TransferError> {
+        self.tell_time(now);
+        self.begin_rest()
+    }
+
+    /// Keeps this node from campaigning, or lets it campaign again. It votes all the while, and a
+    /// leader goes on leading. Not remembered over a restart.
+    pub fn pause_elections(&mut self, now: Tick, are_paused: bool) {
+        self.tell_time(now);
+        self.set_elections_paused(are_paused);
+    }
+
+    /// Changes the members of the group, in one step whatever the change holds. Returns the name of
+    /// the first entry. If that is a joint configuration, the leader of the day leaves it by itself
+    /// once it is committed: the change is over when the next configuration is committed.
+    ///
+    /// # Errors
+    /// The change did not begin.
+    pub fn propose_configuration_change(
+        &mut self,
+        now: Tick,
+        change: &ConfigurationChange,
+    ) -> Result<EntryId, ChangeError> {
+        self.tell_time(now);
+        self.begin_change(change)
+    }
+
     /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything. Ask
     /// again after every input.
     /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
+        let read = self.forwarded.next_deadline();
+        if self.is_resting {
+            return read;
+        }
         let election = match &self.role {
             RoleState::Leader(leader) => {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
-                return Some(transfer.map_or(beat, |abort_at| abort_at.min(beat)));
+                let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
+                return transfer.into_iter().chain(stall).chain([beat]).min();
             }
             RoleState::Follower { .. }
             | RoleState::PreCandidate(_)
@@ -168,7 +248,6 @@ impl Node {
                 Some(at) => self.may_campaign().then_some(at),
             },
         };
-        let read = self.forwarded.next_deadline();
         election.into_iter().chain(read).min()
     }
 
@@ -180,20 +259,23 @@ impl Node {
         self.replicate();
         self.hand_out_committed();
         let mut output = core::mem::take(&mut self.output);
-        output.persists.extend(self.persister.take_pending());
+        output.persists.extend(self.persister.take_pending(self.now));
         output.messages = self.outbox.take();
         output
     }
 
     /// The mark for a snapshot of the state as of `index`, with the configuration in force there.
-    /// `None` if `index` is before the log's mark or not yet applied.
+    /// `None` if `index` is before the log's mark, not yet applied, or before the entry that made
+    /// this node a member, so that the configuration there is not known here.
     #[must_use]
     pub fn snapshot_mark(&self, index: LogIndex) -> Option<SnapshotMark> {
         if index > self.apply.applied() {
             return None;
         }
         let last = self.log.id_at(index)?;
-        Some(SnapshotMark { last, configuration: self.configurations.at(index).clone() })
+        let configuration = self.configurations.at(index);
+        (!configuration.voters.is_empty())
+            .then(|| SnapshotMark { last, configuration: configuration.clone() })
     }
 
     /// What a node looks like from outside.
@@ -218,6 +300,11 @@ impl Node {
             commit_index: self.commit_index,
             applied_index: self.apply.applied(),
             configuration: self.configurations.current().clone(),
+            configuration_index: self.configurations.index(),
+            quorum: self.quorum_status(),
+            is_resting: self.is_resting,
+            elections_are_paused: self.elections_are_paused,
+            is_write_stalled: self.is_write_stalled(),
             transfer_to,
             followers,
             peer_faults: self.faults,

@@ -19,11 +19,29 @@ pub struct Options {
     pub election_timeout_ticks: u64,
     /// The leader's heartbeat. Well below the election timeout.
     pub heartbeat_interval_ticks: u64,
+    /// This node waits so much longer before it campaigns, so that others are elected where they
+    /// can be: a low priority. Halved after each campaign that led to nothing.
+    pub campaign_delay_ticks: u64,
+    /// Each election that nobody wins doubles the random part of the next timeout, up to this many
+    /// times: under contention nodes try further and further apart.
+    pub election_backoff_doublings_max: u32,
+    /// A leader that has had something to write for so long, and nothing has become durable, steps
+    /// down and does not campaign until something does. [`u64::MAX`] to wait for ever.
+    pub write_stall_ticks_max: u64,
     /// Ask "would you vote for me?" before a campaign (thesis §9.6).
     pub pre_vote: bool,
     /// A leader that does not hear from a quorum steps down, and a follower that hears from a
     /// leader does not vote (thesis §6.2, §4.2.3).
     pub check_quorum: bool,
+    /// Allow reads on a lease: of any two clocks in the group one runs at most this many parts in a
+    /// million faster than the other. Must be set in the whole group or nowhere, with the same
+    /// election timeout, and takes check-quorum. The host must read the clock after a message has
+    /// come, not before.
+    pub lease_drift_ppm: Option<u32>,
+    /// A leader that was asked for nothing for so long lets the group rest; `None` never. The host
+    /// must then watch the other nodes itself, and hand in
+    /// [`Input::PeerLost`](crate::Input::PeerLost) when one is not heard for an election timeout.
+    pub quiesce_after_ticks: Option<u64>,
     /// Bytes of entries in one AppendEntries; a larger single entry travels alone.
     pub append_batch_bytes_max: usize,
     /// AppendEntries on their way to one follower, unanswered.
@@ -40,6 +58,9 @@ pub struct Options {
     /// Entries before the host's snapshot that a compaction leaves in the log, so that a slow
     /// follower needs no snapshot.
     pub log_tail_kept: u64,
+    /// A learner that lacks no more than this of the log may be promoted, and a voter counts as one
+    /// that holds the log. Lag is measured in memory: what is not in the cache is too far back.
+    pub promotion_lag_bytes_max: usize,
     /// Fill [`Output::events`](crate::Output::events).
     pub record_events: bool,
 }
@@ -53,8 +74,13 @@ impl Options {
             seed,
             election_timeout_ticks: 1000,
             heartbeat_interval_ticks: 100,
+            campaign_delay_ticks: 0,
+            election_backoff_doublings_max: 3,
+            write_stall_ticks_max: 10_000,
             pre_vote: true,
             check_quorum: true,
+            lease_drift_ppm: None,
+            quiesce_after_ticks: None,
             append_batch_bytes_max: 512 << 10,
             window_messages_max: 128,
             window_bytes_max: 16 << 20,
@@ -62,6 +88,7 @@ impl Options {
             apply_window_bytes_max: 32 << 20,
             cache_bytes_max: 4 << 20,
             log_tail_kept: 10_000,
+            promotion_lag_bytes_max: 1 << 20,
             record_events: false,
         }
     }
@@ -73,6 +100,7 @@ impl Options {
     pub fn validate(&self) -> Result<(), OptionsError> {
         let positive = [
             ("heartbeat_interval_ticks", self.heartbeat_interval_ticks > 0),
+            ("write_stall_ticks_max", self.write_stall_ticks_max > 0),
             ("append_batch_bytes_max", self.append_batch_bytes_max > 0),
             ("window_messages_max", self.window_messages_max > 0),
             ("window_bytes_max", self.window_bytes_max > 0),
@@ -94,6 +122,16 @@ impl Options {
             return Err(OptionsError::ElectionTimeoutTooLong {
                 election_timeout_ticks: self.election_timeout_ticks,
             });
+        }
+        if self.lease_drift_ppm.is_some() {
+            if !self.check_quorum {
+                return Err(OptionsError::LeaseWithoutCheckQuorum);
+            }
+            if self.lease_ticks().is_none_or(|ticks| ticks <= self.heartbeat_interval_ticks) {
+                return Err(OptionsError::LeaseTooShort {
+                    election_timeout_ticks: self.election_timeout_ticks,
+                });
+            }
         }
         Ok(())
     }
@@ -117,6 +155,13 @@ pub enum OptionsError {
     },
     /// The election timeout is beyond any clock.
     ElectionTimeoutTooLong {
+        /// As given.
+        election_timeout_ticks: u64,
+    },
+    /// Leases rest on followers that hold on to their leader.
+    LeaseWithoutCheckQuorum,
+    /// A lease would be over before the next heartbeat extends it.
+    LeaseTooShort {
         /// As given.
         election_timeout_ticks: u64,
     },
@@ -156,6 +201,14 @@ impl fmt::Display for OptionsError {
             }
             Self::ElectionTimeoutTooLong { election_timeout_ticks } => {
                 write!(f, "election timeout of {election_timeout_ticks} ticks never ends")
+            }
+            Self::LeaseWithoutCheckQuorum => f.write_str("lease reads take check-quorum"),
+            Self::LeaseTooShort { election_timeout_ticks } => {
+                write!(
+                    f,
+                    "with an election timeout of {election_timeout_ticks} ticks a lease would be \
+                     over before the next heartbeat"
+                )
             }
             Self::Restored(fault) => write!(f, "restored state contradicts itself: {fault}"),
         }

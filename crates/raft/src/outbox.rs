@@ -64,11 +64,17 @@ impl Outbox {
 
 fn supersedes(new: &Message, old: &Message) -> bool {
     let (
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: new_match }),
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: old_match }),
+        Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: new_session,
+            match_index: new_match,
+        }),
+        Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: old_session,
+            match_index: old_match,
+        }),
     ) = (&new.body, &old.body)
     else {
         return false;
     };
-    new.to == old.to && new.term == old.term && new_match >= old_match
+    new_session == old_session && new.to == old.to && new.term == old.term && new_match >= old_match
 }

@@ -18,7 +18,8 @@ pub struct PersistNumber(pub u64);
 #[must_use]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
-    /// What must be made durable, in order; answered by [`Input::Persisted`](crate::Input::Persisted).
+    /// What must be made durable, in order; answered by
+    /// [`Input::Persisted`](crate::Input::Persisted).
     pub persists: Vec<Persist>,
     /// Messages that may go now.
     pub messages: Vec<Message>,

@@ -19,7 +19,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
-use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber};
+use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber, Tick};
 
 #[derive(Clone, Debug)]
 struct Flight {
@@ -40,6 +40,8 @@ pub(crate) struct Persister {
     durable_index: LogIndex,
     /// The persist that carries the hard state now in force.
     hard_state: PersistNumber,
+    /// The disk has had something to write since then, and nothing has landed.
+    waiting_since: Option<Tick>,
 }
 
 impl Persister {
@@ -51,6 +53,7 @@ impl Persister {
             durable: PersistNumber(0),
             durable_index,
             hard_state: PersistNumber(0),
+            waiting_since: None,
         }
     }
 
@@ -115,18 +118,28 @@ impl Persister {
     }
 
     /// What must be written, for the output; at most one.
-    pub(crate) fn take_pending(&mut self) -> Option<Persist> {
-        self.pending.take()
+    pub(crate) fn take_pending(&mut self, now: Tick) -> Option<Persist> {
+        let pending = self.pending.take()?;
+        self.waiting_since.get_or_insert(now);
+        Some(pending)
+    }
+
+    /// Since when the disk has had something to write and nothing has landed.
+    pub(crate) fn waiting_since(&self) -> Option<Tick> {
+        self.waiting_since
     }
 
     /// Notes that all up to `number` is on disk.
-    pub(crate) fn landed(&mut self, number: PersistNumber) {
+    pub(crate) fn landed(&mut self, number: PersistNumber, now: Tick) {
         let issued = self.pending.as_ref().map_or(self.newest.0, |pending| pending.number.0 - 1);
         assert!(number.0 <= issued, "persist {} completed, but only {issued} exist", number.0);
         while let Some(flight) = pop_front_if(&mut self.flights, |flight| flight.number <= number) {
             self.durable_index = self.durable_index.max(flight.proves_index);
         }
-        self.durable = self.durable.max(number);
+        if number > self.durable {
+            self.durable = number;
+            self.waiting_since = (number.0 < issued).then_some(now);
+        }
     }
 
     /// All persists up to this one are on disk.
@@ -170,18 +183,18 @@ mod tests {
     fn late_completion_proves_only_what_still_stands() {
         let mut persister = Persister::new(LogIndex(4));
         persister.write_entries(entries(1, 5..=8));
-        drop(persister.take_pending());
+        drop(persister.take_pending(Tick(0)));
         persister.write_entries(entries(2, 7..=7));
-        drop(persister.take_pending());
+        drop(persister.take_pending(Tick(0)));
         // The very entry comes back; the crash that keeps #2 and loses #3 would lose it again.
         persister.write_entries(entries(1, 7..=8));
-        drop(persister.take_pending());
+        drop(persister.take_pending(Tick(0)));
 
-        persister.landed(PersistNumber(1));
+        persister.landed(PersistNumber(1), Tick(0));
         assert_eq!(persister.durable_index(), LogIndex(6));
-        persister.landed(PersistNumber(2));
+        persister.landed(PersistNumber(2), Tick(0));
         assert_eq!(persister.durable_index(), LogIndex(6));
-        persister.landed(PersistNumber(3));
+        persister.landed(PersistNumber(3), Tick(0));
         assert_eq!(persister.durable_index(), LogIndex(8));
     }
 
@@ -191,10 +204,10 @@ mod tests {
         let mut persister = Persister::new(LogIndex(0));
         for index in 1..=2 {
             persister.write_entries(entries(1, index..=index));
-            drop(persister.take_pending());
+            drop(persister.take_pending(Tick(0)));
         }
-        persister.landed(PersistNumber(2));
-        persister.landed(PersistNumber(1));
+        persister.landed(PersistNumber(2), Tick(0));
+        persister.landed(PersistNumber(1), Tick(0));
         assert_eq!(persister.durable(), PersistNumber(2));
         assert_eq!(persister.durable_index(), LogIndex(2));
     }
@@ -206,11 +219,11 @@ mod tests {
         persister.write_entries(entries(2, 3..=3));
         persister.write_entries(entries(2, 4..=5));
         persister.write_hard_state(HardState::default());
-        let persist = persister.take_pending().expect("something was written");
+        let persist = persister.take_pending(Tick(0)).expect("something was written");
         let ids: Vec<EntryId> = persist.entries.iter().map(|entry| entry.id).collect();
         let expected = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
         assert_eq!(ids, expected.map(|(term, index)| EntryId::new(term, index)));
-        assert_eq!((persist.number, persister.take_pending()), (PersistNumber(1), None));
+        assert_eq!((persist.number, persister.take_pending(Tick(0))), (PersistNumber(1), None));
         assert_eq!(persister.of_index(LogIndex(5)), PersistNumber(1));
     }
 }

@@ -48,6 +48,16 @@ impl LeaderReads {
     pub(crate) fn newest_round(&self) -> u64 {
         self.newest
     }
+
+    pub(crate) fn are_empty(&self) -> bool {
+        self.waiting.is_empty() && self.rounds.is_empty()
+    }
+
+    /// The heartbeats that follow are of a new round.
+    pub(crate) fn begin_round(&mut self) -> u64 {
+        self.newest += 1;
+        self.newest
+    }
 }
 
 /// A follower's reads.
@@ -81,6 +91,7 @@ impl ForwardedReads {
 
 impl Node {
     pub(crate) fn queue_read(&mut self, context: u64) {
+        self.touch();
         if let RoleState::Leader(leader) = &mut self.role {
             leader.reads.waiting.push(Reader::Local { context });
         } else if self.leader_id().is_some() {
@@ -90,7 +101,7 @@ impl Node {
         }
     }
 
-    fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
+    pub(crate) fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
         self.output.reads.push(ReadOutcome { context, index });
     }
 
@@ -103,11 +114,11 @@ impl Node {
         if leader.reads.waiting.is_empty() || index < leader.first_index {
             return;
         }
-        leader.reads.newest += 1;
-        let round = leader.reads.newest;
+        let round = leader.reads.newest + 1;
         let readers = core::mem::take(&mut leader.reads.waiting);
         leader.reads.rounds.push_back(Round { round, index, readers });
         self.record(|| Event::ReadRoundBegan { round, index });
+        self.begin_heartbeat_round();
         self.send_heartbeats();
         // This node confirms itself; in a group of one that is a quorum.
         self.confirm_reads(id, round);
@@ -120,8 +131,14 @@ impl Node {
             return self.fault(from, PeerFault::AcknowledgedUnsent);
         }
         if let Some(member) = leader.member(from) {
-            member.confirmed_round = member.confirmed_round.max(round);
+            member.confirm(round);
         }
+        self.confirm_rounds();
+    }
+
+    /// Answers the reads of every round that a quorum of the configuration in force has confirmed.
+    pub(crate) fn confirm_rounds(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
         if leader.reads.rounds.is_empty() {
             return;
         }
@@ -147,6 +164,7 @@ impl Node {
 
     /// A follower's question. Only a leader can answer it.
     pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+        self.touch();
         if let RoleState::Leader(leader) = &mut self.role {
             leader.reads.waiting.push(Reader::Remote { node: from, context });
         } else {

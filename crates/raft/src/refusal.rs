@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::NodeId;
+use crate::{LogIndex, MemberChange, NodeId};
 
 /// Why commands were not proposed. They are in no log and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +48,64 @@ pub enum TransferError {
     },
 }
 
+/// Why a change of configuration did not begin. It is in no log and never will be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// Another node leads, or none.
+    NotLeader {
+        /// The leader, as far as known.
+        leader_id: Option<NodeId>,
+    },
+    /// Leadership is being handed over; the new leader takes changes.
+    TransferInProgress {
+        /// The new leader.
+        to: NodeId,
+    },
+    /// No entry of this leader's term is committed yet, so that a configuration of an earlier
+    /// leader may still come or go. Ask again soon.
+    TermNotCommitted,
+    /// Another change is not over: its configuration is joint, or not committed.
+    InProgress {
+        /// Where the configuration in force stands.
+        index: LogIndex,
+    },
+    /// The configuration in force is not the expected one.
+    Unexpected {
+        /// Where the configuration in force stands.
+        index: LogIndex,
+    },
+    /// Nothing is to change.
+    Empty,
+    /// A node is named more than once.
+    NamedTwice {
+        /// The node.
+        node: NodeId,
+    },
+    /// The node is a member already, or none, or not in the role that the change begins from.
+    DoesNotFit {
+        /// The change.
+        change: MemberChange,
+    },
+    /// Nobody would vote.
+    NoVoters,
+    /// The learner is too far behind to vote, or silent.
+    LearnerLags {
+        /// The learner.
+        learner: NodeId,
+        /// It holds the log up to here.
+        match_index: LogIndex,
+    },
+    /// Fewer than a majority of the new voters are alive and hold the log: nothing would be
+    /// committed for as long as it takes to bring more of them up.
+    WouldStall {
+        /// New voters that hold the log.
+        holding: usize,
+        /// All new voters.
+        voters: usize,
+    },
+}
+
 fn not_leader(f: &mut fmt::Formatter<'_>, leader_id: Option<NodeId>) -> fmt::Result {
     match leader_id {
         Some(leader_id) => write!(f, "not the leader; node {leader_id} is"),
@@ -81,5 +139,46 @@ impl fmt::Display for TransferError {
     }
 }
 
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLeader { leader_id } => not_leader(f, *leader_id),
+            Self::TransferInProgress { to } => {
+                write!(f, "leadership is being handed over to node {to}")
+            }
+            Self::TermNotCommitted => f.write_str("no entry of the current term is committed"),
+            Self::InProgress { index } => {
+                write!(f, "the change of configuration at {index} is not over")
+            }
+            Self::Unexpected { index } => {
+                write!(f, "the configuration at {index} is not the expected one")
+            }
+            Self::Empty => f.write_str("nothing to change"),
+            Self::NamedTwice { node } => write!(f, "node {node} is named twice"),
+            Self::DoesNotFit { change } => write!(f, "{change} does not fit the configuration"),
+            Self::NoVoters => f.write_str("no voters would be left"),
+            Self::LearnerLags { learner, match_index } => {
+                write!(f, "learner {learner} holds the log only up to {match_index}")
+            }
+            Self::WouldStall { holding, voters } => {
+                write!(f, "only {holding} of {voters} new voters are alive and hold the log")
+            }
+        }
+    }
+}
+
+impl fmt::Display for MemberChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddVoter(node) => write!(f, "add voter {node}"),
+            Self::AddLearner(node) => write!(f, "add learner {node}"),
+            Self::Promote(node) => write!(f, "promote {node}"),
+            Self::Demote(node) => write!(f, "demote {node}"),
+            Self::Remove(node) => write!(f, "remove {node}"),
+        }
+    }
+}
+
+impl core::error::Error for ChangeError {}
 impl core::error::Error for ProposeError {}
 impl core::error::Error for TransferError {}

@@ -20,7 +20,7 @@ use crate::progress::{Progress, ProgressState};
 use crate::role::{Leader, RoleState};
 use crate::{
     AppendOutcome, Body, Entry, EntryId, Event, Fetch, FollowerStatus, LogIndex, Message, Node,
-    NodeId, Payload, PeerFault, ProposeError, SendSnapshot,
+    NodeId, Payload, PeerFault, ProposeError, SendSnapshot, Tick,
 };
 
 /// What feeding one follower came to.
@@ -73,16 +73,21 @@ impl Node {
     /// Sends every follower what it should have by now.
     pub(crate) fn replicate(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
-        for place in 0..leader.members.len() {
+        for place in 0..leader.members.len() + leader.leaving.len() {
             // One message at a time, until the window is full or the follower has everything.
             while self.replicate_to(place) {}
+        }
+        let last_word = self.configurations.index();
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.leaving.retain(|member| member.commit_sent < last_word);
         }
     }
 
     /// Sends one message to one follower; says whether another may follow at once.
     fn replicate_to(&mut self, place: usize) -> bool {
         let RoleState::Leader(leader) = &mut self.role else { return false };
-        let member = &mut leader.members[place];
+        let leaves = place >= leader.members.len();
+        let member = leader.book_at(place);
         if member.id == self.options.id {
             return false;
         }
@@ -99,6 +104,7 @@ impl Node {
                 self.fetch(fetch);
                 false
             }
+            Feed::NeedsSnapshot if leaves => false,
             Feed::NeedsSnapshot => {
                 let at_least = self.log.mark().index;
                 member.wants_nudge = false;
@@ -140,6 +146,21 @@ impl Node {
         self.outbox.send(message);
     }
 
+    /// The next heartbeats confirm what happened up to now, and nothing older does.
+    pub(crate) fn begin_heartbeat_round(&mut self) {
+        let (id, now) = (self.options.id, self.now);
+        let lease_ticks = self.options.lease_ticks();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let round = leader.reads.begin_round();
+        if let Some(ticks) = lease_ticks {
+            leader.lease.forget_before(Tick(now.0.saturating_sub(ticks)));
+            leader.lease.sent(round, now);
+            if let Some(own) = leader.member(id) {
+                own.confirm(round);
+            }
+        }
+    }
+
     /// Heartbeats carry no entries and wait for no disk, so that neither a full window nor a
     /// snapshot on its way lets a follower believe that the leader is gone (S14).
     pub(crate) fn send_heartbeats(&mut self) {
@@ -159,13 +180,19 @@ impl Node {
 
     pub(crate) fn handle_append_entries_response(&mut self, from: NodeId, outcome: AppendOutcome) {
         let last = self.log.last();
+        let (AppendOutcome::Accepted { session, .. } | AppendOutcome::Rejected { session, .. }) =
+            outcome;
         let Some(member) = self.answering_member(from) else { return };
+        if session != member.session {
+            let term = last.term;
+            return self.record(|| Event::StaleMessage { from, term });
+        }
         match outcome {
-            AppendOutcome::Accepted { match_index } if match_index > last.index => {
+            AppendOutcome::Accepted { match_index, .. } if match_index > last.index => {
                 self.fault(from, PeerFault::AcknowledgedUnsent);
             }
-            AppendOutcome::Accepted { match_index } => self.handle_accepted(from, match_index),
-            AppendOutcome::Rejected { prev_index, hint } => {
+            AppendOutcome::Accepted { match_index, .. } => self.handle_accepted(from, match_index),
+            AppendOutcome::Rejected { prev_index, hint, .. } => {
                 // A late refusal (L10): the follower has accepted that entry since, or another
                 // probe is on its way.
                 let is_stale = match &member.state {
@@ -219,7 +246,6 @@ impl Node {
         last_index: LogIndex,
     ) {
         let Some(member) = self.answering_member(from) else { return };
-        member.confirmed_round = member.confirmed_round.max(round);
         match &mut member.state {
             ProgressState::Probe { is_waiting } => *is_waiting = false,
             ProgressState::Replicate(_) => {
@@ -237,25 +263,18 @@ impl Node {
 
     /// The book of the member that answered, marked as alive.
     pub(crate) fn answering_member(&mut self, from: NodeId) -> Option<&mut Progress> {
+        let (now, term) = (self.now, self.current_term());
         let RoleState::Leader(leader) = &mut self.role else { return None };
         if leader.members.binary_search_by_key(&from, |member| member.id).is_err() {
-            self.fault(from, PeerFault::UnknownSender);
+            // A member that was removed since it was asked, or a stranger: it counts for nothing.
+            self.record(|| Event::StaleMessage { from, term });
             return None;
         }
         let RoleState::Leader(leader) = &mut self.role else { return None };
         let member = leader.member(from)?;
         member.is_active = true;
+        member.heard_at = Some(now);
         Some(member)
-    }
-
-    /// Another configuration is in force: a leader opens and closes books.
-    pub(crate) fn adopt_configuration(&mut self) {
-        let last_index = self.log.last().index;
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.adopt(self.configurations.current(), last_index);
-        }
-        let index = self.configurations.index();
-        self.record(|| Event::ConfigurationInForce { index });
     }
 }
 
@@ -311,7 +330,12 @@ impl Feeder<'_> {
         }
         member.wants_nudge = false;
         member.commit_sent = member.commit_sent.max(self.commit_index.min(last));
-        Some(Body::AppendEntries { prev, commit_index: self.commit_index, entries })
+        Some(Body::AppendEntries {
+            prev,
+            commit_index: self.commit_index,
+            session: member.session,
+            entries,
+        })
     }
 }
 

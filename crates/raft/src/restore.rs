@@ -6,6 +6,7 @@ use crate::apply::ApplyQueue;
 use crate::configuration::ConfigurationHistory;
 use crate::fault::PeerFaults;
 use crate::jitter::Jitter;
+use crate::leadership::Campaigns;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
@@ -44,6 +45,10 @@ impl Node {
             jitter,
             now: Tick(0),
             campaign_at: None,
+            campaigns: Campaigns::default(),
+            is_resting: false,
+            active_at: Tick(0),
+            elections_are_paused: false,
             leader_heard_at: None,
         };
         // A crash came between the durable mark and the state machine's new state.

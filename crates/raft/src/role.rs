@@ -14,7 +14,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use crate::progress::Progress;
+use crate::leadership::Campaigns;
+use crate::lease::LeaderLease;
+use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
 use crate::{
@@ -56,11 +58,15 @@ pub(crate) struct Leader {
     pub(crate) first_index: LogIndex,
     /// One book per member, in order of id; this node's own is among them if it is a member.
     pub(crate) members: Vec<Progress>,
+    /// Members that the configuration in force has dropped and that were keeping up: they are sent
+    /// its entry and then its commit, so that they know. Their answers count for nothing.
+    pub(crate) leaving: Vec<Progress>,
     /// Bytes proposed and not committed.
     pub(crate) uncommitted_bytes: usize,
     pub(crate) heartbeat_at: Tick,
     pub(crate) quorum_check_at: Tick,
     pub(crate) reads: LeaderReads,
+    pub(crate) lease: LeaderLease,
     pub(crate) transfer: Option<Transfer>,
     /// Room for the values of the two halves, kept so that counting allocates nothing.
     scratch: [Vec<u64>; 2],
@@ -81,14 +87,37 @@ impl Leader {
         Some(&mut self.members[place])
     }
 
+    /// The book to feed from: of the members first, then of those that leave.
+    pub(crate) fn book_at(&mut self, place: usize) -> &mut Progress {
+        let members = self.members.len();
+        if place < members { &mut self.members[place] } else { &mut self.leaving[place - members] }
+    }
+
     /// Follows a change of configuration: new members start as unknown, old ones keep their books.
-    pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex) {
+    /// `session` names the new books.
+    pub(crate) fn adopt(
+        &mut self,
+        configuration: &Configuration,
+        last_index: LogIndex,
+        session: u64,
+    ) {
+        let rounds_before = self.reads.newest_round();
         let old = core::mem::take(&mut self.members);
+        self.leaving = old
+            .iter()
+            .filter(|member| !configuration.contains(member.id))
+            .filter(|member| matches!(member.state, ProgressState::Replicate(_)))
+            .cloned()
+            .collect();
         self.members = configuration
             .members()
             .map(|id| {
                 let known = old.iter().find(|member| member.id == id).cloned();
-                let mut member = known.unwrap_or_else(|| Progress::new(id, last_index));
+                let mut member = known.unwrap_or_else(|| Progress {
+                    session,
+                    rounds_before,
+                    ..Progress::new(id, last_index)
+                });
                 member.votes_incoming = configuration.voters.contains(&id);
                 member.votes_outgoing = configuration.outgoing.contains(&id);
                 member
@@ -157,6 +186,10 @@ impl Node {
             self.set_hard_state(HardState { current_term: term, voted_for: None });
         }
         let was_leader = matches!(self.role, RoleState::Leader(_));
+        self.is_resting = false;
+        if leader_id.is_some() {
+            self.campaigns = Campaigns::default();
+        }
         self.abandon_reads();
         self.role = RoleState::Follower { leader_id };
         if was_leader || leader_id.is_some() {
@@ -191,25 +224,29 @@ impl Node {
     /// an entry of the own term can commit (Raft §8).
     pub(crate) fn become_leader(&mut self, _: VoteQuorum) {
         assert!(matches!(self.role, RoleState::Candidate { .. }), "only candidates win elections");
+        self.campaigns = Campaigns::default();
+        self.active_at = self.now;
         let term = self.current_term();
         let last = self.log.last();
         let mut leader = Leader {
             first_index: last.index.next(),
             members: Vec::new(),
+            leaving: Vec::new(),
             uncommitted_bytes: 0,
             heartbeat_at: self.now.after(self.options.heartbeat_interval_ticks),
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),
             reads: LeaderReads::default(),
+            lease: LeaderLease::default(),
             transfer: None,
             scratch: [Vec::new(), Vec::new()],
         };
-        leader.adopt(self.configurations.current(), last.index);
+        leader.adopt(self.configurations.current(), last.index, 0);
         self.role = RoleState::Leader(Box::new(leader));
         self.record(|| Event::BecameLeader { term });
         let id = EntryId { term, index: last.index.next() };
         self.append(alloc::vec![Entry { id, payload: Payload::Noop }]);
         // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes
         // that carry the no-op follow at once, but only heartbeats pass a full log or a slow disk.
-        self.send_heartbeats();
+        self.beat();
     }
 }

@@ -1,7 +1,8 @@
 //! Snapshots, both sides (Raft §7), and the cutting of the log behind them.
 //!
 //! The bytes are the hosts' business. The core says who needs a snapshot, and when one has arrived
-//! it decides whether it is news, begins the log anew behind it, and has the state machine replaced.
+//! it decides whether it is news, begins the log anew behind it, and has the state machine
+//! replaced.
 //!
 //! Scripts: `testdata/snapshot/`.
 
@@ -23,6 +24,12 @@ impl Node {
             return;
         }
         let configuration = self.configurations.at(index).clone();
+        // This node got the log from its beginning, and is not yet where it was made a member. With
+        // the first entries gone it could lead and have nothing to send: neither them, nor a
+        // snapshot that says who was a member.
+        if configuration.voters.is_empty() {
+            return;
+        }
         let mark = self.log.compact(index);
         self.configurations.compact(index);
         let mark_write =
@@ -48,7 +55,15 @@ impl Node {
         if match_index > self.log.last().index {
             return self.fault(from, PeerFault::AcknowledgedUnsent);
         }
-        self.handle_accepted(from, match_index);
+        // This answer has no session (L11), so it moves no match index. It says where the next
+        // probe has a good chance, and the answer to that one counts.
+        let Some(member) = self.answering_member(from) else { return };
+        match member.state {
+            ProgressState::Snapshot { .. } | ProgressState::Probe { .. } => {
+                member.probe_from(match_index.next(), false);
+            }
+            ProgressState::Replicate(_) => {}
+        }
     }
 
     /// Figure 13, receiver, after the host has the whole snapshot.

@@ -23,6 +23,9 @@ impl Node {
         if term.0 > PLAUSIBLE_MAX || largest_number(&body) > PLAUSIBLE_MAX {
             return self.fault(from, PeerFault::ImplausibleNumber);
         }
+        if !matches!(body, Body::Quiesce { .. }) {
+            self.wake();
+        }
         match term.cmp(&self.current_term()) {
             Ordering::Less => self.handle_lower_term(from, term, &body),
             Ordering::Equal => self.dispatch(from, term, body),
@@ -44,7 +47,10 @@ impl Node {
                 return self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
             }
             // These come from the leader of that term.
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+            Body::AppendEntries { .. }
+            | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
+            | Body::InstallSnapshot { .. } => {
                 self.become_follower(term, Some(from));
             }
             Body::PreVoteResponse { granted: false }
@@ -69,12 +75,13 @@ impl Node {
             Body::RequestVote { .. } => {
                 self.answer(from, Body::RequestVoteResponse { granted: false });
             }
-            Body::AppendEntries { prev, .. } => {
+            Body::AppendEntries { prev, session, .. } => {
                 let hint = self.log.last_at_most(prev.index, prev.term);
-                let outcome = AppendOutcome::Rejected { prev_index: prev.index, hint };
+                let outcome =
+                    AppendOutcome::Rejected { session: *session, prev_index: prev.index, hint };
                 self.answer(from, Body::AppendEntriesResponse(outcome));
             }
-            Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
+            Body::Heartbeat { .. } | Body::Quiesce { .. } | Body::InstallSnapshot { .. } => {
                 let last_index = self.log.last().index;
                 self.answer(from, Body::HeartbeatResponse { round: 0, last_index });
             }
@@ -96,20 +103,25 @@ impl Node {
         match body {
             Body::PreVote { last } => self.handle_pre_vote(from, term, last),
             Body::PreVoteResponse { granted } => self.handle_pre_vote_response(from, term, granted),
-            Body::RequestVote { last, leadership_transfer: _ } => {
-                self.handle_request_vote(from, last);
+            Body::RequestVote { last, leadership_transfer } => {
+                self.handle_request_vote(from, last, leadership_transfer);
             }
             Body::RequestVoteResponse { granted } => {
                 self.handle_request_vote_response(from, granted);
             }
-            Body::AppendEntries { prev, commit_index, entries } => {
+            Body::AppendEntries { prev, commit_index, session, entries } => {
                 if self.follow(from) {
-                    self.handle_append_entries(from, prev, commit_index, entries);
+                    self.handle_append_entries(from, prev, commit_index, session, entries);
                 }
             }
             Body::Heartbeat { commit_index, round } => {
                 if self.follow(from) {
                     self.handle_heartbeat(from, commit_index, round);
+                }
+            }
+            Body::Quiesce { last, commit_index } => {
+                if self.follow(from) {
+                    self.handle_quiesce(from, last, commit_index);
                 }
             }
             Body::InstallSnapshot { mark } => {
@@ -173,14 +185,15 @@ impl Node {
 fn largest_number(body: &Body) -> u64 {
     match body {
         Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
-        Body::AppendEntries { prev, commit_index, entries } => {
+        Body::Quiesce { last, commit_index } => last.term.0.max(last.index.0).max(commit_index.0),
+        Body::AppendEntries { prev, commit_index, entries, .. } => {
             // Entries are consecutive from `prev` on, which the slice checks.
             let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             prev.term.0.max(prev.index.0.saturating_add(count)).max(commit_index.0)
         }
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })
         | Body::InstallSnapshotResponse { match_index } => match_index.0,
-        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint }) => {
+        Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint, .. }) => {
             prev_index.0.max(hint.index.0).max(hint.term.0)
         }
         Body::Heartbeat { commit_index, round } => commit_index.0.max(*round),

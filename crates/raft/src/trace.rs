@@ -38,10 +38,20 @@ pub enum Event {
     QuorumLost { term: Term },
     /// A leader that is no voter any more has committed its own removal.
     Removed { term: Term },
+    /// A leader gave up on request.
+    SteppedDown { term: Term },
+    /// A leader gave up since its disk has stopped.
+    WriteStalled { term: Term },
     /// A ReadIndex round began for reads at `index`.
     ReadRoundBegan { round: u64, index: LogIndex },
     /// A quorum confirmed the round: reads at `index` may go.
     ReadRoundConfirmed { round: u64, index: LogIndex },
+    /// Stops ticking until something happens.
+    Rests,
+    /// Ticks again.
+    Woke,
+    /// A read was answered on the lease.
+    LeaseRead { index: LogIndex },
     /// Leadership is being handed over.
     TransferBegan { to: NodeId },
     /// The target has all entries and was told to campaign.
@@ -103,12 +113,17 @@ impl fmt::Display for Event {
             Self::ConfigurationInForce { index } => write!(f, "configuration of={index}"),
             Self::QuorumLost { term } => write!(f, "quorum lost term={term}"),
             Self::Removed { term } => write!(f, "removed term={term}"),
+            Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
+            Self::WriteStalled { term } => write!(f, "write stalled term={term}"),
             Self::ReadRoundBegan { round, index } => {
                 write!(f, "read round={round} index={index}")
             }
             Self::ReadRoundConfirmed { round, index } => {
                 write!(f, "read confirmed round={round} index={index}")
             }
+            Self::Rests => f.write_str("rests"),
+            Self::Woke => f.write_str("woke"),
+            Self::LeaseRead { index } => write!(f, "lease read index={index}"),
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),

@@ -13,6 +13,7 @@ use crate::{Body, Event, Node, NodeId, PeerFault, TransferError};
 
 impl Node {
     pub(crate) fn begin_transfer(&mut self, to: Option<NodeId>) -> Result<(), TransferError> {
+        self.touch();
         let leader_id = self.leader_id();
         let own = self.options.id;
         let abort_at = self.now.after(self.options.election_timeout_ticks);
@@ -30,10 +31,9 @@ impl Node {
                 Err(TransferError::InProgress { to: transfer.to })
             };
         }
+        // A voter of C_old alone is about to lose its vote: it would have to hand over again (E20).
         let voters = leader.members.iter().filter(|member| {
-            member.id != own
-                && (member.votes_incoming || member.votes_outgoing)
-                && to.is_none_or(|to| to == member.id)
+            member.id != own && member.votes_incoming && to.is_none_or(|to| to == member.id)
         });
         // The most up-to-date, of the living ones; the smallest id among equals.
         let best =
@@ -59,6 +59,7 @@ impl Node {
         if let Some(transfer) = &mut leader.transfer {
             transfer.is_requested = true;
         }
+        leader.lease.is_void = true;
         self.record(|| Event::TransferRequested { to });
         self.send_as_leader(to, Body::TimeoutNow);
     }
@@ -68,6 +69,8 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         if let Some(transfer) = leader.transfer.take_if(|transfer| transfer.abort_at <= now) {
             self.record(|| Event::TransferAborted { to: transfer.to });
+            // A change that waited for the transfer goes on.
+            self.continue_change();
         }
     }
 

@@ -18,7 +18,14 @@ fn entry_id() -> impl Strategy<Value = EntryId> {
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let configuration = || Payload::Configuration(Configuration::of_voters([id(1), id(9)]));
+    let overlapping = || {
+        let learners = [id(9)].into_iter().collect();
+        let sound = Configuration::of_voters([id(1), id(9)]);
+        Payload::Configuration(Configuration { learners, ..sound })
+    };
     let payload = prop_oneof![
+        1 => Just(overlapping()),
+        1 => Just(Payload::Configuration(Configuration::default())),
         4 => Just(Payload::Command(command("x"))),
         1 => Just(Payload::Noop),
         1 => Just(configuration()),
@@ -46,13 +53,13 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         any::<bool>().prop_map(|granted| Body::RequestVoteResponse { granted }),
         (entry_id(), index(), entries()).prop_map(|(prev, commit_index, entries)| {
-            Body::AppendEntries { prev, commit_index, entries }
+            Body::AppendEntries { prev, commit_index, session: 0, entries }
         }),
         index().prop_map(|match_index| {
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { session: 0, match_index })
         }),
         (index(), entry_id()).prop_map(|(prev_index, hint)| {
-            Body::AppendEntriesResponse(AppendOutcome::Rejected { prev_index, hint })
+            Body::AppendEntriesResponse(AppendOutcome::Rejected { session: 0, prev_index, hint })
         }),
         (index(), number())
             .prop_map(|(commit_index, round)| Body::Heartbeat { commit_index, round }),
@@ -65,6 +72,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         index().prop_map(|match_index| Body::InstallSnapshotResponse { match_index }),
         Just(Body::TimeoutNow),
+        (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
         number().prop_map(|context| Body::ReadIndex { context }),
         (number(), proptest::option::of(index()))
             .prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),

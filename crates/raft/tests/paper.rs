@@ -1,4 +1,4 @@
-//! One test per sentence of Raft §5 and Figure 2. The sentence stands above the test.
+//! One test per sentence of Raft §5, §6 and Figure 2. The sentence stands above the test.
 
 mod cluster;
 
@@ -32,7 +32,12 @@ fn entry(term: u64, index: u64) -> Entry {
 
 fn append(prev: (u64, u64), commit: u64, entries: Vec<Entry>) -> Body {
     let (term, index) = prev;
-    Body::AppendEntries { prev: EntryId::new(term, index), commit_index: LogIndex(commit), entries }
+    Body::AppendEntries {
+        prev: EntryId::new(term, index),
+        commit_index: LogIndex(commit),
+        session: 0,
+        entries,
+    }
 }
 
 fn request_vote(term: u64, index: u64) -> Body {
@@ -45,7 +50,7 @@ fn granted(answers: &[Body]) -> bool {
 
 fn accepted(answers: &[Body]) -> Option<u64> {
     match answers {
-        [Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })] => {
+        [Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })] => {
             Some(match_index.0)
         }
         _ => None,
@@ -345,8 +350,9 @@ fn s5_3_leader_is_append_only() {
 // ---- §5.4 Safety ----
 
 /// "The voter denies its vote if its own log is more up-to-date than that of the candidate … If the
-/// logs have last entries with different terms, then the log with the later term is more up-to-date.
-/// If the logs end with the same term, then whichever log is longer is more up-to-date."
+/// logs have last entries with different terms, then the log with the later term is more
+/// up-to-date. If the logs end with the same term, then whichever log is longer is more
+/// up-to-date."
 #[test]
 fn s5_4_1_vote_is_denied_to_a_log_that_is_behind() {
     for (last, expected) in [((1, 9), false), ((2, 2), false), ((2, 3), true), ((3, 1), true)] {
@@ -368,7 +374,10 @@ fn s5_4_2_only_commits_current_term_by_counting() {
     cluster.timeout(1);
     send(&mut cluster, 2, 1, 2, Body::RequestVoteResponse { granted: true });
     let accepted = |index| {
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: LogIndex(index) })
+        Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: 0,
+            match_index: LogIndex(index),
+        })
     };
     for follower in [2, 3] {
         send(&mut cluster, follower, 1, 2, accepted(2));
@@ -502,4 +511,94 @@ fn s8_leader_begins_its_term_with_a_noop() {
     let log = &cluster.members[&1].disk.entries;
     assert_eq!(log.last().unwrap().payload, Payload::Noop);
     assert_eq!(cluster.status(2).commit_index, LogIndex(1));
+}
+
+// ---- §6 Cluster membership changes ----
+
+fn changed(cluster: &mut Cluster, node: u64, change: MemberChange) -> Result<EntryId, ChangeError> {
+    cluster.change(node, &ConfigurationChange::of([change]))
+}
+
+/// "A server always uses the latest configuration in its log, regardless of whether the entry is
+/// committed."
+#[test]
+fn s6_the_latest_configuration_in_the_log_is_in_force() {
+    let mut cluster = elected(3);
+    cluster.isolated.extend([2, 3]);
+    changed(&mut cluster, 1, MemberChange::Remove(id(3))).unwrap();
+    let status = cluster.status(1);
+    assert!(status.configuration_index > status.commit_index);
+    assert_eq!(status.configuration.voters, [id(1), id(2)].into_iter().collect());
+}
+
+/// "Log entries are replicated to all servers in both configurations. Any server from either
+/// configuration may serve as leader."
+#[test]
+fn s6_any_server_of_either_configuration_may_lead() {
+    let configuration = Configuration {
+        outgoing: [id(3), id(4), id(5)].into_iter().collect(),
+        ..Configuration::of_voters([id(1), id(2), id(3)])
+    };
+    for leader in 1..=5 {
+        let mut cluster = Cluster::with(5, &configuration, |_| {});
+        cluster.timeout(leader);
+        cluster.stabilize();
+        for node in 1..=5 {
+            assert!(cluster.status(node).last >= EntryId::new(1, 1), "led by {leader}: {node}");
+        }
+        let has_gone = cluster.status(leader).role == Role::Follower;
+        assert_eq!(has_gone, leader > 3, "a leader outside C_new has stepped down");
+    }
+}
+
+/// "Agreement (for elections and entry commitment) requires separate majorities from both the old
+/// and new configurations."
+#[test]
+fn s6_agreement_takes_both_majorities() {
+    let mut cluster = elected(3);
+    let add = [4, 5, 6].map(|node| MemberChange::AddVoter(id(node)));
+    let change = ConfigurationChange { allow_stall: true, ..ConfigurationChange::of(add) };
+    let first = cluster.change(1, &change).unwrap();
+    cluster.stabilize();
+    // All of C_old has the entry, and half of C_new.
+    assert_eq!(cluster.status(3).last, first);
+    assert!(cluster.status(1).commit_index < first.index);
+}
+
+/// "Once C_old,new has been committed … it is now safe for the leader to create a log entry
+/// describing C_new and replicate it to the cluster."
+#[test]
+fn s6_c_new_follows_when_the_joint_configuration_is_committed() {
+    let mut cluster = elected(3);
+    let first = changed(&mut cluster, 1, MemberChange::Remove(id(3))).unwrap();
+    assert!(cluster.status(1).configuration.is_joint());
+    let second = changed(&mut cluster, 1, MemberChange::Remove(id(2)));
+    assert_eq!(second, Err(ChangeError::InProgress { index: first.index }));
+    cluster.stabilize();
+    let status = cluster.status(1);
+    assert_eq!(status.configuration, Configuration::of_voters([id(1), id(2)]));
+    assert_eq!(status.configuration_index, first.index.next());
+    assert_eq!(status.commit_index, first.index.next());
+}
+
+/// "In this case, the leader steps down (returns to follower state) once it has committed the C_new
+/// log entry."
+#[test]
+fn s6_a_leader_outside_c_new_steps_down_when_that_is_committed() {
+    let mut cluster = elected(3);
+    changed(&mut cluster, 1, MemberChange::Remove(id(1))).unwrap();
+    assert_eq!(cluster.status(1).role, Role::Leader);
+    cluster.stabilize();
+    let status = cluster.status(1);
+    assert_eq!((status.role, status.commit_index), (Role::Follower, LogIndex(3)));
+    assert!(!status.configuration.contains(id(1)));
+}
+
+/// M13: "rejected at construction".
+#[test]
+fn a_node_in_two_roles_is_no_state_to_begin_from() {
+    let learners = [id(2)].into_iter().collect();
+    let both = Configuration { learners, ..Configuration::of_voters([id(1), id(2)]) };
+    let error = Node::new(Options::new(id(1), 1), Restored::bootstrap(both)).err();
+    assert_eq!(error, Some(OptionsError::Restored(RestoredFault::Configurations)));
 }

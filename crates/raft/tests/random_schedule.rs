@@ -1,5 +1,6 @@
-//! Groups of one to five nodes under random schedules: messages lost, repeated and reordered, disks
-//! that are slow, crashes between writes, reads, transfers, compactions and snapshots. Every
+//! Groups of one to seven nodes under random schedules: messages lost, repeated and reordered,
+//! disks that are slow, crashes between writes, reads, transfers, compactions, snapshots, and
+//! changes of configuration of every kind. Every
 //! invariant is checked after every step; at the end the faults stop, and the group must come to
 //! rest with equal logs. `SEEDS=10000` runs more than the usual number.
 #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
@@ -40,13 +41,17 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         learners: members(learners),
         ..Configuration::default()
     };
-    match dice.roll(6) {
+    match dice.roll(9) {
         0 => (1, simple(&[1], &[])),
         1 => (2, simple(&[1, 2], &[])),
         2 => (3, simple(&[1, 2, 3], &[])),
         3 => (4, simple(&[1, 2, 3], &[4])),
         4 => (5, Configuration { outgoing: members(&[3, 4, 5]), ..simple(&[1, 2, 3], &[]) }),
-        _ => (5, simple(&[1, 2, 3, 4, 5], &[])),
+        5 => (5, simple(&[1, 2, 3, 4, 5], &[])),
+        // With nodes that wait to be added.
+        6 => (4, simple(&[1], &[])),
+        7 => (5, simple(&[1, 2, 3], &[4])),
+        _ => (7, simple(&[1, 2, 3], &[])),
     }
 }
 
@@ -55,11 +60,21 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
     let pre_vote = !dice.one_in(3);
     let check_quorum = !dice.one_in(3);
     let small = dice.one_in(2);
+    let quiesces = dice.one_in(3);
+    let leases = check_quorum && dice.one_in(2);
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
         options.check_quorum = check_quorum;
+        options.quiesce_after_ticks = quiesces.then_some(5);
+        options.lease_drift_ppm = leases.then_some(0);
         options.log_tail_kept = 3;
+        if options.id == NodeId(2) {
+            options.campaign_delay_ticks = 20;
+        }
+        if small {
+            options.write_stall_ticks_max = 25;
+        }
         if small {
             options.append_batch_bytes_max = 100;
             options.window_messages_max = 3;
@@ -87,7 +102,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
     }
     match dice.roll(100) {
         0..=44 => deliver(cluster, dice),
-        45..=59 => cluster.tick(node, dice.roll(4) + 1),
+        45..=59 => pass_time(cluster, dice, node, nodes),
         60..=74 => drop(cluster.write_one(node)),
         75..=77 => drop(cluster.fetch_one(node)),
         78..=80 => drop(cluster.report_applied(node)),
@@ -97,9 +112,18 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
             // A refusal is an answer like any other here.
             let _refused = cluster.propose(node, &commands);
         }
-        88..=91 => cluster.read(node, step),
+        88..=89 => cluster.read(node, step),
+        90..=91 => cluster.read_on_lease(node, step),
         92 => drop(cluster.transfer(node, None)),
-        93..=94 => cluster.compact(node),
+        93 => change(cluster, dice, nodes),
+        94 => match dice.roll(4) {
+            0 => cluster.input(node, cluster.members[&node].now, Input::StepDown),
+            1 => {
+                let are_paused = dice.one_in(2);
+                cluster.input(node, cluster.members[&node].now, Input::PauseElections(are_paused));
+            }
+            _ => cluster.compact(node),
+        },
         95 => {
             cluster.carry_snapshot(node);
         }
@@ -110,10 +134,64 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
                 cluster.input(node, now, input);
             }
         }
-        97 => crash(cluster, dice, node),
+        97 => {
+            crash(cluster, dice, node);
+            // Some hosts notice.
+            for other in (1..=nodes).filter(|_| dice.one_in(2)) {
+                if cluster.members[&other].node.is_some() {
+                    let now = cluster.members[&other].now;
+                    cluster.input(other, now, Input::PeerLost(id(node)));
+                }
+            }
+        }
         98 => drop(cluster.isolated.insert(node)),
         _ => cluster.isolated.clear(),
     }
+}
+
+/// Every clock has its own speed, unless leases rest on them: then they agree, but the nodes look
+/// at them when they please (R6).
+fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: u64) {
+    let ticks = dice.roll(4) + 1;
+    if cluster.members[&node].options.lease_drift_ppm.is_none() {
+        return cluster.tick(node, ticks);
+    }
+    for other in 1..=nodes {
+        if dice.one_in(3) {
+            let member = cluster.member(other);
+            member.now = member.now.after(ticks);
+        } else {
+            cluster.tick(other, ticks);
+        }
+    }
+}
+
+/// Any change, sensible or not, asked of whoever leads.
+fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: u64) {
+    let leads = |node: &u64| {
+        let raft = cluster.members[node].node.as_ref();
+        raft.is_some_and(|raft| raft.role() == Role::Leader)
+    };
+    let Some(leader) = (1..=nodes).find(leads) else { return };
+    let configuration = cluster.node(leader).configuration().clone();
+    let mut members = Vec::new();
+    for node in (1..=nodes).map(NodeId) {
+        if dice.one_in(2) {
+            continue;
+        }
+        let is_voter = configuration.voters.contains(&node);
+        members.push(match (is_voter, configuration.learners.contains(&node), dice.roll(3)) {
+            (true, _, 0) => MemberChange::Demote(node),
+            (false, true, 0 | 1) => MemberChange::Promote(node),
+            (true, ..) | (_, true, _) => MemberChange::Remove(node),
+            (false, false, 0) => MemberChange::AddLearner(node),
+            (false, false, _) => MemberChange::AddVoter(node),
+        });
+    }
+    let allow_stall = dice.one_in(2);
+    // A refusal is an answer like any other here.
+    let _refused = cluster
+        .change(leader, &ConfigurationChange { allow_stall, ..ConfigurationChange::of(members) });
 }
 
 fn deliver(cluster: &mut Cluster, dice: &mut Dice) {
@@ -150,6 +228,7 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         if cluster.members[&node].node.is_none() {
             cluster.restart(node);
         }
+        cluster.input(node, cluster.members[&node].now, Input::PauseElections(false));
         cluster.member(node).disk_is_instant = true;
         cluster.member(node).fetch_is_instant = true;
         cluster.member(node).apply_is_instant = true;
@@ -157,6 +236,16 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
     }
     for round in 0..400 {
         for node in 1..=nodes {
+            // Neither pre-vote nor stickiness: whoever missed its own removal would campaign for
+            // ever, until its host ends it.
+            let options = &cluster.members[&node].options;
+            let is_protected = options.pre_vote || options.check_quorum;
+            if round == 100
+                && !is_protected
+                && !newest_configuration(cluster, nodes).contains(id(node))
+            {
+                cluster.isolated.insert(node);
+            }
             cluster.tick(node, 1);
             while cluster.carry_snapshot(node).is_some() {}
         }
@@ -168,24 +257,38 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
             cluster.stabilize();
         }
     }
-    let leaders: Vec<u64> =
-        (1..=nodes).filter(|node| cluster.node(*node).role() == Role::Leader).collect();
+    let leads =
+        |node: &u64| cluster.node(*node).role() == Role::Leader && !cluster.isolated.contains(node);
+    let leaders: Vec<u64> = (1..=nodes).filter(leads).collect();
     assert_eq!(leaders.len(), 1, "one leader:\n{}", lines(cluster, nodes));
     let last = cluster.status(leaders[0]).last;
+    let configuration = cluster.node(leaders[0]).configuration().clone();
+    assert!(!configuration.is_joint(), "{configuration} is left\n{}", lines(cluster, nodes));
     for node in 1..=nodes {
+        let faults = cluster.status(node).peer_faults;
+        assert_eq!(faults.total(), 0, "honest peers make no faults: {faults:?}");
+        // Who was removed has what it had.
+        if !configuration.contains(id(node)) {
+            continue;
+        }
         let status = cluster.status(node);
         let there = (status.last, status.commit_index, status.applied_index);
         let rest = (last, last.index, last.index);
         assert_eq!(there, rest, "node {node} is at rest:\n{}", lines(cluster, nodes));
-        assert_eq!(status.peer_faults.total(), 0, "honest peers make no faults: {status:?}");
     }
+}
+
+/// The configuration of the most up-to-date log.
+fn newest_configuration(cluster: &Cluster, nodes: u64) -> Configuration {
+    let newest = (1..=nodes).max_by_key(|node| cluster.status(*node).last).unwrap();
+    cluster.node(newest).configuration().clone()
 }
 
 fn lines(cluster: &Cluster, nodes: u64) -> String {
     (1..=nodes).map(|node| cluster.status_line(node)).collect::<Vec<_>>().join("\n")
 }
 
-fn run(seed: u64) -> u64 {
+fn run(seed: u64) -> (u64, u64) {
     let mut dice = Dice(seed);
     let (nodes, mut cluster) = new_cluster(&mut dice, seed);
     for number in 0..1500 {
@@ -194,8 +297,9 @@ fn run(seed: u64) -> u64 {
         cluster.lines.drain(..excess);
     }
     come_to_rest(&mut cluster, nodes);
-    let leader = (1..=nodes).find(|node| cluster.node(*node).role() == Role::Leader).unwrap();
-    cluster.node(leader).status().commit_index.0
+    let statuses = (1..=nodes).map(|node| cluster.status(node));
+    let status = statuses.max_by_key(|status| status.last).unwrap();
+    (status.commit_index.0, status.configuration_index.0)
 }
 
 #[test]
@@ -203,14 +307,18 @@ fn random_schedules_keep_every_invariant_and_come_to_rest() {
     let seeds = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let mut committed = 0;
+    let mut changed = 0;
     for seed in first.map_or(0..seeds, |first: u64| first..first + 1) {
         let outcome = std::panic::catch_unwind(|| run(seed));
-        committed += outcome.unwrap_or_else(|_| {
+        let (commit_index, configuration_index) = outcome.unwrap_or_else(|_| {
             panic!("SEED={seed} cargo test -p raft --test random_schedule shows it again")
         });
+        committed += commit_index;
+        changed += u64::from(configuration_index > 0);
     }
     // A schedule in which nothing ever commits would prove nothing.
     assert!(committed > 0, "nothing was committed");
+    assert!(changed * 2 > seeds || first.is_some(), "{changed} of {seeds} groups were changed");
 }
 
 #[test]

@@ -114,8 +114,8 @@ fn election_timer_starts_with_the_first_input() {
     assert!(node.next_deadline() >= Some(Tick(1_000_010)), "{:?}", node.next_deadline());
 }
 
-/// S1: the crash came between the durable mark and the state machine's new state. The installation is
-/// asked for again, nothing is handed out before it, and the node does not campaign (E17).
+/// S1: the crash came between the durable mark and the state machine's new state. The installation
+/// is asked for again, nothing is handed out before it, and the node does not campaign (E17).
 #[test]
 fn interrupted_installation_is_asked_for_again() {
     let mut restored = sound();
@@ -138,8 +138,8 @@ fn interrupted_installation_is_asked_for_again() {
     assert_eq!(committed, [entry(2, 4), entry(3, 5)]);
 }
 
-/// Nothing of the log is in memory after a restart: entries come by fetch, for the state machine and
-/// for a follower that is far behind.
+/// Nothing of the log is in memory after a restart: entries come by fetch, for the state machine
+/// and for a follower that is far behind.
 #[test]
 fn log_is_fetched_after_a_restart() {
     let mut cluster = Cluster::new(3);

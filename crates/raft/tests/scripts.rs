@@ -16,10 +16,14 @@ macro_rules! folders {
 
 folders! {
     election at least 16,
-    replication at least 17,
+    replication at least 18,
     commit at least 7,
+    leadership at least 6,
+    lease at least 8,
+    quiesce at least 6,
     read at least 8,
-    snapshot at least 9,
+    snapshot at least 10,
+    membership at least 26,
     transfer at least 4,
     durability at least 10,
 }

@@ -40,14 +40,32 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::PreVoteResponse { granted: true },
         Rpc::RequestVote { last, leadership_transfer: true },
         Rpc::RequestVoteResponse { granted: false },
-        Rpc::AppendEntries { prev: mark().last, commit_index: LogIndex(69), entries: entries() },
-        Rpc::AppendEntries { prev: last, commit_index: LogIndex(0), entries: Vec::new() },
-        Rpc::AppendEntriesResponse(AppendOutcome::Accepted { match_index: LogIndex(8) }),
-        Rpc::AppendEntriesResponse(AppendOutcome::Rejected { prev_index: LogIndex(9), hint: last }),
+        Rpc::AppendEntries {
+            prev: mark().last,
+            commit_index: LogIndex(69),
+            session: 6,
+            entries: entries(),
+        },
+        Rpc::AppendEntries {
+            prev: last,
+            commit_index: LogIndex(0),
+            session: 0,
+            entries: Vec::new(),
+        },
+        Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
+            session: 6,
+            match_index: LogIndex(8),
+        }),
+        Rpc::AppendEntriesResponse(AppendOutcome::Rejected {
+            session: 7,
+            prev_index: LogIndex(9),
+            hint: last,
+        }),
         Rpc::Heartbeat { commit_index: LogIndex(7), round: 3 },
         Rpc::HeartbeatResponse { round: 3, last_index: LogIndex(11) },
         Rpc::InstallSnapshot { mark: mark() },
         Rpc::InstallSnapshotResponse { match_index: LogIndex(70) },
+        Rpc::Quiesce { last, commit_index: LogIndex(9) },
         Rpc::TimeoutNow,
         Rpc::ReadIndex { context: u64::MAX },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
@@ -113,8 +131,24 @@ fn golden_bytes_of_version_1() {
         &format!("{head}03{two}{two}{one}00"),
     );
     check(
-        message(Rpc::AppendEntries { prev: last, commit_index: LogIndex(1), entries: Vec::new() }),
-        &format!("{head}05{two}{two}{one}{one}00000000"),
+        message(Rpc::AppendEntries {
+            prev: last,
+            commit_index: LogIndex(1),
+            session: 2,
+            entries: Vec::new(),
+        }),
+        &format!("{head}05{two}{two}{one}{one}{two}00000000"),
+    );
+    let accepted = AppendOutcome::Accepted { session: 2, match_index: LogIndex(1) };
+    check(message(Rpc::AppendEntriesResponse(accepted)), &format!("{head}06{two}{two}{one}"));
+    let rejected = AppendOutcome::Rejected { session: 2, prev_index: LogIndex(1), hint: last };
+    check(
+        message(Rpc::AppendEntriesResponse(rejected)),
+        &format!("{head}07{two}{two}{one}{two}{one}"),
+    );
+    check(
+        message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
+        &format!("{head}0f{two}{two}{one}{one}"),
     );
     check(
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),

@@ -2,7 +2,8 @@
 
 use alloc::vec::Vec;
 
-use crate::{Entry, EntryId, PeerFault, Term};
+use crate::configuration::is_sound;
+use crate::{Entry, EntryId, Payload, PeerFault, Term};
 
 /// A piece of a leader's log, as it came from a peer. A value of this type guarantees:
 ///
@@ -10,6 +11,7 @@ use crate::{Entry, EntryId, PeerFault, Term};
 /// 2. Terms never fall, from `prev` on.
 /// 3. No term is above the sender's.
 /// 4. The place before the log is `0@0`.
+/// 5. A configuration has voters, and nobody in two roles (M13).
 #[derive(Debug)]
 pub(crate) struct LogSlice {
     prev: EntryId,
@@ -25,7 +27,11 @@ impl LogSlice {
         let mut before = prev;
         for entry in &entries {
             let follows = before.index.0.checked_add(1) == Some(entry.id.index.0);
-            if !follows || entry.id.term < before.term || entry.id.term.0 == 0 {
+            let is_sound = match &entry.payload {
+                Payload::Configuration(configuration) => is_sound(configuration),
+                Payload::Noop | Payload::Command(_) => true,
+            };
+            if !follows || entry.id.term < before.term || entry.id.term.0 == 0 || !is_sound {
                 return Err(PeerFault::MalformedEntries);
             }
             before = entry.id;

@@ -136,6 +136,7 @@ impl Story<'_> {
         let cluster = self.cluster.as_mut().unwrap_or_else(|| panic!("{at}: no cluster yet"));
         let known = run_verb(cluster, verb, &words)
             || run_world_verb(cluster, verb, &words)
+            || run_look_verb(cluster, verb, &words)
             || run_network_verb(cluster, verb, &words);
         assert!(known, "{at}: unknown command");
         cluster.take_lines()
@@ -161,6 +162,14 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.window_bytes_max = or(size("window-bytes"), options.window_bytes_max);
         options.cache_bytes_max = or(size("cache-bytes"), options.cache_bytes_max);
         options.uncommitted_bytes_max = or(size("uncommitted"), options.uncommitted_bytes_max);
+        options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
+        let ticks = |name| words.named_number(name);
+        options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
+        options.lease_drift_ppm = ticks("drift").map(|ppm| u32::try_from(ppm).unwrap());
+        options.quiesce_after_ticks = ticks("quiesce");
+        if ticks("low") == Some(options.id.0) {
+            options.campaign_delay_ticks = 40;
+        }
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }
@@ -178,10 +187,33 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
+        "lease-read" => cluster.read_on_lease(words.number(0), words.number(1)),
         "read" => cluster.read(words.number(0), words.number(1)),
         "transfer" => {
             let to = words.plain(1).map(|to| to.parse().unwrap());
             if let Err(error) = cluster.transfer(words.number(0), to) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "step-down" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.step_down(now)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "elections" => {
+            let are_paused = words.plain(1) == Some("pause");
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::PauseElections(are_paused));
+        }
+        "lost" => {
+            let (node, peer) = (words.number(0), words.number(1));
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::PeerLost(id(peer)));
+        }
+        "change" => {
+            if let Err(error) = cluster.change(words.number(0), &parse_change(words)) {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
@@ -205,13 +237,42 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
     true
 }
 
-/// What happens to a node, and how it looks.
+/// `add=4 learn=5 promote=5 demote=3 remove=1,2`, with `expected=1,2,3` voters or `stall=yes`.
+fn parse_change(words: &Words<'_>) -> ConfigurationChange {
+    let of = |name, change: fn(NodeId) -> MemberChange| {
+        words.numbers(name).into_iter().map(move |node| change(id(node)))
+    };
+    let members = of("add", MemberChange::AddVoter)
+        .chain(of("learn", MemberChange::AddLearner))
+        .chain(of("promote", MemberChange::Promote))
+        .chain(of("demote", MemberChange::Demote))
+        .chain(of("remove", MemberChange::Remove));
+    let expected = words.named("expected").map(|_| words.numbers("expected"));
+    ConfigurationChange {
+        expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
+        allow_stall: words.named("stall") == Some("yes"),
+        ..ConfigurationChange::of(members)
+    }
+}
+
+/// What happens to a node.
 fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
     match verb {
         "crash" => cluster.crash(words.number(0)),
         "restart" => {
             let tail = words.named_number("tail").map_or(usize::MAX, |t| t.try_into().unwrap());
             cluster.restart_with_tail(words.number(0), tail);
+        }
+        // Another machine in the place of the node: its disk is empty.
+        "wipe" => {
+            cluster.crash(words.number(0));
+            cluster.member(words.number(0)).disk = Default::default();
+            cluster.restart(words.number(0));
+        }
+        // Time passes, and the node is told nothing.
+        "sleep" => {
+            let member = cluster.member(words.number(0));
+            member.now = member.now.after(words.number(1));
         }
         "load" => cluster.load(words.number(0), words.need("term"), &words.numbers("log")),
         "disk" => {
@@ -226,12 +287,52 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
                 other => panic!("disk {other:?}"),
             }
         }
+        "silent" => {
+            cluster.stabilize();
+            cluster.lines.clear();
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// How a node looks.
+fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
         "status" => {
             let nodes: Vec<u64> = cluster.members.keys().copied().collect();
             for node in nodes {
                 let line = cluster.status_line(node);
                 cluster.lines.push(line);
             }
+        }
+        "configuration" => {
+            let status = cluster.status(words.number(0));
+            let place = if status.configuration_index > status.commit_index { "?" } else { "" };
+            cluster.lines.push(format!(
+                "n{} {} of={}{place}",
+                words.number(0),
+                status.configuration,
+                status.configuration_index
+            ));
+        }
+        "deadline" => {
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            let line = match cluster.node(node).next_deadline() {
+                Some(at) => format!("n{node} waits {} ticks", at.0 - now.0),
+                None => format!("n{node} waits for others"),
+            };
+            cluster.lines.push(line);
+        }
+        "quorum" => {
+            let line = match cluster.status(words.number(0)).quorum {
+                Some(QuorumStatus { incoming: (new, of_new), outgoing: (old, of_old) }) => {
+                    format!("hears {new}/{of_new} of C_new, {old}/{of_old} of C_old")
+                }
+                None => "does not lead".to_owned(),
+            };
+            cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "log" => {
             let disk = &cluster.members[&words.number(0)].disk;
@@ -242,10 +343,6 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
         "applied" => {
             let line = cluster.applied_commands(words.number(0)).join(" ");
             cluster.lines.push(format!("n{} {line}", words.number(0)));
-        }
-        "silent" => {
-            cluster.stabilize();
-            cluster.lines.clear();
         }
         _ => return false,
     }
@@ -303,6 +400,7 @@ fn matches(message: &Message, words: &Words<'_>) -> bool {
 fn parse_message(words: &Words<'_>) -> Message {
     let granted = words.named("granted") == Some("true");
     let index = |name: &str| LogIndex(words.need(name));
+    let session = words.named_number("session").unwrap_or(0);
     let body = match words.plain(0).expect("a kind of message") {
         "PreVote" => Body::PreVote { last: words.entry("last") },
         "PreVoteResponse" => Body::PreVoteResponse { granted },
@@ -314,12 +412,15 @@ fn parse_message(words: &Words<'_>) -> Message {
         "AppendEntries" => Body::AppendEntries {
             prev: words.entry("prev"),
             commit_index: LogIndex(words.named_number("commit").unwrap_or(0)),
+            session,
             entries: parse_entries(words),
         },
-        "Accepted" => {
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index: index("match") })
-        }
+        "Accepted" => Body::AppendEntriesResponse(AppendOutcome::Accepted {
+            session,
+            match_index: index("match"),
+        }),
         "Rejected" => Body::AppendEntriesResponse(AppendOutcome::Rejected {
+            session,
             prev_index: index("prev"),
             hint: words.entry("hint"),
         }),
@@ -340,6 +441,7 @@ fn parse_message(words: &Words<'_>) -> Message {
                 mark: SnapshotMark { last: words.entry("last"), configuration },
             }
         }
+        "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow,
         "ReadIndexResponse" => Body::ReadIndexResponse {
             context: words.need("name"),
@@ -351,7 +453,7 @@ fn parse_message(words: &Words<'_>) -> Message {
     Message { from, to, term: Term(words.need("term")), body }
 }
 
-/// `3@2,4@2`, or `4@2:voters=1+2+3` for a configuration.
+/// `3@2,4@2`, or `4@2:voters:1+2+3` for a configuration, `4@2:voters:2+3/1+2` for a joint one.
 fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
     let list = words.named("entries").unwrap_or("");
     let parts = list.split(',').filter(|part| !part.is_empty());
@@ -359,8 +461,14 @@ fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
         .map(|part| match part.split_once(":voters:") {
             None => Entry { id: parse_entry(part), payload: Payload::Command(command(part)) },
             Some((entry, voters)) => {
-                let voters = voters.split('+').map(|voter| id(voter.parse().unwrap()));
-                let configuration = Configuration::of_voters(voters);
+                let nodes = |list: &str| -> std::collections::BTreeSet<NodeId> {
+                    let parts = list.split('+').filter(|part| !part.is_empty());
+                    parts.map(|part| id(part.parse().unwrap())).collect()
+                };
+                let (voters, outgoing) = voters.split_once('/').unwrap_or((voters, ""));
+                let outgoing = nodes(outgoing);
+                let configuration =
+                    Configuration { outgoing, ..Configuration::of_voters(nodes(voters)) };
                 Entry { id: parse_entry(entry), payload: Payload::Configuration(configuration) }
             }
         })

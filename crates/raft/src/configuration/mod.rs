@@ -1,9 +1,12 @@
 //! The configurations in the log. The newest one is in force, committed or not (thesis §4.1); when
-//! its entry is truncated, the one before it is in force again.
+//! its entry is truncated, the one before it is in force again. How one follows from another is
+//! said in [`change`]; when that may begin, in `membership.rs`.
+
+pub(crate) mod change;
 
 use alloc::vec::Vec;
 
-use crate::{Configuration, Entry, LogIndex, Payload, RestoredFault, SnapshotMark};
+use crate::{Configuration, Entry, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark};
 
 /// The configuration at the mark and every one behind it.
 ///
@@ -21,6 +24,11 @@ impl ConfigurationHistory {
         behind: &[(LogIndex, Configuration)],
         last: LogIndex,
     ) -> Result<Self, RestoredFault> {
+        // A node that waits to be added to a group begins with nobody (M13: two roles are refused).
+        let is_unborn = mark.last.index.0 == 0 && mark.configuration == Configuration::default();
+        if !is_unborn && !is_sound(&mark.configuration) {
+            return Err(RestoredFault::Configurations);
+        }
         let mut history = Self::new(mark);
         for (index, configuration) in behind {
             if *index <= history.index() || *index > last || !is_sound(configuration) {
@@ -46,6 +54,19 @@ impl ConfigurationHistory {
         let behind = self.0.partition_point(|(first, _)| *first <= index);
         assert!(behind > 0, "the configuration at {index} was asked for, which is before the mark");
         &self.0[behind - 1].1
+    }
+
+    /// Whether `node` votes in the newest configuration that is known to be committed, or in one
+    /// behind it: until the last of those is committed, the others may still need this node.
+    pub(crate) fn votes_from(&self, commit_index: LogIndex, node: NodeId) -> bool {
+        let behind = self.0.partition_point(|(first, _)| *first <= commit_index);
+        let (_, since) = self.0.split_at(behind.saturating_sub(1));
+        since.iter().any(|(_, configuration)| configuration.is_voter(node))
+    }
+
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &(LogIndex, Configuration)> {
+        self.0.iter()
     }
 
     /// Takes note of the configurations among new entries; says whether there was one.
@@ -76,8 +97,8 @@ impl ConfigurationHistory {
     }
 }
 
-/// Whether a configuration can be in force: it has voters, and nobody is voter and learner at once.
+/// Whether a configuration can be in force: it has voters, and nobody is voter and learner of
+/// C_new at once (M13). A voter of C_old may be a learner of C_new: that is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    !configuration.voters.is_empty()
-        && configuration.learners.iter().all(|learner| !configuration.is_voter(*learner))
+    !configuration.voters.is_empty() && configuration.voters.is_disjoint(&configuration.learners)
 }

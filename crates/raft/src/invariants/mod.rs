@@ -10,19 +10,23 @@
 //! | Log Matching | Raft Figure 3 | [`Cluster::observe`] |
 //! | Leader Completeness | Raft Figure 3 | [`Cluster::observe`] |
 //! | State Machine Safety | Raft Figure 3 | [`Cluster::observe`], [`Cluster::observe_applied`] |
+//! | One Change at a Time | thesis §4.1 | [`check_state`], [`Cluster::observe`] |
 //! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
 //! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
 
-use alloc::collections::BTreeMap;
+mod cluster;
+
+pub use cluster::Cluster;
+
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use crate::configuration::is_sound;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
-    AppendOutcome, Body, Configuration, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId,
-    Payload, Role, Term,
+    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Role,
 };
 
 /// A property that does not hold.
@@ -67,6 +71,13 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         format!("last {last}, current term {}", node.term())
     })?;
     check_cache(node)?;
+    for (index, configuration) in node.configurations.iter() {
+        let is_sound = index.0 == 0 || is_sound(configuration);
+        require(is_sound, "nobody has two roles", || format!("{configuration} of {index}"))?;
+    }
+    check_change(node)?;
+    let rests_rightly = !node.is_resting || node.leader_id().is_some();
+    require(rests_rightly, "only who knows its leader rests", order)?;
     if let RoleState::Leader(leader) = &node.role {
         for member in &leader.members {
             let books = || format!("member {} of leader {}: {member:?}", member.id, node.id());
@@ -91,6 +102,36 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         )?;
     }
     Ok(())
+}
+
+/// A leader and its changes of configuration: nothing that is due is forgotten.
+fn check_change(node: &Node) -> Result<(), Violation> {
+    let RoleState::Leader(leader) = &node.role else { return Ok(()) };
+    let (configuration, index) = (node.configurations.current(), node.configurations.index());
+    let change = || {
+        format!(
+            "leader {} at commit {} has {configuration} of {index}: {:?}",
+            node.id(),
+            node.commit_index,
+            leader.transfer
+        )
+    };
+    let books = leader.members.iter().map(|member| member.id);
+    require(books.eq(configuration.members()), "a leader keeps one book per member", change)?;
+    let target_votes =
+        leader.transfer.is_none_or(|transfer| configuration.voters.contains(&transfer.to));
+    require(target_votes, "the target of a transfer stays a voter", change)?;
+    if node.commit_index < leader.first_index {
+        return Ok(());
+    }
+    let open = node.configurations.iter().filter(|(at, _)| *at > node.commit_index).count();
+    require(open <= 1, "One Change at a Time", change)?;
+    if index > node.commit_index {
+        return Ok(());
+    }
+    let is_left = !configuration.is_joint() || leader.transfer.is_some();
+    require(is_left, "a committed joint configuration is left at once", change)?;
+    require(configuration.is_voter(node.id()), "a leader outside C_new steps down", change)
 }
 
 fn check_cache(node: &Node) -> Result<(), Violation> {
@@ -244,7 +285,7 @@ impl Durable<'_> {
                 let voted = voted_for == Some(message.to) && current_term == message.term;
                 require(voted, "Durable Word: the vote", word)
             }
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index })
+            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })
             | Body::InstallSnapshotResponse { match_index } => {
                 let last = self.last().index;
                 require(*match_index <= last, "Durable Word: the acknowledged entries", word)
@@ -255,133 +296,12 @@ impl Durable<'_> {
             | Body::AppendEntries { .. }
             | Body::AppendEntriesResponse(AppendOutcome::Rejected { .. })
             | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshot { .. }
             | Body::TimeoutNow
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. } => Ok(()),
         }
-    }
-}
-
-/// What was ever seen in a group; it must stay true for ever.
-#[derive(Clone, Debug, Default)]
-pub struct Cluster {
-    leaders: BTreeMap<Term, NodeId>,
-    /// What every entry ever seen follows, and what it says.
-    entries: BTreeMap<EntryId, (EntryId, Option<Payload>)>,
-    committed: BTreeMap<LogIndex, EntryId>,
-    /// Last entry and commit index of each node when it was looked at before.
-    seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
-}
-
-impl Cluster {
-    /// Looks at one node after a step.
-    ///
-    /// # Errors
-    /// The first property that does not hold.
-    pub fn observe(&mut self, node: &Node) -> Result<(), Violation> {
-        let (id, term) = (node.id(), node.term());
-        let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
-        self.observe_log(node, last_seen)?;
-        if node.role() == Role::Leader {
-            let is_new = !self.leaders.contains_key(&term);
-            let leader = *self.leaders.entry(term).or_insert(id);
-            require(leader == id, "Election Safety", || {
-                format!("nodes {leader} and {id} both lead term {term}")
-            })?;
-            if is_new {
-                self.check_leader_completeness(node)?;
-            }
-        }
-        for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
-            let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
-            let committed = *self.committed.entry(LogIndex(index)).or_insert(entry);
-            require(committed == entry, "State Machine Safety", || {
-                format!("node {id} commits {entry} where {committed} is committed")
-            })?;
-        }
-        self.seen.insert(id, (node.log.last(), node.commit_index));
-        Ok(())
-    }
-
-    /// Log Matching, by induction: if an entry's name tells what it says and what it follows, then
-    /// it tells the whole log before it.
-    fn observe_log(&mut self, node: &Node, last_seen: EntryId) -> Result<(), Violation> {
-        let (mark, last) = (node.log.mark(), node.log.last());
-        let from = if node.log.contains(last_seen) { last_seen.index } else { mark.index };
-        for index in from.0 + 1..=last.index.0 {
-            let (Some(before), Some(entry)) =
-                (node.log.id_at(LogIndex(index - 1)), node.log.id_at(LogIndex(index)))
-            else {
-                continue;
-            };
-            let known = self.entries.entry(entry).or_insert((before, None)).0;
-            require(known == before, "Log Matching", || {
-                format!("{entry} follows {known}, but {before} on node {}", node.id())
-            })?;
-        }
-        for entry in node.log.cache().iter().filter(|entry| entry.id.index > from) {
-            self.observe_payload(entry, node.id())?;
-        }
-        Ok(())
-    }
-
-    fn observe_payload(&mut self, entry: &Entry, node: NodeId) -> Result<(), Violation> {
-        let Some((_, payload)) = self.entries.get_mut(&entry.id) else { return Ok(()) };
-        let known = payload.get_or_insert_with(|| entry.payload.clone());
-        require(*known == entry.payload, "Log Matching", || {
-            format!("{} says {known:?}, but {:?} on node {node}", entry.id, entry.payload)
-        })
-    }
-
-    fn check_leader_completeness(&self, node: &Node) -> Result<(), Violation> {
-        for entry in self.committed.values().filter(|entry| entry.index > node.log.mark().index) {
-            require(node.log.contains(*entry), "Leader Completeness", || {
-                format!("leader {} of term {} lacks committed {entry}", node.id(), node.term())
-            })?;
-        }
-        Ok(())
-    }
-
-    /// Looks at what a node's state machine was given.
-    ///
-    /// # Errors
-    /// The first property that does not hold.
-    pub fn observe_applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
-        for entry in entries {
-            let committed = self.committed.get(&entry.id.index);
-            require(committed == Some(&entry.id), "State Machine Safety", || {
-                format!("node {node} applies {} where {committed:?} is committed", entry.id)
-            })?;
-            self.observe_payload(entry, node)?;
-        }
-        Ok(())
-    }
-
-    /// Looks at the disks when a leader commits: the entry must be on a quorum of them.
-    ///
-    /// # Errors
-    /// The commit that no quorum holds.
-    pub fn observe_commit(
-        leader: &Node,
-        holds: impl Fn(NodeId, EntryId) -> bool,
-    ) -> Result<(), Violation> {
-        let Some(entry) = leader.log.id_at(leader.commit_index) else { return Ok(()) };
-        let configuration: &Configuration = leader.configurations.current();
-        let has_majority = |voters: &alloc::collections::BTreeSet<NodeId>| {
-            let count = voters.iter().filter(|voter| holds(**voter, entry)).count();
-            voters.is_empty() || count >= crate::quorum::majority::size(voters.len())
-        };
-        let is_on_quorum =
-            has_majority(&configuration.voters) && has_majority(&configuration.outgoing);
-        require(is_on_quorum, "Durable Quorum", || {
-            format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
-        })
-    }
-
-    /// A node begins another life: what it knew and had not made durable is gone.
-    pub fn restarted(&mut self, node: NodeId) {
-        self.seen.remove(&node);
     }
 }

@@ -1,0 +1,236 @@
+//! How one configuration follows from another (thesis §4.3).
+//!
+//! A change that touches voters, however many, takes two entries: a joint configuration, in which
+//! agreement takes a majority of C_old and one of C_new, and then C_new alone.
+//!
+//! ```text
+//!                 C_old            C_old,new                     C_new
+//!   voters        1 2 3            3 4 5                         3 4 5
+//!   outgoing      -                1 2 3                         -
+//!   who agrees    two of 1 2 3     two of 3 4 5 and of 1 2 3     two of 3 4 5
+//! ```
+//!
+//! Each of the three shares a voter with its neighbour in every majority, and C_old never decides
+//! beside C_new, since the first is over when the second begins. Single-server changes (thesis
+//! §4.1) would save an entry and cost a rule that was once got wrong (M1); there are none here. A
+//! change of learners alone leaves all majorities as they are and takes one entry.
+//!
+//! These are pure functions of configurations. Scripts: `testdata/membership/`.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use crate::{ChangeError, Configuration, NodeId};
+
+/// A change of the members of a group, made in one step whatever it holds.
+///
+/// ```
+/// use raft::{ConfigurationChange, MemberChange, NodeId};
+///
+/// // Node 4 takes the place of node 3.
+/// let replace = ConfigurationChange::of([
+///     MemberChange::AddVoter(NodeId(4)),
+///     MemberChange::Remove(NodeId(3)),
+/// ]);
+/// # drop(replace);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ConfigurationChange {
+    /// What becomes of which node; each node is named once.
+    pub members: Vec<MemberChange>,
+    /// The change is refused unless this is the configuration in force.
+    pub expected: Option<Configuration>,
+    /// Change even if no majority of the new voters is alive and holds the log, so that nothing
+    /// will be committed until one does.
+    pub allow_stall: bool,
+}
+
+/// What becomes of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A node that is no member becomes a voter. Until it has the log it can only slow the group
+    /// down; adding a learner and promoting it later is the gentle way.
+    AddVoter(NodeId),
+    /// A node that is no member becomes a learner.
+    AddLearner(NodeId),
+    /// A learner becomes a voter. It must have caught up
+    /// ([`promotion_lag_bytes_max`](crate::Options::promotion_lag_bytes_max)).
+    Promote(NodeId),
+    /// A voter becomes a learner.
+    Demote(NodeId),
+    /// A member leaves.
+    Remove(NodeId),
+}
+
+impl MemberChange {
+    /// The node in question.
+    #[must_use]
+    pub fn node(self) -> NodeId {
+        match self {
+            Self::AddVoter(node)
+            | Self::AddLearner(node)
+            | Self::Promote(node)
+            | Self::Demote(node)
+            | Self::Remove(node) => node,
+        }
+    }
+}
+
+impl ConfigurationChange {
+    /// A change without a condition.
+    #[must_use]
+    pub fn of(members: impl IntoIterator<Item = MemberChange>) -> Self {
+        Self { members: members.into_iter().collect(), ..Self::default() }
+    }
+}
+
+/// What the members are when all is done: C_new. `current` is not joint.
+pub(crate) fn target(
+    current: &Configuration,
+    changes: &[MemberChange],
+) -> Result<Configuration, ChangeError> {
+    let mut next = current.clone();
+    let mut named = BTreeSet::new();
+    for change in changes {
+        let node = change.node();
+        if !named.insert(node) {
+            return Err(ChangeError::NamedTwice { node });
+        }
+        let fits = match change {
+            MemberChange::AddVoter(_) => !next.contains(node) && next.voters.insert(node),
+            MemberChange::AddLearner(_) => !next.contains(node) && next.learners.insert(node),
+            MemberChange::Promote(_) => next.learners.remove(&node) && next.voters.insert(node),
+            MemberChange::Demote(_) => next.voters.remove(&node) && next.learners.insert(node),
+            MemberChange::Remove(_) => next.voters.remove(&node) || next.learners.remove(&node),
+        };
+        if !fits {
+            return Err(ChangeError::DoesNotFit { change: *change });
+        }
+    }
+    if changes.is_empty() {
+        return Err(ChangeError::Empty);
+    }
+    if next.voters.is_empty() {
+        return Err(ChangeError::NoVoters);
+    }
+    Ok(next)
+}
+
+/// The first entry of the way from `current` to `target`: C_old,new, or C_new where the voters
+/// stay.
+pub(crate) fn enter(current: &Configuration, target: Configuration) -> Configuration {
+    assert!(!current.is_joint() && !target.is_joint(), "one change at a time");
+    if current.voters == target.voters {
+        return target;
+    }
+    Configuration { outgoing: current.voters.clone(), ..target }
+}
+
+/// The second entry: C_new.
+pub(crate) fn leave(joint: &Configuration) -> Configuration {
+    assert!(joint.is_joint(), "only a joint configuration is left");
+    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }
+}
+
+/// Whether `next` may follow `before` in a log, for the catalogue of invariants.
+#[cfg(any(test, feature = "invariants"))]
+pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
+    match (before.is_joint(), next.is_joint()) {
+        (false, false) => before.voters == next.voters,
+        (false, true) => next.outgoing == before.voters,
+        (true, false) => *next == leave(before),
+        (true, true) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::quorum::{joint, majority};
+    use alloc::string::{String, ToString};
+
+    fn nodes(list: &[u64]) -> BTreeSet<NodeId> {
+        list.iter().copied().map(NodeId).collect()
+    }
+
+    fn configuration(voters: &[u64], learners: &[u64]) -> Configuration {
+        Configuration { learners: nodes(learners), voters: nodes(voters), ..Default::default() }
+    }
+
+    fn written(configuration: &Configuration) -> String {
+        configuration.to_string()
+    }
+
+    fn check(changes: &[MemberChange], expect: &str) {
+        let before = configuration(&[1, 2, 3], &[4]);
+        let said = match target(&before, changes) {
+            Ok(next) => {
+                let entered = enter(&before, next.clone());
+                assert!(may_follow(&before, &entered));
+                if entered.is_joint() {
+                    assert_eq!(leave(&entered), next);
+                    assert!(may_follow(&entered, &next));
+                }
+                written(&entered)
+            }
+            Err(error) => error.to_string(),
+        };
+        assert_eq!(said, expect);
+    }
+
+    #[test]
+    fn every_kind_of_change() {
+        use MemberChange::{AddLearner, AddVoter, Demote, Promote, Remove};
+        let n = NodeId;
+        check(&[AddVoter(n(5))], "voters=1,2,3,5 outgoing=1,2,3 learners=4");
+        check(&[AddLearner(n(5))], "voters=1,2,3 learners=4,5");
+        check(&[Promote(n(4))], "voters=1,2,3,4 outgoing=1,2,3");
+        check(&[Demote(n(3))], "voters=1,2 outgoing=1,2,3 learners=3,4");
+        check(&[Remove(n(3))], "voters=1,2 outgoing=1,2,3 learners=4");
+        check(&[Remove(n(4))], "voters=1,2,3");
+        check(&[AddVoter(n(5)), Remove(n(3))], "voters=1,2,5 outgoing=1,2,3 learners=4");
+        check(&[Promote(n(4)), Demote(n(1))], "voters=2,3,4 outgoing=1,2,3 learners=1");
+        check(&[AddVoter(n(3))], "add voter 3 does not fit the configuration");
+        check(&[AddLearner(n(4))], "add learner 4 does not fit the configuration");
+        check(&[Promote(n(3))], "promote 3 does not fit the configuration");
+        check(&[Demote(n(4))], "demote 4 does not fit the configuration");
+        check(&[Remove(n(9))], "remove 9 does not fit the configuration");
+        check(&[Remove(n(3)), AddVoter(n(3))], "node 3 is named twice");
+        check(&[], "nothing to change");
+        check(&[1, 2, 3].map(|node| Remove(n(node))), "no voters would be left");
+    }
+
+    /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration
+    /// of the way shares a voter with whoever agrees in the next, in every change there is.
+    #[test]
+    fn neighbours_intersect() {
+        let sets: Vec<Vec<u64>> = (1..32u32)
+            .map(|bits| (1..=5).filter(|node| bits & (1 << (node - 1)) != 0).collect())
+            .collect();
+        let agrees = |configuration: &Configuration, granted: &[u64]| {
+            let half = |voters: &BTreeSet<NodeId>| {
+                let answers: Vec<_> =
+                    voters.iter().map(|voter| Some(granted.contains(&voter.0))).collect();
+                majority::vote(&answers)
+            };
+            let (incoming, outgoing) = (half(&configuration.voters), half(&configuration.outgoing));
+            joint::vote(incoming, outgoing) == majority::Vote::Won
+        };
+        let intersect = |one: &Configuration, other: &Configuration| {
+            sets.iter().filter(|granted| agrees(one, granted)).all(|quorum| {
+                let rest: Vec<u64> = (1..=5).filter(|node| !quorum.contains(node)).collect();
+                !agrees(other, &rest)
+            })
+        };
+        let pairs = sets.iter().flat_map(|old| sets.iter().map(move |new| (old, new)));
+        for (old, new) in pairs {
+            let (old, new) = (configuration(old, &[]), configuration(new, &[]));
+            let joint = enter(&old, new.clone());
+            for (one, other) in [(&old, &joint), (&joint, &new), (&joint, &joint)] {
+                assert!(intersect(one, other), "{one} and {other} agree apart");
+            }
+        }
+        // Without the joint configuration between them they may not.
+        assert!(!intersect(&configuration(&[1, 2], &[]), &configuration(&[3, 4], &[])));
+    }
+}

@@ -1,0 +1,150 @@
+//! What holds between the nodes of a group, and over its whole life.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+
+use super::{Violation, require};
+use crate::configuration::change::may_follow;
+use crate::{Configuration, Entry, EntryId, LogIndex, Node, NodeId, Payload, Role, Term};
+
+/// Every configuration in a log follows from the one before it by a step of joint consensus.
+fn check_configurations(node: &Node) -> Result<(), Violation> {
+    let knows_members = !node.configurations.at(node.log.mark().index).voters.is_empty();
+    require(
+        knows_members || node.log.mark().index.0 == 0,
+        "a log that was cut knows its members",
+        || format!("node {} begins at {}", node.id(), node.log.mark()),
+    )?;
+    let behind = node.configurations.iter().skip(1);
+    for ((_, before), (index, next)) in node.configurations.iter().zip(behind) {
+        // A node that was not yet a member when the log began does not know what was before.
+        let follows = *before == Configuration::default() || may_follow(before, next);
+        require(follows, "One Change at a Time", || {
+            format!("{before} becomes {next} at {index} on node {}", node.id())
+        })?;
+    }
+    Ok(())
+}
+
+/// What was ever seen in a group; it must stay true for ever.
+#[derive(Clone, Debug, Default)]
+pub struct Cluster {
+    leaders: BTreeMap<Term, NodeId>,
+    /// What every entry ever seen follows, and what it says.
+    entries: BTreeMap<EntryId, (EntryId, Option<Payload>)>,
+    committed: BTreeMap<LogIndex, EntryId>,
+    /// Last entry and commit index of each node when it was looked at before.
+    seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
+}
+
+impl Cluster {
+    /// Looks at one node after a step.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe(&mut self, node: &Node) -> Result<(), Violation> {
+        let (id, term) = (node.id(), node.term());
+        let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
+        self.observe_log(node, last_seen)?;
+        check_configurations(node)?;
+        if node.role() == Role::Leader {
+            let is_new = !self.leaders.contains_key(&term);
+            let leader = *self.leaders.entry(term).or_insert(id);
+            require(leader == id, "Election Safety", || {
+                format!("nodes {leader} and {id} both lead term {term}")
+            })?;
+            if is_new {
+                self.check_leader_completeness(node)?;
+            }
+        }
+        for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
+            let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
+            let committed = *self.committed.entry(LogIndex(index)).or_insert(entry);
+            require(committed == entry, "State Machine Safety", || {
+                format!("node {id} commits {entry} where {committed} is committed")
+            })?;
+        }
+        self.seen.insert(id, (node.log.last(), node.commit_index));
+        Ok(())
+    }
+
+    /// Log Matching, by induction: if an entry's name tells what it says and what it follows, then
+    /// it tells the whole log before it.
+    fn observe_log(&mut self, node: &Node, last_seen: EntryId) -> Result<(), Violation> {
+        let (mark, last) = (node.log.mark(), node.log.last());
+        let from = if node.log.contains(last_seen) { last_seen.index } else { mark.index };
+        for index in from.0 + 1..=last.index.0 {
+            let (Some(before), Some(entry)) =
+                (node.log.id_at(LogIndex(index - 1)), node.log.id_at(LogIndex(index)))
+            else {
+                continue;
+            };
+            let known = self.entries.entry(entry).or_insert((before, None)).0;
+            require(known == before, "Log Matching", || {
+                format!("{entry} follows {known}, but {before} on node {}", node.id())
+            })?;
+        }
+        for entry in node.log.cache().iter().filter(|entry| entry.id.index > from) {
+            self.observe_payload(entry, node.id())?;
+        }
+        Ok(())
+    }
+
+    fn observe_payload(&mut self, entry: &Entry, node: NodeId) -> Result<(), Violation> {
+        let Some((_, payload)) = self.entries.get_mut(&entry.id) else { return Ok(()) };
+        let known = payload.get_or_insert_with(|| entry.payload.clone());
+        require(*known == entry.payload, "Log Matching", || {
+            format!("{} says {known:?}, but {:?} on node {node}", entry.id, entry.payload)
+        })
+    }
+
+    fn check_leader_completeness(&self, node: &Node) -> Result<(), Violation> {
+        for entry in self.committed.values().filter(|entry| entry.index > node.log.mark().index) {
+            require(node.log.contains(*entry), "Leader Completeness", || {
+                format!("leader {} of term {} lacks committed {entry}", node.id(), node.term())
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Looks at what a node's state machine was given.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe_applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
+        for entry in entries {
+            let committed = self.committed.get(&entry.id.index);
+            require(committed == Some(&entry.id), "State Machine Safety", || {
+                format!("node {node} applies {} where {committed:?} is committed", entry.id)
+            })?;
+            self.observe_payload(entry, node)?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the disks when a leader commits: the entry must be on a quorum of them.
+    ///
+    /// # Errors
+    /// The commit that no quorum holds.
+    pub fn observe_commit(
+        leader: &Node,
+        holds: impl Fn(NodeId, EntryId) -> bool,
+    ) -> Result<(), Violation> {
+        let Some(entry) = leader.log.id_at(leader.commit_index) else { return Ok(()) };
+        let configuration: &Configuration = leader.configurations.current();
+        let has_majority = |voters: &BTreeSet<NodeId>| {
+            let count = voters.iter().filter(|voter| holds(**voter, entry)).count();
+            voters.is_empty() || count >= crate::quorum::majority::size(voters.len())
+        };
+        let is_on_quorum =
+            has_majority(&configuration.voters) && has_majority(&configuration.outgoing);
+        require(is_on_quorum, "Durable Quorum", || {
+            format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
+        })
+    }
+
+    /// A node begins another life: what it knew and had not made durable is gone.
+    pub fn restarted(&mut self, node: NodeId) {
+        self.seen.remove(&node);
+    }
+}
