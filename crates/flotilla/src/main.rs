@@ -32,7 +32,6 @@ struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, at the start of the process")]
 enum Command {
     /// A cluster on this machine, in one process.
     #[command(after_help = "Example: flotilla dev --nodes 5 --data-dir ./cluster")]

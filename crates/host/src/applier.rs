@@ -72,9 +72,9 @@ impl<S: StateMachine> Applier<S> {
             match item {
                 ApplyItem::Entries { group, mut entries } => {
                     // Batches of one group that follow each other become one.
-                    while let Some(ApplyItem::Entries { entries: more, .. }) = items.next_if(
-                        |next| matches!(next, ApplyItem::Entries { group: next, .. } if *next == group),
-                    ) {
+                    while let Some(ApplyItem::Entries { entries: more, .. }) =
+                        items.next_if(|next| next.is_entries_of(group))
+                    {
                         entries.extend(more);
                     }
                     self.apply(group, entries)?;

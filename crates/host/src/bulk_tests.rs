@@ -39,8 +39,8 @@ fn bulk(worker: &Arc<Mailbox<WorkerEvent>>) -> Bulk {
     }
 }
 
-/// The protocol asks for an index once. When the entries were cut before the bulk stage came to read
-/// them, it must be told, or it never asks for that index again, also not years later.
+/// The protocol asks for an index once. When the entries were cut before the bulk stage came to
+/// read them, it must be told, or it never asks for that index again, also not years later.
 #[test]
 fn a_fetch_that_finds_nothing_is_answered() {
     let worker: Arc<Mailbox<WorkerEvent>> = Arc::default();

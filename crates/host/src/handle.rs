@@ -119,7 +119,8 @@ impl<R: Send + 'static> GroupHandle<R> {
         }
     }
 
-    /// Asks another node's server something small; see [`HostOptions::call_handler`](crate::HostOptions::call_handler).
+    /// Asks another node's server something small; see
+    /// [`HostOptions::call_handler`](crate::HostOptions::call_handler).
     pub fn call(
         &self,
         target: CallTarget,

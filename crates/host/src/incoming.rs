@@ -72,8 +72,8 @@ impl Incoming {
         group: GroupId,
         chunk: SnapshotChunk,
     ) -> io::Result<Progress> {
-        // A leader that was deposed may not know it yet. If its pieces could end the transfer of its
-        // successor, and the other way round, neither would ever come to an end.
+        // A leader that was deposed may not know it yet. If its pieces could end the transfer of
+        // its successor, and the other way round, neither would ever come to an end.
         if chunk.term < self.term() {
             return Ok(Progress::Stale);
         }

@@ -3,10 +3,10 @@
 //! A [`Host`] owns the groups of one node and everything between the protocol and the machine:
 //!
 //! ```text
-//!  clients ──► GroupHandle ──► worker ──► wal writer ──► (durable) ──► worker ──► applier ──► replies
-//!                               │  ▲                                     │
-//!                               ▼  └── frames from peers                 └──► frames to peers
-//!                             bulk: old entries, snapshots out and in
+//!  clients ──► handle ──► worker ──► wal writer ──► (durable) ──► worker ──► applier ──► replies
+//!                          │  ▲                                     │
+//!                          ▼  └── frames from peers                 └──► frames to peers
+//!                        bulk: old entries, snapshots out and in
 //! ```
 //!
 //! Each stage is a value with a `step` that takes all that waits for it, does it, and hands on: so

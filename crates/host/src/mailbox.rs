@@ -101,8 +101,8 @@ impl<T> Mailbox<T> {
         self.inner.lock().closed
     }
 
-    /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed. A patient owner
-    /// is not woken by [`Mailbox::push_patiently`].
+    /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed. A patient
+    /// owner is not woken by [`Mailbox::push_patiently`].
     pub(crate) fn wait(&self, timeout: Option<Duration>, patient: bool) {
         let mut inner = self.inner.lock();
         if !inner.items.is_empty() || inner.closed {

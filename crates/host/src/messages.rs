@@ -81,6 +81,13 @@ pub(crate) enum ApplyItem {
     Snapshot { group: GroupId, to: NodeId, term: Term, at_least: LogIndex },
 }
 
+impl ApplyItem {
+    /// Whether these are entries of this group.
+    pub(crate) fn is_entries_of(&self, id: GroupId) -> bool {
+        matches!(self, Self::Entries { group, .. } if *group == id)
+    }
+}
+
 /// To the bulk stage, which does what is long: old entries and snapshots.
 pub(crate) enum BulkItem {
     /// Make a segment for the log ahead of need.

@@ -3,8 +3,8 @@
 //! A command that was handed to a leader which then died is in one of two states: in the log of the
 //! next leader, or lost. Its origin can tell which, and needs nobody's help for it. Each command is
 //! appended in one term at most: the term in which its origin handed it to the leader travels with
-//! it, and a leader of another term refuses it. Once this node has applied an entry of a later term,
-//! every entry of the earlier term that will ever commit is applied here too (Raft §5.4: the
+//! it, and a leader of another term refuses it. Once this node has applied an entry of a later
+//! term, every entry of the earlier term that will ever commit is applied here too (Raft §5.4: the
 //! later leader had them all, before its own first entry). What is still unanswered then was lost,
 //! will never be applied, and is handed to the new leader as if it had just come.
 

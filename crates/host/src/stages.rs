@@ -96,8 +96,8 @@ impl<S: StateMachine> Stages<S> {
         groups: Vec<GroupSetup<S>>,
     ) -> Result<Self, StartError> {
         bootstrap(&mut wal, &mut recovered, &groups)?;
-        // A snapshot that was being installed when the last life ended is installed again; any other
-        // file in the staging folder is of no use.
+        // A snapshot that was being installed when the last life ended is installed again; any
+        // other file in the staging folder is of no use.
         let installing = groups.iter().filter_map(|setup| {
             let last = recovered.get(&setup.id)?.mark.last;
             let is_missing = setup.machine.applied().index < last.index;

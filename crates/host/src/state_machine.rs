@@ -17,7 +17,8 @@ pub struct CommittedEntry {
 }
 
 /// A replicated service. All replicas apply the same entries in the same order, so `apply` must be
-/// a pure function of the state and the entry: no clock, no dice, no state that only one replica has.
+/// a pure function of the state and the entry: no clock, no dice, no state that only one replica
+/// has.
 pub trait StateMachine: Send + 'static {
     /// What applying one command answers to its client.
     type Response: Send + 'static;

@@ -35,6 +35,7 @@ mod options;
 mod peer_call;
 mod plan;
 mod running;
+mod segment_task;
 mod server;
 mod service;
 mod sockets;

@@ -28,6 +28,7 @@ use crate::metrics::Metrics;
 use crate::options::{ClusterState, ServerOptions};
 use crate::plan::{Cluster, Plan, Seed, texts};
 use crate::running::{Parts, RunningServer};
+use crate::segment_task;
 use crate::sockets::{Sockets, advertised};
 use crate::url::HttpUrl;
 
@@ -121,6 +122,7 @@ impl Server {
         let tasks = vec![
             tokio::spawn(lessor_task::run(Arc::clone(&member))),
             tokio::spawn(get_ready(Arc::clone(&member))),
+            tokio::spawn(segment_task::run(Arc::clone(&member))),
         ];
         let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
         Ok(RunningServer { member, client_addresses, peer_addresses, fatal, parts })

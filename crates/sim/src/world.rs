@@ -388,7 +388,8 @@ impl<S: StateMachine> World<S> {
         // A deadline that has passed belongs to a stage that stands still, or it would have run.
         let stages = self.nodes.values().filter_map(|node| node.stages.as_ref());
         let deadlines = stages.filter_map(Stages::next_deadline).filter(|deadline| *deadline > now);
-        // It may hide a later one of another stage of its node, so time then goes on in small steps.
+        // It may hide a later one of another stage of its node, so time then goes on in small
+        // steps.
         let step = (!self.paused.is_empty()).then(|| now.after(PAUSED_STEP));
         let deadlines = deadlines.chain(step);
         let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);

@@ -2,16 +2,16 @@
 //!
 //! [`StoreMachine`] is the machine that applies committed [`Command`]s; [`Store`] is the handle for
 //! everybody else, to read and to watch. An MVCC store is a log ordered by revision, so that is how
-//! it is kept: values lie in the segments of a [`seglog`], and an ordered index in memory maps a key
-//! to its versions. Apply is a pure function of state and entry; when leases expire is decided by
-//! the [`Lessor`] of the leader, outside of it.
+//! it is kept: values lie in the segments of a [`seglog`], and an ordered index in memory maps a
+//! key to its versions. Apply is a pure function of state and entry; when leases expire is decided
+//! by the [`Lessor`] of the leader, outside of it.
 //!
-//! - `request`, `response`, `error`: etcd's messages as plain values; `validate`: what can be checked
-//!   without the state.
+//! - `request`, `response`, `error`: etcd's messages as plain values; `validate`: what can be
+//!   checked without the state.
 //! - `execute`: what a command does, as a plan; `view`: what a read sees; `state`: the state, and
 //!   what a log record does to it.
-//! - `machine`: apply; `generation`, `checkpoint`, `snapshot`: the files; `sweep`, `mover`: the work
-//!   behind a compaction.
+//! - `machine`: apply; `generation`, `checkpoint`, `snapshot`: the files; `sweep`, `mover`: the
+//!   work behind a compaction.
 //! - `watch`: who watches what.
 //!
 //! This crate knows neither Raft nor protobuf nor a runtime.

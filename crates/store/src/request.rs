@@ -222,7 +222,8 @@ pub struct MemberAttributes {
     pub client_urls: Vec<String>,
 }
 
-/// What goes through the log. Everything that apply needs is in it: ids and times are chosen before.
+/// What goes through the log. Everything that apply needs is in it: ids and times are chosen
+/// before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Sets a key.

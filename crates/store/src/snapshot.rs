@@ -1,5 +1,5 @@
-//! A snapshot is the files of a generation: the checkpoint, the sealed segments, and the current one
-//! up to where it was written. Taking one pins them; the bytes are read later, while apply and
+//! A snapshot is the files of a generation: the checkpoint, the sealed segments, and the current
+//! one up to where it was written. Taking one pins them; the bytes are read later, while apply and
 //! compaction go on. Whoever receives one opens it as after a crash.
 
 use std::io;

@@ -107,8 +107,8 @@ pub(crate) struct SegmentUse {
     pub(crate) last_revision: i64,
 }
 
-/// The state. Everything but `unwritten`, `segments`, `reader`, locations and what of the values is in
-/// memory is the same on every replica that applied the same entries.
+/// The state. Everything but `unwritten`, `segments`, `reader`, locations and what of the values is
+/// in memory is the same on every replica that applied the same entries.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) applied: EntryId,

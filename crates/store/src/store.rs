@@ -133,8 +133,8 @@ enum LeaseSubscription {
     Reload,
 }
 
-/// Reads that find their segment released are made anew this often: each time a compaction must have
-/// finished in between, so more is a fault.
+/// Reads that find their segment released are made anew this often: each time a compaction must
+/// have finished in between, so more is a fault.
 pub(crate) const READ_ATTEMPTS: usize = 8;
 
 /// Reads a record with all its parts.

@@ -2,8 +2,8 @@
 //! from here.
 //!
 //! The revision log is not the journal (the Raft log is), so a batch is not handed to the operating
-//! system on its own: some hundred records go at once. Nothing is copied for it: the keys and values
-//! are those of the entry.
+//! system on its own: some hundred records go at once. Nothing is copied for it: the keys and
+//! values are those of the entry.
 
 use std::collections::VecDeque;
 

@@ -1,5 +1,5 @@
-//! Checks that need no state. The server makes them before it proposes; apply makes them again, since
-//! the log may hold what an older version let through.
+//! Checks that need no state. The server makes them before it proposes; apply makes them again,
+//! since the log may hold what an older version let through.
 
 use crate::error::RequestError;
 use crate::request::{

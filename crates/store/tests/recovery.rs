@@ -168,7 +168,8 @@ fn history_goes_on_from_the_file_into_memory() {
     }
 }
 
-/// Written, overwritten and compacted many times over: the disk does not grow, and no answer changes.
+/// Written, overwritten and compacted many times over: the disk does not grow, and no answer
+/// changes.
 #[test]
 fn compaction_gives_segments_back() {
     let mut h = Harness::new();

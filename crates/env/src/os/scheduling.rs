@@ -3,9 +3,9 @@
 use std::io;
 
 /// From now on, threads that this thread starts do not push others off a core when something wakes
-/// them: they wait for their turn, and work gathers for them meanwhile. Each stage of a member hands
-/// on to the next, so with the usual policy every hand-over cuts the one who hands over short, and
-/// batches stay small. `docs/adr/0007-work-gathers.md` has the measurement.
+/// them: they wait for their turn, and work gathers for them meanwhile. Each stage of a member
+/// hands on to the next, so with the usual policy every hand-over cuts the one who hands over
+/// short, and batches stay small. `docs/adr/0007-work-gathers.md` has the measurement.
 ///
 /// # Errors
 /// What the system said; nothing is changed then, and nothing depends on it.

@@ -1,12 +1,12 @@
 //! The ordered index: key → versions, in memory.
 //!
-//! Two levels of sorted arrays: chunks of up to [`CHUNK_MAX`] keys. Against a B-tree of the standard
-//! library it is denser (a chunk that keys are appended to fills up), and it counts a range without
-//! walking it: each chunk knows how many of its keys exist.
+//! Two levels of sorted arrays: chunks of up to [`CHUNK_MAX`] keys. Against a B-tree of the
+//! standard library it is denser (a chunk that keys are appended to fills up), and it counts a
+//! range without walking it: each chunk knows how many of its keys exist.
 //!
-//! A search compares *heads*: the bytes of each key behind the prefix that all its neighbours share,
-//! as a number. These lie beside each other, so a search misses the cache a few times and not twice
-//! per step, and looks at a key itself only where heads are equal.
+//! A search compares *heads*: the bytes of each key behind the prefix that all its neighbours
+//! share, as a number. These lie beside each other, so a search misses the cache a few times and
+//! not twice per step, and looks at a key itself only where heads are equal.
 
 mod head;
 mod version;
@@ -21,8 +21,8 @@ use crate::request::LeaseId;
 use head::{common_bytes, find_by_head, head_of};
 pub(crate) use version::{Location, ValueRef, Version, VersionRef, Versions};
 
-/// Keys in a chunk. Inserting moves half of it, 16 bytes of pointer and length, 8 of record and 4 of
-/// head a key; counting walks two chunks and the table of them.
+/// Keys in a chunk. Inserting moves half of it, 16 bytes of pointer and length, 8 of record and 4
+/// of head a key; counting walks two chunks and the table of them.
 const CHUNK_MAX: usize = 256;
 
 /// A chunk's room grows by this, since most chunks stay far from full.

@@ -123,7 +123,8 @@ impl Versions {
         }
     }
 
-    /// Makes `version` the latest. The old value leaves memory here; it can be read from its record.
+    /// Makes `version` the latest. The old value leaves memory here; it can be read from its
+    /// record.
     pub(crate) fn push(&mut self, version: Version, lease: LeaseId, value: Option<&Bytes>) {
         assert!(
             version.mod_revision > self.latest.mod_revision,

@@ -24,7 +24,8 @@ pub type OnReady = Arc<dyn Fn() + Send + Sync>;
 /// Revisions read from history at once.
 const HISTORY_REVISIONS_MAX: i64 = 1000;
 
-/// Many watchers with one ordered output. Made by [`Store::watch_stream`](crate::Store::watch_stream).
+/// Many watchers with one ordered output. Made by
+/// [`Store::watch_stream`](crate::Store::watch_stream).
 pub struct WatchStream {
     shared: Arc<Shared>,
     id: u64,
