@@ -264,9 +264,18 @@ impl fmt::Display for StartError {
                 "cannot listen for {what}s on {address}: {error}: stop what listens there, or \
                  choose another address with --listen-{what}-urls"
             ),
-            Self::Log { dir, error } => write!(f, "the Raft log in {}: {error}", dir.display()),
+            Self::Log { dir, error } => {
+                write!(f, "the Raft log in {}: {error}", dir.display())?;
+                if let wal::WalOpenError::Io(error) = error {
+                    f.write_str(remedy(error.kind()))?;
+                }
+                Ok(())
+            }
             Self::Store { dir, error } => {
                 write!(f, "the store in {}: {error}{}", dir.display(), remedy(error.kind()))
+            }
+            Self::Host(host::StartError::Io(error)) => {
+                write!(f, "the log or a snapshot: {error}{}", remedy(error.kind()))
             }
             Self::Host(error) => error.fmt(f),
             Self::Disk { doing, path, error } => {
