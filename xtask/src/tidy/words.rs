@@ -23,7 +23,7 @@ struct Ban {
 
 const BANS: &[Ban] = &[
     Ban {
-        word: "/work/",
+        word: concat!("/", "work/"),
         place: Where::Anywhere,
         instead: "a path of one machine: make it relative",
     },
