@@ -279,3 +279,49 @@ fn propose_forwarded(
     };
     sends.push((from, Body::ForwardRefused { term, overloaded, numbers }));
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::{Configuration, Input, Options, Restored};
+
+    use super::*;
+    use crate::envelope::RequestId;
+
+    /// The leader of a group of one.
+    fn leader() -> Node {
+        let restored = Restored::bootstrap(Configuration::of_voters([NodeId(1)]));
+        let mut node = Node::new(Options::new(NodeId(1), 1), restored).expect("good options");
+        for tick in 1..5_000 {
+            node.handle(Tick(tick), Input::Tick);
+            for persist in node.take_output().persists {
+                node.handle(Tick(tick), Input::Persisted(persist.number));
+            }
+            if node.role() == Role::Leader {
+                return node;
+            }
+        }
+        panic!("a group of one elects itself");
+    }
+
+    fn forward(node: &mut Node, term: Term) -> Sends {
+        let id = RequestId { origin: NodeId(2), number: 7 };
+        let commands = vec![envelope::seal(id, b"put")];
+        let mut sends = Sends::new();
+        let forwarded = Forwarded { from: NodeId(2), term, commands };
+        propose_forwarded(Tick(5_000), node, false, forwarded, &mut sends);
+        sends
+    }
+
+    #[test]
+    fn a_command_forwarded_for_another_term_is_refused_and_not_appended() {
+        let mut node = leader();
+        let (last, term) = (node.last(), node.term());
+        for other in [Term(term.0 - 1), term.next()] {
+            let refusal = Body::ForwardRefused { term: other, overloaded: false, numbers: vec![7] };
+            assert_eq!(forward(&mut node, other), vec![(NodeId(2), refusal)]);
+            assert_eq!(node.last(), last, "what its origin may hand on again is in no log");
+        }
+        assert_eq!(forward(&mut node, term), Sends::new());
+        assert_eq!(node.last().index, last.index.next());
+    }
+}
