@@ -1,6 +1,6 @@
 //! What the log holds, and what must be on disk beside it.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use core::fmt;
 
@@ -38,7 +38,7 @@ impl Entry {
             + match &self.payload {
                 Payload::Noop => 0,
                 Payload::Command(command) => command.len(),
-                Payload::Configuration(configuration) => 8 * configuration.member_count(),
+                Payload::Configuration(configuration) => configuration.size_bytes(),
             }
     }
 }
@@ -55,6 +55,12 @@ pub struct Configuration {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log and do not vote; in a joint configuration those of C_new.
     pub learners: BTreeSet<NodeId>,
+    /// What the host keeps about members, such as their addresses. The protocol carries it and
+    /// never looks inside. Being part of the configuration, it comes and goes with the members: no
+    /// second list of members can disagree with the first (M14).
+    ///
+    /// Invariant: only of members.
+    pub attributes: BTreeMap<NodeId, Bytes>,
 }
 
 impl Configuration {
@@ -74,6 +80,19 @@ impl Configuration {
     #[must_use]
     pub fn member_count(&self) -> usize {
         self.voters.len() + self.outgoing.len() + self.learners.len()
+    }
+
+    /// Bytes that the configuration counts against windows and batch limits.
+    fn size_bytes(&self) -> usize {
+        let attributes = self.attributes.values().map(|attributes| 16 + attributes.len());
+        8 * self.member_count() + attributes.sum::<usize>()
+    }
+
+    /// The same without what is said about nodes that are no members.
+    pub(crate) fn of_members_alone(mut self) -> Self {
+        let mut attributes = core::mem::take(&mut self.attributes);
+        attributes.retain(|node, _| self.contains(*node));
+        Self { attributes, ..self }
     }
 
     /// Whether `node` has a vote in this configuration, in either half of a joint one.

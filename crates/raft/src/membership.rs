@@ -42,7 +42,7 @@ impl Node {
         if change.expected.as_ref().is_some_and(|expected| expected != current) {
             return Err(ChangeError::Unexpected { index: self.configurations.index() });
         }
-        let target = target(current, &change.members)?;
+        let target = target(current, change)?;
         self.check_learners(&change.members)?;
         if !change.allow_stall {
             self.check_stall(&target)?;

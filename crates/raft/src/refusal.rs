@@ -87,6 +87,11 @@ pub enum ChangeError {
         /// The change.
         change: MemberChange,
     },
+    /// Attributes are given to a node that would be no member.
+    NoMember {
+        /// The node.
+        node: NodeId,
+    },
     /// Nobody would vote.
     NoVoters,
     /// The learner is too far behind to vote, or silent.
@@ -156,6 +161,7 @@ impl fmt::Display for ChangeError {
             Self::Empty => f.write_str("nothing to change"),
             Self::NamedTwice { node } => write!(f, "node {node} is named twice"),
             Self::DoesNotFit { change } => write!(f, "{change} does not fit the configuration"),
+            Self::NoMember { node } => write!(f, "node {node} is no member"),
             Self::NoVoters => f.write_str("no voters would be left"),
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")

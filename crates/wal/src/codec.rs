@@ -1,4 +1,5 @@
-//! Encodings of what the log and the frames between nodes have in common, version 1.
+//! Encodings of what the log and the frames between nodes have in common, version 2. Version 1 had
+//! no extensions; what has none is still written as it was.
 //!
 //! All numbers are little-endian and of fixed size. A `take_` function answers `None` for bytes
 //! that its `put_` would not have written, and never allocates more than they can fill.
@@ -7,11 +8,14 @@
 //! entry           term u64 │ index u64 │ kind u8 │ length u32 │ payload
 //!                 kind: 0 no-op (length 0), 1 command, 2 configuration
 //! configuration   voters, outgoing, learners; each: count u32 │ node u64 …, ascending
+//!                 with the top bit of the first count set, then: length u32 │ extension …
+//! extension       tag u8, ascending │ length u32 │ value, never that of a configuration without it
+//!                 tag: 1 attributes: (node u64, ascending │ length u32 │ bytes) …
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{
@@ -36,8 +40,14 @@ pub fn entry_bytes(entry: &Entry) -> usize {
         }
 }
 
+/// Set in the first count of a configuration that has extensions: no group has so many voters.
+const HAS_EXTENSIONS: u32 = 1 << 31;
+const ATTRIBUTES: u8 = 1;
+
 fn configuration_bytes(configuration: &Configuration) -> usize {
-    12 + 8 * configuration.member_count()
+    let extensions = extensions(configuration);
+    let extensions_bytes = if extensions.is_empty() { 0 } else { 4 + extensions.len() };
+    12 + 8 * configuration.member_count() + extensions_bytes
 }
 
 /// Writes an entry.
@@ -85,24 +95,96 @@ pub fn take_entry(input: &mut Bytes) -> Option<Entry> {
 
 /// Writes a configuration.
 pub fn put_configuration(out: &mut BytesMut, configuration: &Configuration) {
-    for nodes in [&configuration.voters, &configuration.outgoing, &configuration.learners] {
-        put_length(out, nodes.len());
+    let extensions = extensions(configuration);
+    let flag = if extensions.is_empty() { 0 } else { HAS_EXTENSIONS };
+    let sets = [&configuration.voters, &configuration.outgoing, &configuration.learners];
+    for (nodes, flag) in sets.into_iter().zip([flag, 0, 0]) {
+        out.put_u32_le(length(nodes.len()) | flag);
         nodes.iter().for_each(|node| out.put_u64_le(node.0));
+    }
+    if !extensions.is_empty() {
+        put_length(out, extensions.len());
+        out.put_slice(&extensions);
     }
 }
 
 /// Takes a configuration off the front.
 pub fn take_configuration(input: &mut Bytes) -> Option<Configuration> {
-    let voters = take_nodes(input)?;
-    let outgoing = take_nodes(input)?;
-    let learners = take_nodes(input)?;
-    let configuration = Configuration { voters, outgoing, learners };
+    let first = input.try_get_u32_le().ok()?;
+    let voters = take_nodes(input, first & !HAS_EXTENSIONS)?;
+    let outgoing = take_counted_nodes(input)?;
+    let learners = take_counted_nodes(input)?;
+    let mut configuration = Configuration { voters, outgoing, learners, ..Default::default() };
+    if first & HAS_EXTENSIONS != 0 {
+        take_extensions(&mut take_bytes(input)?, &mut configuration)?;
+    }
     let both = configuration.learners.iter().any(|node| configuration.voters.contains(node));
     (!both).then_some(configuration)
 }
 
-fn take_nodes(input: &mut Bytes) -> Option<BTreeSet<NodeId>> {
-    let count = input.try_get_u32_le().ok()? as usize;
+fn extensions(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    let mut extension = |tag: u8, value: BytesMut| {
+        if !value.is_empty() {
+            out.put_u8(tag);
+            put_length(&mut out, value.len());
+            out.put_slice(&value);
+        }
+    };
+    extension(ATTRIBUTES, attributes(configuration));
+    out
+}
+
+fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Option<()> {
+    let mut tag_before = 0;
+    // One that says nothing would be written as none.
+    input.has_remaining().then_some(())?;
+    while input.has_remaining() {
+        let tag = input.try_get_u8().ok()?;
+        let mut value = take_bytes(input)?;
+        if tag <= tag_before || value.is_empty() {
+            return None;
+        }
+        tag_before = tag;
+        match tag {
+            ATTRIBUTES => configuration.attributes = take_attributes(&mut value)?,
+            // Of a later version: to go on without it would be to forget it.
+            _ => return None,
+        }
+        value.is_empty().then_some(())?;
+    }
+    Some(())
+}
+
+fn attributes(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    for (node, attributes) in &configuration.attributes {
+        out.put_u64_le(node.0);
+        put_length(&mut out, attributes.len());
+        out.put_slice(attributes);
+    }
+    out
+}
+
+fn take_attributes(input: &mut Bytes) -> Option<BTreeMap<NodeId, Bytes>> {
+    let mut all = BTreeMap::new();
+    while input.has_remaining() {
+        let node = NodeId(input.try_get_u64_le().ok()?);
+        if all.last_key_value().is_some_and(|(last, _)| *last >= node) {
+            return None;
+        }
+        all.insert(node, take_bytes(input)?);
+    }
+    Some(all)
+}
+
+fn take_counted_nodes(input: &mut Bytes) -> Option<BTreeSet<NodeId>> {
+    let count = input.try_get_u32_le().ok()?;
+    take_nodes(input, count)
+}
+
+fn take_nodes(input: &mut Bytes, count: u32) -> Option<BTreeSet<NodeId>> {
+    let count = count as usize;
     if count > input.len() / 8 {
         return None;
     }
@@ -156,6 +238,15 @@ fn take_entry_id(input: &mut Bytes) -> Option<EntryId> {
     Some(EntryId { term, index })
 }
 
-fn put_length(out: &mut BytesMut, length: usize) {
-    out.put_u32_le(u32::try_from(length).expect("an entry is far below 4 GiB: options bound it"));
+fn take_bytes(input: &mut Bytes) -> Option<Bytes> {
+    let length = input.try_get_u32_le().ok()? as usize;
+    (length <= input.len()).then(|| input.split_to(length))
+}
+
+fn put_length(out: &mut BytesMut, bytes: usize) {
+    out.put_u32_le(length(bytes));
+}
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("an entry is far below 4 GiB: options bound it")
 }

@@ -18,6 +18,7 @@ fn mark() -> SnapshotMark {
         voters: [FROM, TO].into(),
         outgoing: [TO, NodeId(3)].into(),
         learners: [NodeId(9)].into(),
+        ..Configuration::default()
     };
     SnapshotMark { last: EntryId::new(4, 70), configuration }
 }

@@ -17,8 +17,9 @@
 //!
 //! These are pure functions of configurations. Scripts: `testdata/membership/`.
 
-use alloc::collections::BTreeSet;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use bytes::Bytes;
 
 use crate::{ChangeError, Configuration, NodeId};
 
@@ -38,6 +39,9 @@ use crate::{ChangeError, Configuration, NodeId};
 pub struct ConfigurationChange {
     /// What becomes of which node; each node is named once.
     pub members: Vec<MemberChange>,
+    /// New attributes of nodes that are members once the change is made
+    /// ([`Configuration::attributes`]).
+    pub attributes: BTreeMap<NodeId, Bytes>,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
@@ -87,11 +91,11 @@ impl ConfigurationChange {
 /// What the members are when all is done: C_new. `current` is not joint.
 pub(crate) fn target(
     current: &Configuration,
-    changes: &[MemberChange],
+    change: &ConfigurationChange,
 ) -> Result<Configuration, ChangeError> {
     let mut next = current.clone();
     let mut named = BTreeSet::new();
-    for change in changes {
+    for change in &change.members {
         let node = change.node();
         if !named.insert(node) {
             return Err(ChangeError::NamedTwice { node });
@@ -107,11 +111,17 @@ pub(crate) fn target(
             return Err(ChangeError::DoesNotFit { change: *change });
         }
     }
-    if changes.is_empty() {
+    if change.members.is_empty() && change.attributes.is_empty() {
         return Err(ChangeError::Empty);
     }
     if next.voters.is_empty() {
         return Err(ChangeError::NoVoters);
+    }
+    for (node, attributes) in &change.attributes {
+        if !next.contains(*node) {
+            return Err(ChangeError::NoMember { node: *node });
+        }
+        next.attributes.insert(*node, attributes.clone());
     }
     Ok(next)
 }
@@ -121,15 +131,15 @@ pub(crate) fn target(
 pub(crate) fn enter(current: &Configuration, target: Configuration) -> Configuration {
     assert!(!current.is_joint() && !target.is_joint(), "one change at a time");
     if current.voters == target.voters {
-        return target;
+        return target.of_members_alone();
     }
-    Configuration { outgoing: current.voters.clone(), ..target }
+    Configuration { outgoing: current.voters.clone(), ..target }.of_members_alone()
 }
 
 /// The second entry: C_new.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
     assert!(joint.is_joint(), "only a joint configuration is left");
-    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }
+    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }.of_members_alone()
 }
 
 /// Whether `next` may follow `before` in a log, for the catalogue of invariants.
@@ -163,7 +173,8 @@ mod tests {
 
     fn check(changes: &[MemberChange], expect: &str) {
         let before = configuration(&[1, 2, 3], &[4]);
-        let said = match target(&before, changes) {
+        let change = ConfigurationChange::of(changes.iter().copied());
+        let said = match target(&before, &change) {
             Ok(next) => {
                 let entered = enter(&before, next.clone());
                 assert!(may_follow(&before, &entered));
@@ -198,6 +209,31 @@ mod tests {
         check(&[Remove(n(3)), AddVoter(n(3))], "node 3 is named twice");
         check(&[], "nothing to change");
         check(&[1, 2, 3].map(|node| Remove(n(node))), "no voters would be left");
+    }
+
+    /// Attributes stay as long as their node is a member in any role, and no longer.
+    #[test]
+    fn attributes_come_and_go_with_their_member() {
+        let attributes = |list: &[u64]| -> BTreeMap<NodeId, Bytes> {
+            list.iter().map(|node| (NodeId(*node), Bytes::from(alloc::vec![7]))).collect()
+        };
+        let before =
+            Configuration { attributes: attributes(&[2, 3]), ..configuration(&[1, 2, 3], &[]) };
+        let mut change = ConfigurationChange::of([
+            MemberChange::AddVoter(NodeId(5)),
+            MemberChange::Remove(NodeId(3)),
+        ]);
+        change.attributes = attributes(&[5]);
+        let joint = enter(&before, target(&before, &change).expect("a sound change"));
+        assert_eq!(joint.attributes, attributes(&[2, 3, 5]), "node 3 must still be reached");
+        assert_eq!(leave(&joint).attributes, attributes(&[2, 5]));
+
+        let change = ConfigurationChange { attributes: attributes(&[9]), ..Default::default() };
+        let refused = target(&before, &change).map_err(|error| error.to_string());
+        assert_eq!(refused, Err("node 9 is no member".to_string()));
+        let change = ConfigurationChange { attributes: attributes(&[1]), ..Default::default() };
+        let entered = enter(&before, target(&before, &change).expect("attributes alone"));
+        assert!(!entered.is_joint(), "attributes change no majority");
     }
 
     /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration

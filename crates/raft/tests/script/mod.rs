@@ -151,6 +151,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         voters: voters.into_iter().map(NodeId).collect(),
         outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
+        ..Configuration::default()
     };
     let size = |name| words.named_number(name).map(|bytes| usize::try_from(bytes).unwrap());
     Cluster::with(nodes, &configuration, |options| {

@@ -24,6 +24,7 @@ fn full_record() -> Record {
                     voters: [NodeId(1), NodeId(2)].into(),
                     outgoing: [NodeId(1)].into(),
                     learners: [NodeId(7)].into(),
+                    ..Configuration::default()
                 }),
             },
         ],
@@ -46,6 +47,33 @@ const GOLDEN: [&str; 13] = [
     "00000001000000010000000000000001",
     "0000000700000000000000",
 ];
+
+/// A configuration with extensions, byte for byte.
+#[test]
+fn golden_extensions() {
+    let configuration = Configuration {
+        attributes: [(NodeId(2), Bytes::from_static(b"ab"))].into(),
+        ..Configuration::of_voters([NodeId(1), NodeId(2)])
+    };
+    let mut out = BytesMut::new();
+    codec::put_configuration(&mut out, &configuration);
+    let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = concat!(
+        "02000080",
+        "0100000000000000",
+        "0200000000000000",
+        "00000000",
+        "00000000",
+        "13000000",
+        "010e000000",
+        "0200000000000000",
+        "020000006162"
+    );
+    assert_eq!(hex, golden);
+    let mut bytes = out.to_vec();
+    bytes[28] = 200;
+    assert_eq!(codec::take_configuration(&mut bytes.into()), None, "an extension of the future");
+}
 
 fn encoded(record: &Record) -> Bytes {
     let mut out = BytesMut::new();
@@ -121,7 +149,11 @@ fn configurations() -> impl Strategy<Value = Configuration> {
     let nodes = || prop::collection::btree_set((1_u64..20).prop_map(NodeId), 0..5);
     (nodes(), nodes(), nodes()).prop_map(|(voters, outgoing, learners)| {
         let learners = learners.difference(&voters).copied().collect();
-        Configuration { voters, outgoing, learners }
+        // Every other node has attributes, so that both forms are written.
+        let attributes = voters.iter().filter(|node| node.0 % 2 == 0);
+        let attributes = attributes.map(|node| (*node, Bytes::from(vec![1; node.0 as usize - 2])));
+        let attributes = attributes.collect();
+        Configuration { voters, outgoing, learners, attributes }
     })
 }
 
