@@ -31,6 +31,7 @@ const STAGES: &[Stage] = &[
         variables: &[("RUSTDOCFLAGS", "-D warnings")],
     },
     Stage { name: "tidy", arguments: &["xtask", "tidy"], variables: &[] },
+    Stage { name: "seeded-bugs", arguments: &["xtask", "seeded-bugs"], variables: &[] },
     Stage { name: "conformance", arguments: &["xtask", "conformance"], variables: &[] },
 ];
 
@@ -122,7 +123,7 @@ fn seconds(duration: Duration) -> String {
     clippy::disallowed_methods,
     reason = "a stage's duration is shown to people, nothing depends on it"
 )]
-fn now() -> std::time::Instant {
+pub(crate) fn now() -> std::time::Instant {
     std::time::Instant::now()
 }
 

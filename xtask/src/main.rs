@@ -3,11 +3,16 @@
 //! `cargo xtask ci` is the whole gate, the same on a desk and in CI; the other commands are its
 //! stages and the two regenerators (`rewrite` for golden scripts, `codegen` for protobuf code).
 
-#![expect(clippy::print_stdout, reason = "a command-line tool speaks on standard output")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command-line tool speaks on standard output, and of its progress beside it"
+)]
 
 mod ci;
 mod conformance;
 mod generate;
+mod seeded_bugs;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -24,6 +29,8 @@ Usage: cargo xtask <command>
                           --tighten records smaller sizes in xtask/ratchet.txt
   rewrite [crate]         write the expected part of the golden scripts again (REWRITE=1)
   codegen                 generate the protobuf code of crates/api again
+  seeded-bugs [--json] [bug]...
+                          put known bugs back, one at a time: the tests must notice each
   conformance [--long] [--release] [--etcd] [filter]
                           real clients and killed processes against three nodes;
                           --long runs the minute-long forms,
@@ -41,6 +48,7 @@ fn main() -> ExitCode {
         Some((&"tidy", rest)) => tidy::run(&root, rest),
         Some((&"rewrite", rest)) => generate::rewrite(&root, rest),
         Some((&"codegen", [])) => generate::codegen(&root),
+        Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
         Some((&"conformance", rest)) => conformance::run(&root, rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             println!("{USAGE}");

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
+use crate::seeded::{Bug, bug};
 use crate::{Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
 
 /// Where the state machine stands.
@@ -87,10 +88,16 @@ impl ApplyQueue {
         self.unapplied.push_back((last.id.index, bytes));
         self.unapplied_bytes += bytes;
         self.handed_out = last.id.index;
+        if bug(Bug::ApplySkipsAnEntry) && entries.len() > 1 {
+            self.handed_out = last.id.index.next();
+        }
     }
 
     fn applied_to(&mut self, index: LogIndex) {
         self.applied = self.applied.max(index);
+        if bug(Bug::AppliedIndexFalls) {
+            self.applied = index;
+        }
         while let Some((_, bytes)) = pop_front_if(&mut self.unapplied, |(last, _)| *last <= index) {
             self.unapplied_bytes -= bytes;
         }
@@ -103,7 +110,10 @@ impl Node {
         if self.apply.is_installing() {
             return;
         }
-        let last = self.commit_index.min(self.persister.durable_index());
+        let mut last = self.commit_index.min(self.persister.durable_index());
+        if bug(Bug::AppliesWhatIsNotDurable) {
+            last = self.commit_index;
+        }
         while self.apply.handed_out < last {
             let room =
                 self.options.apply_window_bytes_max.saturating_sub(self.apply.unapplied_bytes);

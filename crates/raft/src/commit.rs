@@ -19,6 +19,7 @@
 
 use crate::quorum::MatchQuorum;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Event, LogIndex, Node, PersistNumber};
 
 impl Node {
@@ -49,10 +50,19 @@ impl Node {
     /// Commits what a quorum holds, if that is an entry of the current term.
     pub(crate) fn advance_commit_index(&mut self) {
         let term = self.current_term();
+        let (own, last) = (self.options.id, self.log.last().index);
         let RoleState::Leader(leader) = &mut self.role else { return };
+        if bug(Bug::LeaderCountsWhatItHasNotWritten)
+            && let Some(own) = leader.member(own)
+        {
+            own.acknowledge(last);
+        }
         let quorum = leader.match_quorum();
         let is_news = quorum.index() > self.commit_index;
-        if is_news && self.log.id_at(quorum.index()).is_some_and(|id| id.term == term) {
+        let counted =
+            if bug(Bug::CommitStopsAtOldTerms) { self.commit_index.next() } else { quorum.index() };
+        let is_of_this_term = self.log.id_at(counted).is_some_and(|id| id.term == term);
+        if is_news && (is_of_this_term || bug(Bug::CommitsOldTermsByCounting)) {
             self.commit_by_counting(&quorum);
         }
     }
@@ -71,15 +81,22 @@ impl Node {
     /// What a leader said is committed, as far as this node is known to have the leader's log.
     pub(crate) fn learn_commit_index(&mut self, index: LogIndex) {
         // L5: a new leader may know less than this node.
-        if index > self.commit_index {
+        if index > self.commit_index || bug(Bug::CommitIndexFalls) && index < self.commit_index {
             self.set_commit_index(index);
         }
     }
 
     fn set_commit_index(&mut self, index: LogIndex) {
-        assert!(index > self.commit_index, "the commit index never falls");
+        let falls = index <= self.commit_index && !bug(Bug::CommitIndexFalls);
+        assert!(!falls, "the commit index never falls");
         let last = self.log.id_at(index).expect("only what is in the log is committed");
-        self.commit_index = index;
+        let before = core::mem::replace(&mut self.commit_index, index);
+        if bug(Bug::ConfigurationOnCommit) && index > before {
+            let committed = self.log.read(before.next(), index, usize::MAX).unwrap_or_default();
+            if self.configurations.append(&committed) {
+                self.adopt_configuration();
+            }
+        }
         self.record(|| Event::Committed { last });
     }
 }

@@ -5,6 +5,7 @@
 use crate::leadership::Campaigns;
 use crate::quorum::ElectionResult;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{
     Body, EntryId, Event, HardState, Message, Node, NodeId, PeerFault, Term, Tick, VoteRefusal,
 };
@@ -25,7 +26,7 @@ impl Node {
         if self.campaign_at.is_none() {
             self.reset_election_timer();
             // The last life may have promised its vote to a leader a moment ago.
-            if self.options.lease_drift_ppm.is_some() {
+            if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
                 self.leader_heard_at = Some(self.now);
             }
             // Alone in the group there is nobody to disturb and nobody to wait for.
@@ -69,8 +70,9 @@ impl Node {
     ///
     /// Nobody but n1 can be elected, and it steps down as soon as n2 has C_new.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configurations.votes_from(self.commit_index, self.options.id)
-            && !self.apply.is_installing()
+        let votes = self.configurations.votes_from(self.commit_index, self.options.id);
+        (votes || bug(Bug::LearnersCampaign))
+            && (!self.apply.is_installing() || bug(Bug::CampaignsWhileInstalling))
             && !self.elections_are_paused
             && !self.is_write_stalled()
     }
@@ -118,7 +120,7 @@ impl Node {
         for member in &mut leader.members {
             member.is_active = false;
         }
-        if self.options.check_quorum && !quorum_is_active {
+        if self.options.check_quorum && !quorum_is_active && !bug(Bug::NoCheckQuorum) {
             let term = self.current_term();
             self.record(|| Event::QuorumLost { term });
             self.become_follower(term, None);
@@ -128,7 +130,7 @@ impl Node {
     /// Stickiness: a leader lives, as far as this node can tell. A leader vouches for itself as
     /// long as check-quorum lets it lead.
     pub(crate) fn hears_a_leader(&self) -> bool {
-        if !self.options.check_quorum && !self.options.pre_vote {
+        if !self.options.check_quorum && !self.options.pre_vote || bug(Bug::NoStickiness) {
             return false;
         }
         if self.is_promised() {
@@ -173,7 +175,10 @@ impl Node {
     /// vote for another in a term in which it won.
     fn ask_for_votes(&mut self, why: Campaign) {
         let last = self.log.last();
-        let after = self.persister.of_index(last.index).max(self.persister.of_hard_state());
+        let mut after = self.persister.of_index(last.index).max(self.persister.of_hard_state());
+        if bug(Bug::VoteRequestLeavesBeforeOwnVote) {
+            after = self.persister.durable();
+        }
         let leadership_transfer = why == Campaign::Transfer;
         self.ask_voters(
             after,
@@ -199,7 +204,8 @@ impl Node {
         } else if self.hears_a_leader() {
             Some(VoteRefusal::LeaderAlive)
         } else {
-            (last < self.log.last()).then_some(VoteRefusal::LogBehind)
+            let is_behind = last < self.log.last() && !bug(Bug::PreVotesForAnyLog);
+            is_behind.then_some(VoteRefusal::LogBehind)
         };
         if let Some(because) = refusal {
             self.refuse_vote(from, term, because);
@@ -242,17 +248,26 @@ impl Node {
     ) {
         let term = self.current_term();
         let vote_is_free = match self.hard_state.voted_for {
+            Some(_) if bug(Bug::VotesTwice) => true,
+            Some(_) if bug(Bug::LeaderVotesForOthers) && self.leader_id().is_some() => true,
             Some(candidate) => candidate == from,
             // A leader of this term was elected already: the vote would only be wasted.
             None => self.leader_id().is_none(),
         };
         let is_promised = self.is_promised() && !leadership_transfer;
+        let is_behind = if bug(Bug::ComparesLogsByLength) {
+            last.index < self.log.last().index
+        } else {
+            last < self.log.last() && !bug(Bug::VotesForAnyLog)
+        };
+        let is_unknown =
+            bug(Bug::VoterMustKnowTheCandidate) && !self.configurations.current().contains(from);
         let refusal = if !vote_is_free {
             Some(VoteRefusal::AlreadyVoted)
         } else if is_promised && self.hard_state.voted_for.is_none() {
             Some(VoteRefusal::LeaderAlive)
         } else {
-            (last < self.log.last()).then_some(VoteRefusal::LogBehind)
+            (is_behind || is_unknown).then_some(VoteRefusal::LogBehind)
         };
         if let Some(because) = refusal {
             self.refuse_vote(from, term, because);
@@ -274,7 +289,8 @@ impl Node {
             let term = self.current_term();
             return self.record(|| Event::StaleMessage { from, term });
         }
-        if !self.configurations.current().is_voter(from) {
+        let is_voter = self.configurations.current().is_voter(from);
+        if !is_voter && !bug(Bug::GrantsOfStrangersCount) {
             return self.fault(from, PeerFault::UnknownSender);
         }
         self.count_vote(from, granted);
@@ -283,7 +299,7 @@ impl Node {
     /// This node's vote for itself counts once it is durable, like any other.
     pub(crate) fn count_own_vote(&mut self) {
         if let RoleState::Candidate { own_vote, .. } = &self.role
-            && *own_vote <= self.persister.durable()
+            && (*own_vote <= self.persister.durable() || bug(Bug::OwnVoteCountsBeforeItIsDurable))
         {
             self.count_vote(self.options.id, true);
         }

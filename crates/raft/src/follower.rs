@@ -5,6 +5,7 @@
 use alloc::vec::Vec;
 
 use crate::log::slice::LogSlice;
+use crate::seeded::{Bug, bug};
 use crate::{AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Node, NodeId, PeerFault};
 
 /// What a slice of the leader's log is, seen from this log.
@@ -40,7 +41,10 @@ impl Node {
         };
         // L3: what was proved to match ends with the slice. The log may go on behind it with
         // entries that conflict, so neither the answer nor the commit index may look there.
-        let match_index = slice.last().index;
+        let mut match_index = slice.last().index;
+        if bug(Bug::TruncatesBehindTheMessage) && match_index < self.log.last().index {
+            self.truncate(match_index.next());
+        }
         let news = slice.into_entries_behind(skip);
         if let Some(first) = news.first() {
             if first.id.index <= self.log.last().index {
@@ -48,7 +52,12 @@ impl Node {
             }
             self.append(news);
         }
-        self.learn_commit_index(leader_commit.min(match_index).min(self.log.last().index));
+        let last = self.log.last().index;
+        if bug(Bug::AcknowledgesTheWholeLog) {
+            match_index = last;
+        }
+        let known = if bug(Bug::CommitsBehindTheMessage) { last } else { match_index };
+        self.learn_commit_index(leader_commit.min(known).min(last));
         let outcome = AppendOutcome::Accepted { session, match_index };
         self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
     }
@@ -57,7 +66,10 @@ impl Node {
     fn fit(&self, slice: &LogSlice) -> Fit {
         let prev = slice.prev();
         // L8: what is before the mark is committed, here and therefore there.
-        if prev.index >= self.log.mark().index && !self.log.contains(prev) {
+        let is_here = self.log.contains(prev)
+            || bug(Bug::NoConsistencyCheck) && prev.index <= self.log.last().index;
+        let is_cut = prev.index < self.log.mark().index && !bug(Bug::PurgedEntryIsAConflict);
+        if !is_cut && !is_here {
             // A committed `prev` that differs is no gap that probing could close.
             let is_committed = prev.index <= self.commit_index;
             return if is_committed { Fit::ConflictsWithCommitted } else { Fit::Gap };
@@ -69,6 +81,11 @@ impl Node {
         let skip = slice.entries().iter().take_while(is_here).count();
         match slice.entries().get(skip) {
             Some(entry) if entry.id.index <= self.commit_index => Fit::ConflictsWithCommitted,
+            Some(entry)
+                if bug(Bug::KeepsConflictingEntries) && entry.id.index <= self.log.last().index =>
+            {
+                Fit::Follows { skip: slice.entries().len() }
+            }
             Some(_) | None => Fit::Follows { skip },
         }
     }
@@ -93,7 +110,9 @@ impl Node {
     /// the log has is not believed (L9).
     pub(crate) fn handle_heartbeat(&mut self, from: NodeId, commit_index: LogIndex, round: u64) {
         let last_index = self.log.last().index;
-        if commit_index > last_index {
+        if bug(Bug::HeartbeatIsBelieved) {
+            self.learn_commit_index(commit_index.min(last_index));
+        } else if commit_index > last_index {
             self.fault(from, PeerFault::CommitBeyondLog);
         } else {
             self.learn_commit_index(commit_index);
@@ -108,7 +127,7 @@ impl Node {
         let (first, last) = (first.id, last.id);
         self.touch();
         self.log.append(&entries);
-        let is_change = self.configurations.append(&entries);
+        let is_change = !bug(Bug::ConfigurationOnCommit) && self.configurations.append(&entries);
         if is_change {
             self.adopt_configuration();
         }
@@ -124,7 +143,7 @@ impl Node {
         assert!(from > self.commit_index, "committed entries are never truncated");
         self.log.truncate(from);
         self.record(|| Event::Truncated { from });
-        if self.configurations.truncate(from) {
+        if !bug(Bug::ConfigurationOutlivesItsEntry) && self.configurations.truncate(from) {
             self.adopt_configuration();
         }
     }

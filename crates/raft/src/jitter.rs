@@ -1,5 +1,7 @@
 //! The only dice of the core: a generator that the seed determines wholly.
 
+use crate::seeded::{Bug, bug};
+
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and every seed is a good seed.
 #[derive(Clone, Debug)]
 pub(crate) struct Jitter(u64);
@@ -20,6 +22,9 @@ impl Jitter {
     /// An election timeout between `base` and `base + spread` (Raft §5.2: "chosen randomly from a
     /// fixed interval"), so that one node times out alone and wins before the others wake.
     pub(crate) fn election_timeout_ticks(&mut self, base: u64, spread: u64) -> u64 {
+        if bug(Bug::ElectionTimeoutsAreEqual) {
+            return base;
+        }
         base + self.next() % spread
     }
 }

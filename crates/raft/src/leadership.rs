@@ -8,6 +8,7 @@
 //! Scripts: `testdata/leadership/`.
 
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Event, Node, Tick, TransferError};
 
 /// After a step-down on request a node keeps out of elections for this many election timeouts, so
@@ -65,7 +66,7 @@ impl Node {
         if !matches!(self.role, RoleState::Leader(_)) || self.is_sole_voter() {
             return;
         }
-        if self.is_write_stalled() {
+        if self.is_write_stalled() && !bug(Bug::StalledLeaderGoesOn) {
             let term = self.current_term();
             self.record(|| Event::WriteStalled { term });
             self.become_follower(term, None);

@@ -29,6 +29,7 @@
 use alloc::collections::VecDeque;
 
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Event, LogIndex, Node, Options, Tick};
 
 /// What a tick may hide on each side.
@@ -76,8 +77,10 @@ impl Options {
 impl Node {
     /// Votes for nobody but a leader's own choice: it may be reading on the word of this node.
     pub(crate) fn is_promised(&self) -> bool {
+        let is_over = bug(Bug::PromiseEndsWithTheTerm) && self.leader_id().is_none();
         let timeout = self.options.election_timeout_ticks;
-        self.options.lease_drift_ppm.is_some()
+        !is_over
+            && self.options.lease_drift_ppm.is_some()
             && self.leader_heard_at.is_some_and(|heard| self.now < heard.after(timeout))
     }
 
@@ -87,11 +90,16 @@ impl Node {
         let (now, index) = (self.now, self.commit_index);
         let RoleState::Leader(leader) = &mut self.role else { return None };
         // As for every read, the commit index must cover what earlier leaders committed (C2).
-        if leader.lease.is_void || index < leader.first_index {
+        let is_void = leader.lease.is_void && !bug(Bug::LeaseOutlivesTheTransfer);
+        let covers_all = index >= leader.first_index || bug(Bug::LeaseBeforeTheNoop);
+        if is_void || !covers_all {
             return None;
         }
         let confirmed = leader.quorum_value(|member| member.confirmed_round);
-        let sent = leader.lease.newest_sent(confirmed)?;
+        let mut sent = leader.lease.newest_sent(confirmed)?;
+        if bug(Bug::LeaseHasNoEnd) {
+            sent = now;
+        }
         (now < sent.after(lease_ticks)).then_some(index)
     }
 

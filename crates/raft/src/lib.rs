@@ -100,7 +100,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, seeded_bugs))]
 extern crate std;
 
 mod apply;
@@ -134,6 +134,7 @@ mod replication;
 mod restore;
 mod restored;
 mod role;
+mod seeded;
 mod snapshot;
 mod step;
 mod trace;

@@ -27,6 +27,7 @@ use alloc::collections::BTreeSet;
 use crate::configuration::change::{enter, leave, target};
 use crate::progress::Progress;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{
     ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, MemberChange, Node,
     NodeId, Payload, QuorumStatus,
@@ -59,11 +60,12 @@ impl Node {
         if let Some(transfer) = leader.transfer {
             return Err(ChangeError::TransferInProgress { to: transfer.to });
         }
-        if self.commit_index < leader.first_index {
+        if self.commit_index < leader.first_index && !bug(Bug::ChangeBeforeTheNoop) {
             return Err(ChangeError::TermNotCommitted);
         }
         let index = self.configurations.index();
-        if self.configurations.current().is_joint() || index > self.commit_index {
+        let is_open = self.configurations.current().is_joint() || index > self.commit_index;
+        if is_open && !bug(Bug::TwoChangesAtOnce) {
             return Err(ChangeError::InProgress { index });
         }
         Ok(())
@@ -74,6 +76,7 @@ impl Node {
         for change in changes {
             if let MemberChange::Promote(learner) = *change
                 && !self.holds_log(learner)
+                && !bug(Bug::EmptyLearnerIsPromoted)
             {
                 let match_index =
                     self.book(learner).map_or_else(Default::default, |book| book.match_index);
@@ -90,7 +93,10 @@ impl Node {
         let holding = target.voters.iter().filter(|voter| self.holds_log(**voter)).count();
         let is_majority = holding >= crate::quorum::majority::size(voters);
         // Who only learns does not change who can agree.
-        if is_majority || target.voters == self.configurations.current().voters {
+        if is_majority
+            || bug(Bug::EmptyMajorityIsAdded)
+            || target.voters == self.configurations.current().voters
+        {
             return Ok(());
         }
         Err(ChangeError::WouldStall { holding, voters })
@@ -125,12 +131,14 @@ impl Node {
         let RoleState::Leader(leader) = &self.role else { return };
         // The target of a transfer has been promised a log that stands still.
         let may_append = leader.transfer.is_none() && self.commit_index >= leader.first_index;
+        let is_last = self.configurations.index() == self.log.last().index;
+        let stays = bug(Bug::JointIsNeverLeft) || bug(Bug::JointIsLeftOnlyAtTheEnd) && !is_last;
         if self.commit_index < self.configurations.index() {
             return;
         }
         if !self.configurations.current().is_joint() {
             self.step_down_if_removed();
-        } else if may_append {
+        } else if may_append && !stays {
             // M9: being in force at once, it is proposed once; and it is not subject to any limit.
             // If it is lost with this leader, the next one comes by here with its first commit.
             let next = leave(self.configurations.current());
@@ -141,7 +149,8 @@ impl Node {
     /// Thesis §4.2.2: a leader that is not in C_new leads until C_new is committed, not counting
     /// itself, and then steps down (M10).
     fn step_down_if_removed(&mut self) {
-        if self.configurations.current().is_voter(self.options.id) {
+        let is_voter = self.configurations.current().is_voter(self.options.id);
+        if is_voter || bug(Bug::RemovedLeaderGoesOn) {
             return;
         }
         // The others learn of the commit from what leaves with this output.
@@ -170,12 +179,15 @@ impl Node {
         }
         let index = self.configurations.index();
         self.record(|| Event::ConfigurationInForce { index });
+        if bug(Bug::RemovedLeaderGoesAtOnce) && matches!(self.role, RoleState::Leader(_)) {
+            self.step_down_if_removed();
+        }
     }
 
     /// With fewer voters, what was said before may be a quorum already: of a read (R12), and of
     /// entries.
     pub(crate) fn count_anew(&mut self) {
-        if matches!(self.role, RoleState::Leader(_)) {
+        if matches!(self.role, RoleState::Leader(_)) && !bug(Bug::ShrinkingIsNotCounted) {
             self.confirm_rounds();
             self.advance_commit_index();
         }

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::seeded::{Bug, bug};
 use crate::{AppendOutcome, Body, Message, PersistNumber, Term};
 
 /// Messages that may go, and messages that wait for the disk.
@@ -54,6 +55,9 @@ impl Outbox {
     /// Drops what waits and speaks for a term that is over (L21): a vote or an acknowledgement that
     /// leaves late must not speak for a role that this node has left.
     pub(crate) fn forget_before(&mut self, term: Term) {
+        if bug(Bug::HeldAnswersAreRestamped) {
+            return self.held.iter_mut().for_each(|(_, message)| message.term = term);
+        }
         self.held.retain(|(_, message)| message.term >= term);
     }
 

@@ -19,6 +19,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
+use crate::seeded::{Bug, bug};
 use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber, Tick};
 
 #[derive(Clone, Debug)]
@@ -72,7 +73,8 @@ impl Persister {
     }
 
     pub(crate) fn write_hard_state(&mut self, hard_state: HardState) {
-        self.pending().hard_state = Some(hard_state);
+        let voted_for = hard_state.voted_for.filter(|_| !bug(Bug::VoteIsNotWritten));
+        self.pending().hard_state = Some(HardState { voted_for, ..hard_state });
         self.hard_state = self.newest;
     }
 
@@ -111,6 +113,9 @@ impl Persister {
 
     fn cut_back(&mut self, last: LogIndex) {
         self.durable_index = self.durable_index.min(last);
+        if bug(Bug::LateCompletionCounts) {
+            return;
+        }
         // Flights prove more and more, so the newest tells whether any of them proves too much.
         for flight in self.flights.iter_mut().rev() {
             flight.proves_index = flight.proves_index.min(last);
@@ -136,7 +141,7 @@ impl Persister {
         while let Some(flight) = pop_front_if(&mut self.flights, |flight| flight.number <= number) {
             self.durable_index = self.durable_index.max(flight.proves_index);
         }
-        if number > self.durable {
+        if number > self.durable || bug(Bug::OldCompletionCounts) {
             self.durable = number;
             self.waiting_since = (number.0 < issued).then_some(now);
         }

@@ -15,6 +15,7 @@
 
 use crate::progress::ProgressState;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Body, EntryId, Event, LogIndex, Node, NodeId, Tick};
 
 impl Node {
@@ -67,7 +68,8 @@ impl Node {
             && leader.members.iter().all(|member| {
                 let has_answered = member.heard_at >= Some(Tick(beaten_at))
                     && matches!(member.state, ProgressState::Replicate(_));
-                member.match_index == last && (has_answered || member.id == self.options.id)
+                bug(Bug::RestsWithALaggard)
+                    || member.match_index == last && (has_answered || member.id == self.options.id)
             })
     }
 

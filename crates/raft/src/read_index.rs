@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadOutcome, Tick};
 
 /// Who wants to know.
@@ -81,7 +82,8 @@ struct Question {
 
 impl ForwardedReads {
     pub(crate) fn new(first_name: u64) -> Self {
-        Self { queued: Vec::new(), sent: VecDeque::new(), next_name: first_name }
+        let next_name = if bug(Bug::ReadNamesBeginAnew) { 0 } else { first_name };
+        Self { queued: Vec::new(), sent: VecDeque::new(), next_name }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
@@ -91,7 +93,9 @@ impl ForwardedReads {
 
 impl Node {
     pub(crate) fn queue_read(&mut self, context: u64) {
-        self.touch();
+        if !bug(Bug::SleepsThroughReads) {
+            self.touch();
+        }
         if let RoleState::Leader(leader) = &mut self.role {
             leader.reads.waiting.push(Reader::Local { context });
         } else if self.leader_id().is_some() {
@@ -111,7 +115,8 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         // Until the no-op is committed the commit index may be behind what earlier leaders
         // committed, and acknowledged to their clients.
-        if leader.reads.waiting.is_empty() || index < leader.first_index {
+        let may_read = index >= leader.first_index || bug(Bug::ReadsBeforeTheNoop);
+        if leader.reads.waiting.is_empty() || !may_read {
             return;
         }
         let round = leader.reads.newest + 1;
@@ -130,8 +135,12 @@ impl Node {
         if round > leader.reads.newest {
             return self.fault(from, PeerFault::AcknowledgedUnsent);
         }
+        let newest = leader.reads.newest;
         if let Some(member) = leader.member(from) {
-            member.confirm(round);
+            member.confirm(if bug(Bug::AnyRoundConfirms) { newest } else { round });
+        }
+        if bug(Bug::LeaseBeginsWhenItIsAnswered) {
+            leader.lease.sent(round, self.now);
         }
         self.confirm_rounds();
     }
@@ -199,11 +208,9 @@ impl Node {
         let place = self.forwarded.sent.iter().position(|question| question.name == name);
         // Questions are abandoned when the leader changes, so one that is still here was sent to
         // the leader of this term, and only that one may answer.
-        let question = if self.leader_id() == Some(from) {
-            place.and_then(|place| self.forwarded.sent.remove(place))
-        } else {
-            None
-        };
+        let is_asked = self.leader_id() == Some(from) || bug(Bug::AnybodyAnswersReads);
+        let question =
+            if is_asked { place.and_then(|place| self.forwarded.sent.remove(place)) } else { None };
         let Some(question) = question else {
             return self.record(|| Event::StaleMessage { from, term });
         };

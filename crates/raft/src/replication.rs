@@ -18,6 +18,7 @@ use bytes::Bytes;
 
 use crate::progress::{Progress, ProgressState};
 use crate::role::{Leader, RoleState};
+use crate::seeded::{Bug, bug};
 use crate::{
     AppendOutcome, Body, Entry, EntryId, Event, Fetch, FollowerStatus, LogIndex, Message, Node,
     NodeId, Payload, PeerFault, ProposeError, SendSnapshot, Tick,
@@ -170,9 +171,18 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now.after(interval);
         let round = leader.reads.newest_round();
-        for member in leader.members.iter().filter(|member| member.id != id) {
+        let is_passed_over = |member: &Progress| {
+            bug(Bug::NoHeartbeatsBesideASnapshot)
+                && matches!(member.state, ProgressState::Snapshot { .. })
+        };
+        let others = leader.members.iter().filter(|member| member.id != id);
+        for member in others.filter(|member| !is_passed_over(member)) {
             // Never beyond what this follower is known to hold: it may have other entries there.
-            let commit_index = commit_index.min(member.match_index);
+            let commit_index = if bug(Bug::HeartbeatSaysTheWholeCommit) {
+                commit_index
+            } else {
+                commit_index.min(member.match_index)
+            };
             let body = Body::Heartbeat { commit_index, round };
             self.outbox.send(Message { from: id, to: member.id, term, body });
         }
@@ -183,12 +193,14 @@ impl Node {
         let (AppendOutcome::Accepted { session, .. } | AppendOutcome::Rejected { session, .. }) =
             outcome;
         let Some(member) = self.answering_member(from) else { return };
-        if session != member.session {
+        if session != member.session && !bug(Bug::OtherSessionsCount) {
             let term = last.term;
             return self.record(|| Event::StaleMessage { from, term });
         }
         match outcome {
-            AppendOutcome::Accepted { match_index, .. } if match_index > last.index => {
+            AppendOutcome::Accepted { match_index, .. }
+                if match_index > last.index && !bug(Bug::UnsentIsAcknowledged) =>
+            {
                 self.fault(from, PeerFault::AcknowledgedUnsent);
             }
             AppendOutcome::Accepted { match_index, .. } => self.handle_accepted(from, match_index),
@@ -200,7 +212,7 @@ impl Node {
                     ProgressState::Probe { .. } => prev_index != member.next_index.previous(),
                     ProgressState::Snapshot { .. } => true,
                 };
-                if is_stale {
+                if is_stale && !bug(Bug::StaleRefusalCounts) {
                     let term = last.term;
                     return self.record(|| Event::StaleMessage { from, term });
                 }
@@ -316,7 +328,10 @@ impl Feeder<'_> {
 
     /// Writes the message and books it; `None` if the log no longer has the place before it.
     fn append(&self, member: &mut Progress, entries: Vec<Entry>) -> Option<Body> {
-        let prev = self.log.id_at(member.next_index.previous())?;
+        let prev = match self.log.id_at(member.next_index.previous()) {
+            None if bug(Bug::PlaceBeforeTheLogIsZero) => EntryId::default(),
+            prev => prev?,
+        };
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
         match &mut member.state {
             ProgressState::Probe { is_waiting } => *is_waiting = true,

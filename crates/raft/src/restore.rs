@@ -12,6 +12,7 @@ use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Node, Options, Output, Payload, Restored, RestoredFault, Tick};
 
 impl Node {
@@ -27,13 +28,17 @@ impl Node {
         let mark = restored.mark.last.index;
         let mut jitter = Jitter::new(options.seed ^ options.id.0.rotate_left(32));
         let forwarded = ForwardedReads::new(jitter.next());
+        let mut known = mark.max(restored.applied);
+        if bug(Bug::BeginsUncommitted) {
+            known = mark;
+        }
         let mut node = Self {
             options,
             hard_state: restored.hard_state,
             role: RoleState::Follower { leader_id: None },
             configurations,
             // What is applied or under a snapshot was committed (R10); more is not known yet.
-            commit_index: mark.max(restored.applied),
+            commit_index: known,
             apply: ApplyQueue::new(mark.max(restored.applied)),
             persister: Persister::new(log.last().index),
             log,
@@ -64,6 +69,9 @@ impl Node {
 /// The configurations as given, and those among the entries that were not given apart.
 fn restore_configurations(restored: &Restored) -> Result<ConfigurationHistory, RestoredFault> {
     let mut behind = restored.configurations.clone();
+    if bug(Bug::ConfigurationIsLostInACrash) {
+        return ConfigurationHistory::restore(&restored.mark, &[], restored.last.index);
+    }
     let known = behind.last().map(|(index, _)| *index);
     for entry in &restored.entries {
         if let Payload::Configuration(configuration) = &entry.payload

@@ -19,6 +19,7 @@ use crate::lease::LeaderLease;
 use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
+use crate::seeded::{Bug, bug};
 use crate::{
     Configuration, Entry, EntryId, Event, HardState, LogIndex, Node, NodeId, Payload,
     PersistNumber, Term, Tick,
@@ -103,6 +104,8 @@ impl Leader {
     ) {
         let rounds_before = self.reads.newest_round();
         let old = core::mem::take(&mut self.members);
+        let is_kept =
+            |member: &&Progress| bug(Bug::RemovedVotersCount) && !configuration.contains(member.id);
         self.leaving = old
             .iter()
             .filter(|member| !configuration.contains(member.id))
@@ -118,10 +121,12 @@ impl Leader {
                     rounds_before,
                     ..Progress::new(id, last_index)
                 });
-                member.votes_incoming = configuration.voters.contains(&id);
+                member.votes_incoming = configuration.voters.contains(&id)
+                    || bug(Bug::LearnersCount) && configuration.learners.contains(&id);
                 member.votes_outgoing = configuration.outgoing.contains(&id);
                 member
             })
+            .chain(old.iter().filter(is_kept).cloned())
             .collect();
     }
 
@@ -202,6 +207,9 @@ impl Node {
     pub(crate) fn become_pre_candidate(&mut self) {
         assert!(!matches!(self.role, RoleState::Leader(_)), "a leader does not campaign (E14)");
         self.abandon_reads();
+        if bug(Bug::PreVoteClearsTheVote) {
+            self.hard_state.voted_for = None;
+        }
         self.role = RoleState::PreCandidate(Ballots::default());
         self.reset_election_timer();
         let term = self.current_term();
@@ -215,7 +223,13 @@ impl Node {
         let term = self.current_term().next();
         self.set_hard_state(HardState { current_term: term, voted_for: Some(self.options.id) });
         let own_vote = self.persister.of_hard_state();
-        self.role = RoleState::Candidate { ballots: Ballots::default(), own_vote };
+        let mut ballots = Ballots::default();
+        if let RoleState::PreCandidate(asked) = &self.role
+            && bug(Bug::PreVotesCountAsVotes)
+        {
+            ballots = asked.clone();
+        }
+        self.role = RoleState::Candidate { ballots, own_vote };
         self.reset_election_timer();
         self.record(|| Event::BecameCandidate { term });
     }

@@ -9,6 +9,7 @@
 use crate::configuration::{ConfigurationHistory, is_sound};
 use crate::progress::ProgressState;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{Body, Event, LogIndex, MarkWrite, Node, NodeId, PeerFault, SnapshotMark};
 
 impl Node {
@@ -27,7 +28,7 @@ impl Node {
         // This node got the log from its beginning, and is not yet where it was made a member. With
         // the first entries gone it could lead and have nothing to send: neither them, nor a
         // snapshot that says who was a member.
-        if configuration.voters.is_empty() {
+        if configuration.voters.is_empty() && !bug(Bug::CutsBeforeItsMembership) {
             return;
         }
         let mark = self.log.compact(index);
@@ -42,7 +43,8 @@ impl Node {
     pub(crate) fn handle_snapshot_sent(&mut self, to: NodeId, delivered: Option<SnapshotMark>) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(member) = leader.member(to) else { return };
-        if !matches!(member.state, ProgressState::Snapshot { .. }) {
+        let is_forgotten = delivered.is_none() && bug(Bug::FailedSnapshotIsForgotten);
+        if !matches!(member.state, ProgressState::Snapshot { .. }) || is_forgotten {
             return;
         }
         // Either way the next move waits for a sign of life: the follower's answer to the
@@ -78,7 +80,7 @@ impl Node {
         }
         if last.index <= self.commit_index {
             let conflicts = self.log.id_at(last.index).is_some_and(|here| here != last);
-            if conflicts {
+            if conflicts && !bug(Bug::ConflictingSnapshotIsTaken) {
                 return self.fault(from, PeerFault::ConflictsWithCommitted); // S4
             }
             self.record(|| Event::SnapshotIgnored { last });
@@ -96,12 +98,16 @@ impl Node {
     }
 
     /// Step 7: "discard the entire log".
-    fn begin_anew(&mut self, mark: SnapshotMark) {
+    fn begin_anew(&mut self, mut mark: SnapshotMark) {
         let last = mark.last;
         let kept = self.commit_index;
         self.log.reset(last);
+        if bug(Bug::SnapshotLosesTheOldHalf) {
+            mark.configuration.outgoing.clear();
+        }
         self.configurations = ConfigurationHistory::new(&mark);
-        self.persister.write_mark(MarkWrite { mark: mark.clone(), reset: true }, kept);
+        let reset = !bug(Bug::SnapshotKeepsTheTail);
+        self.persister.write_mark(MarkWrite { mark: mark.clone(), reset }, kept);
         self.commit_index = last.index;
         self.apply.begin_installation(mark);
         self.record(|| Event::SnapshotAccepted { last });
@@ -112,7 +118,8 @@ impl Node {
     /// would leave a state that is ahead of its log (S1).
     pub(crate) fn announce_installation(&mut self) {
         let Some(mark) = self.apply.installing() else { return };
-        if self.persister.durable_index() >= mark.last.index && !self.apply.is_announced() {
+        let is_durable = self.persister.durable_index() >= mark.last.index;
+        if (is_durable || bug(Bug::InstallsBeforeTheMark)) && !self.apply.is_announced() {
             let mark = mark.clone();
             self.apply.announce();
             self.output.install_snapshot = Some(mark);

@@ -8,7 +8,10 @@
 use core::cmp::Ordering;
 
 use crate::role::RoleState;
-use crate::{AppendOutcome, Body, Event, LogIndex, Message, Node, NodeId, PeerFault, Term};
+use crate::seeded::{Bug, bug};
+use crate::{
+    AppendOutcome, Body, Event, HardState, LogIndex, Message, Node, NodeId, PeerFault, Term,
+};
 
 /// Numbers above this cannot be reached by electing and appending; a peer that sends one is
 /// broken, and believing it would leave no room to count on.
@@ -17,7 +20,8 @@ const PLAUSIBLE_MAX: u64 = 1 << 62;
 impl Node {
     pub(crate) fn step(&mut self, message: Message) {
         let Message { from, to, term, body } = message;
-        if to != self.options.id || from == self.options.id {
+        let is_mine = to == self.options.id || bug(Bug::TakesTheMailOfOthers);
+        if !is_mine || from == self.options.id {
             return self.fault(from, PeerFault::Misaddressed);
         }
         if term.0 > PLAUSIBLE_MAX || largest_number(&body) > PLAUSIBLE_MAX {
@@ -37,7 +41,9 @@ impl Node {
     fn handle_higher_term(&mut self, from: NodeId, term: Term, body: Body) {
         match &body {
             // A pre-vote is about a term that nobody has begun yet.
-            Body::PreVote { last } => return self.handle_pre_vote(from, term, *last),
+            Body::PreVote { last } if !bug(Bug::PreVoteRaisesTheTerm) => {
+                return self.handle_pre_vote(from, term, *last);
+            }
             Body::PreVoteResponse { granted: true } => {
                 return self.handle_pre_vote_response(from, term, true);
             }
@@ -53,7 +59,9 @@ impl Node {
             | Body::InstallSnapshot { .. } => {
                 self.become_follower(term, Some(from));
             }
-            Body::PreVoteResponse { granted: false }
+            Body::AppendEntriesResponse(_) if bug(Bug::HigherTermInAnAnswerIsIgnored) => return,
+            Body::PreVote { .. }
+            | Body::PreVoteResponse { granted: false }
             | Body::RequestVote { .. }
             | Body::RequestVoteResponse { .. }
             | Body::AppendEntriesResponse(_)
@@ -63,6 +71,9 @@ impl Node {
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. } => self.become_follower(term, None),
         }
+        if bug(Bug::HigherTermIsPermission) && matches!(body, Body::RequestVoteResponse { .. }) {
+            self.set_hard_state(HardState { current_term: term, voted_for: Some(self.id()) });
+        }
         self.dispatch(from, term, body);
     }
 
@@ -71,6 +82,13 @@ impl Node {
     fn handle_lower_term(&mut self, from: NodeId, term: Term, body: &Body) {
         self.record(|| Event::StaleMessage { from, term });
         match body {
+            Body::RequestVoteResponse { granted } if bug(Bug::LateGrantsCount) => {
+                self.handle_request_vote_response(from, *granted);
+            }
+            Body::AppendEntries { .. } if bug(Bug::StaleLeaderIsFollowed) => {
+                self.dispatch(from, term, body.clone());
+            }
+            Body::PreVote { .. } if bug(Bug::StaleRequestsAreNotAnswered) => {}
             Body::PreVote { .. } => self.answer(from, Body::PreVoteResponse { granted: false }),
             Body::RequestVote { .. } => {
                 self.answer(from, Body::RequestVoteResponse { granted: false });
@@ -153,11 +171,14 @@ impl Node {
                 self.fault(from, PeerFault::SecondLeaderInTerm);
                 return false;
             }
-            RoleState::Follower { leader_id: Some(leader_id) } if *leader_id != from => {
+            RoleState::Follower { leader_id: Some(leader_id) }
+                if *leader_id != from && !bug(Bug::SecondLeaderIsFollowed) =>
+            {
                 self.fault(from, PeerFault::SecondLeaderInTerm);
                 return false;
             }
             RoleState::Follower { leader_id: Some(_) } => self.reset_election_timer(),
+            RoleState::Candidate { .. } if bug(Bug::CandidateIgnoresTheLeader) => return false,
             // Raft §5.2: a candidate that hears from the leader of its term returns to follower.
             RoleState::Follower { leader_id: None }
             | RoleState::PreCandidate(_)
@@ -172,13 +193,21 @@ impl Node {
     /// Queues an answer in the current term; it leaves when term and vote are durable.
     pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
         let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        if bug(Bug::VoteLeavesBeforeItIsDurable) {
+            return self.outbox.send(message);
+        }
         self.outbox.send_after(self.persister.of_hard_state(), self.persister.durable(), message);
     }
 
     /// Queues an answer that also says that the log up to `index` is durable.
     pub(crate) fn answer_when_durable(&mut self, to: NodeId, index: LogIndex, body: Body) {
         let message = Message { from: self.options.id, to, term: self.current_term(), body };
-        self.outbox.send_after(self.persister.of_index(index), self.persister.durable(), message);
+        let after = if bug(Bug::AnswersBeforeItIsDurable) {
+            self.persister.of_hard_state()
+        } else {
+            self.persister.of_index(index)
+        };
+        self.outbox.send_after(after, self.persister.durable(), message);
     }
 }
 

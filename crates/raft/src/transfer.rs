@@ -9,6 +9,7 @@ use core::cmp::Reverse;
 
 use crate::election::Campaign;
 use crate::role::{RoleState, Transfer};
+use crate::seeded::{Bug, bug};
 use crate::{Body, Event, Node, NodeId, PeerFault, TransferError};
 
 impl Node {
@@ -52,7 +53,8 @@ impl Node {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(Transfer { to, is_requested: false, .. }) = leader.transfer else { return };
-        let has_everything = leader.member(to).is_some_and(|target| target.match_index == last);
+        let has_everything = leader.member(to).is_some_and(|target| target.match_index == last)
+            || bug(Bug::TransferDoesNotWait);
         if to != from || !has_everything {
             return;
         }
@@ -67,7 +69,9 @@ impl Node {
     pub(crate) fn expire_transfer(&mut self) {
         let now = self.now;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if let Some(transfer) = leader.transfer.take_if(|transfer| transfer.abort_at <= now) {
+        let is_over =
+            |transfer: &mut Transfer| transfer.abort_at <= now && !bug(Bug::TransferHasNoEnd);
+        if let Some(transfer) = leader.transfer.take_if(is_over) {
             self.record(|| Event::TransferAborted { to: transfer.to });
             // A change that waited for the transfer goes on.
             self.continue_change();
@@ -76,7 +80,8 @@ impl Node {
 
     /// The leader asks this node to take over.
     pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
-        if self.leader_id().is_some_and(|leader_id| leader_id != from) {
+        let is_another = self.leader_id().is_some_and(|leader_id| leader_id != from);
+        if is_another && !bug(Bug::AnybodyCallsElections) {
             return self.fault(from, PeerFault::UnexpectedTimeoutNow);
         }
         // A repeated or late request finds a candidate, or a node that has just begun another life

@@ -6,6 +6,7 @@ pub(crate) mod change;
 
 use alloc::vec::Vec;
 
+use crate::seeded::{Bug, bug};
 use crate::{Configuration, Entry, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark};
 
 /// The configuration at the mark and every one behind it.
@@ -61,6 +62,8 @@ impl ConfigurationHistory {
     pub(crate) fn votes_from(&self, commit_index: LogIndex, node: NodeId) -> bool {
         let behind = self.0.partition_point(|(first, _)| *first <= commit_index);
         let (_, since) = self.0.split_at(behind.saturating_sub(1));
+        let since =
+            if bug(Bug::OnlyTheNewestHalfCampaigns) { &since[since.len() - 1..] } else { since };
         since.iter().any(|(_, configuration)| configuration.is_voter(node))
     }
 
@@ -100,5 +103,7 @@ impl ConfigurationHistory {
 /// Whether a configuration can be in force: it has voters, and nobody is voter and learner of
 /// C_new at once (M13). A voter of C_old may be a learner of C_new: that is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    !configuration.voters.is_empty() && configuration.voters.is_disjoint(&configuration.learners)
+    let has_one_role_each =
+        configuration.voters.is_disjoint(&configuration.learners) || bug(Bug::TwoRolesAreTaken);
+    !configuration.voters.is_empty() && has_one_role_each
 }

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use crate::configuration::is_sound;
+use crate::seeded::{Bug, bug};
 use crate::{Entry, EntryId, Payload, PeerFault, Term};
 
 /// A piece of a leader's log, as it came from a peer. A value of this type guarantees:
@@ -36,7 +37,8 @@ impl LogSlice {
             }
             before = entry.id;
         }
-        let origin_is_zero = (prev.index.0 == 0) == (prev.term.0 == 0);
+        let origin_is_zero =
+            (prev.index.0 == 0) == (prev.term.0 == 0) || bug(Bug::MalformedEntriesAreTaken);
         if before.term > leader_term || !origin_is_zero {
             return Err(PeerFault::MalformedEntries);
         }

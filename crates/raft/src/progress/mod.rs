@@ -3,6 +3,7 @@
 pub(crate) mod inflights;
 
 use self::inflights::Inflights;
+use crate::seeded::{Bug, bug};
 use crate::{LogIndex, NodeId, Tick};
 
 /// The leader's book on one member. Lives as long as the leadership.
@@ -79,6 +80,9 @@ impl Progress {
 
     /// The member holds everything up to `index`; a late answer (L4) changes nothing.
     pub(crate) fn acknowledge(&mut self, index: LogIndex) {
+        if bug(Bug::MatchIndexFalls) {
+            self.match_index = index;
+        }
         self.match_index = self.match_index.max(index);
         self.next_index = self.next_index.max(index.next());
         if let ProgressState::Replicate(inflights) = &mut self.state {
@@ -88,14 +92,17 @@ impl Progress {
 
     /// The member follows this leader, and did so after `round` began.
     pub(crate) fn confirm(&mut self, round: u64) {
-        if round > self.rounds_before {
+        if round > self.rounds_before || bug(Bug::OtherSessionsCount) {
             self.confirmed_round = self.confirmed_round.max(round);
         }
     }
 
     /// Goes back to one message at a time, from `next_index` on.
     pub(crate) fn probe_from(&mut self, next_index: LogIndex, is_waiting: bool) {
-        self.next_index = next_index.max(self.match_index.next());
+        self.next_index = next_index;
+        if !bug(Bug::NextFallsBelowMatch) {
+            self.next_index = next_index.max(self.match_index.next());
+        }
         self.wants_nudge = false;
         self.state = ProgressState::Probe { is_waiting };
     }

@@ -1,5 +1,7 @@
 //! A majority of one set of voters.
 
+use crate::seeded::{Bug, bug};
+
 /// Where a vote stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Vote {
@@ -14,6 +16,9 @@ pub enum Vote {
 /// How many of `voters` are a majority: any two majorities share a voter.
 #[must_use]
 pub fn size(voters: usize) -> usize {
+    if bug(Bug::MajorityIsHalf) {
+        return voters.div_ceil(2);
+    }
     voters / 2 + 1
 }
 

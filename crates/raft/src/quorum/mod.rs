@@ -10,6 +10,7 @@ pub mod majority;
 
 use alloc::vec::Vec;
 
+use crate::seeded::{Bug, bug};
 use crate::{Configuration, LogIndex, NodeId};
 
 /// Proof that a quorum of every half of the configuration granted its vote.
@@ -46,7 +47,7 @@ pub(crate) struct Ballots(Vec<(NodeId, bool)>);
 
 impl Ballots {
     pub(crate) fn record(&mut self, voter: NodeId, granted: bool) {
-        if self.answer(voter).is_none() {
+        if self.answer(voter).is_none() || bug(Bug::RepeatedGrantsCount) {
             self.0.push((voter, granted));
         }
     }
@@ -62,6 +63,15 @@ impl Ballots {
                 voters.iter().map(|voter| self.answer(*voter)).collect();
             majority::vote(&answers)
         };
+        let is_counted = |voter| configuration.is_voter(voter) || bug(Bug::GrantsOfStrangersCount);
+        if bug(Bug::RepeatedGrantsCount) || bug(Bug::GrantsOfStrangersCount) {
+            let granted = self.0.iter().filter(|(voter, granted)| *granted && is_counted(*voter));
+            if granted.count() >= majority::size(configuration.voters.len())
+                && !configuration.is_joint()
+            {
+                return ElectionResult::Won(VoteQuorum(()));
+            }
+        }
         match joint::vote(half(&configuration.voters), half(&configuration.outgoing)) {
             // A configuration without any voter elects nobody; the arithmetic alone would say
             // that all of its no voters agree.

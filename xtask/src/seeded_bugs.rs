@@ -1,0 +1,301 @@
+//! `cargo xtask seeded-bugs`: puts known bugs back, one at a time, and sees that the tests notice.
+//!
+//! The list is the table in `crates/raft/src/seeded.rs`. The tests are built once, with
+//! `--cfg seeded_bugs`; then each test program runs with `SEEDED_BUG=<name>`, the quick ones first,
+//! until one is red. A bug that none of them notices is a test that is missing.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::ci::now;
+
+const LIST: &str = "crates/raft/src/seeded.rs";
+const VARIABLE: &str = "SEEDED_BUG";
+const USAGE: &str = "\
+Puts known bugs back, one at a time, and fails if the tests of crate raft do not notice one.
+
+Usage: cargo xtask seeded-bugs [--json] [--list] [name or scenario]...
+
+  --list   print the bugs and run nothing
+  --json   one JSON object on standard output in place of the table
+
+Examples: cargo xtask seeded-bugs
+          cargo xtask seeded-bugs C1 VotesTwice
+
+Exit code: 0 if every bug was noticed, 1 if one survived or the tests are red without any bug.
+";
+
+/// Test programs in the order in which they run; those that are not named here come in between.
+const FIRST: &[&str] = &["scripts", "raft", "paper", "restore", "quorum_oracle"];
+const LAST: &[&str] = &["bad_peers", "random_schedule"];
+
+/// A test program that takes longer has met a bug that lets it turn in circles.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+/// A line of the table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Bug {
+    name: String,
+    scenario: String,
+    story: String,
+}
+
+/// A program of tests, built with the bugs inside.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    path: PathBuf,
+}
+
+/// What became of one bug.
+struct Outcome {
+    /// The test that noticed, and what it said; nothing if the bug survived.
+    caught: Option<(String, String)>,
+    seconds: f64,
+}
+
+pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let mut as_json = false;
+    let mut only_list = false;
+    let mut wanted = Vec::new();
+    for &argument in arguments {
+        match argument {
+            "--json" => as_json = true,
+            "--list" => only_list = true,
+            "--help" | "-h" => {
+                println!("{USAGE}");
+                return Ok(());
+            }
+            flag if flag.starts_with('-') => return Err(format!("no flag {flag}\n\n{USAGE}")),
+            name => wanted.push(name),
+        }
+    }
+    let bugs = choose(read_list(root)?, &wanted)?;
+    if only_list {
+        for Bug { name, scenario, story } in &bugs {
+            println!("{scenario:<15} {name:<32} {story}");
+        }
+        return Ok(());
+    }
+    let programs = build(root)?;
+    check_without_bugs(&programs)?;
+    let report = try_all(&bugs, &programs, as_json);
+    conclude(&bugs, &report, as_json)
+}
+
+fn read_list(root: &Path) -> Result<Vec<Bug>, String> {
+    let text =
+        std::fs::read_to_string(root.join(LIST)).map_err(|error| format!("{LIST}: {error}"))?;
+    let bugs = parse(&text);
+    if bugs.is_empty() { Err(format!("{LIST} names no bugs")) } else { Ok(bugs) }
+}
+
+/// Lines of the form `Name "scenario" "story",`.
+fn parse(text: &str) -> Vec<Bug> {
+    let line = |line: &str| {
+        let (name, rest) = line.trim().split_once(" \"")?;
+        let (scenario, story) = rest.strip_suffix("\",")?.split_once("\" \"")?;
+        let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric());
+        is_name.then(|| Bug {
+            name: name.to_owned(),
+            scenario: scenario.to_owned(),
+            story: story.to_owned(),
+        })
+    };
+    text.lines().filter_map(line).collect()
+}
+
+fn choose(bugs: Vec<Bug>, wanted: &[&str]) -> Result<Vec<Bug>, String> {
+    let is_wanted = |bug: &Bug, name: &&str| bug.name == **name || bug.scenario == **name;
+    if let Some(unknown) = wanted.iter().find(|name| !bugs.iter().any(|bug| is_wanted(bug, name))) {
+        return Err(format!("no bug is called {unknown}; cargo xtask seeded-bugs --list has all"));
+    }
+    let is_chosen = |bug: &Bug| wanted.is_empty() || wanted.iter().any(|name| is_wanted(bug, name));
+    Ok(bugs.into_iter().filter(is_chosen).collect())
+}
+
+/// Builds the tests of crate raft, apart from the other builds.
+fn build(root: &Path) -> Result<Vec<Program>, String> {
+    eprintln!("seeded-bugs: building the tests with the bugs inside");
+    let output = crate::cargo()
+        .current_dir(root)
+        .args(["test", "--package", "raft", "--lib", "--tests", "--no-run"])
+        .args(["--message-format", "json-render-diagnostics", "--target-dir"])
+        .arg(root.join("target/seeded-bugs"))
+        .env("RUSTFLAGS", "--cfg seeded_bugs")
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| format!("cargo test could not run: {error}"))?;
+    if !output.status.success() {
+        return Err("seeded-bugs: the tests do not build".to_owned());
+    }
+    let mut programs: Vec<Program> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            let path = message["executable"].as_str()?.into();
+            Some(Program { name: message["target"]["name"].as_str()?.to_owned(), path })
+        })
+        .collect();
+    programs.sort_by_key(|program| (rank(&program.name), program.name.clone()));
+    Ok(programs)
+}
+
+fn rank(name: &str) -> usize {
+    let place = |list: &[&str]| list.iter().position(|known| *known == name);
+    let after_all = FIRST.len() + 1;
+    place(FIRST).or_else(|| place(LAST).map(|place| after_all + place)).unwrap_or(FIRST.len())
+}
+
+fn check_without_bugs(programs: &[Program]) -> Result<(), String> {
+    match try_one("", programs).caught {
+        None => Ok(()),
+        Some((test, said)) => Err(format!("seeded-bugs: {test} is red without any bug: {said}")),
+    }
+}
+
+fn try_all(bugs: &[Bug], programs: &[Program], as_json: bool) -> BTreeMap<String, Outcome> {
+    let mut report = BTreeMap::new();
+    for bug in bugs {
+        let outcome = try_one(&bug.name, programs);
+        if !as_json {
+            let (test, said) =
+                outcome.caught.clone().unwrap_or_else(|| ("SURVIVED".to_owned(), String::new()));
+            let Bug { name, scenario, .. } = bug;
+            println!("{scenario:<15} {name:<32} {:>5.1} s  {test}  {said}", outcome.seconds);
+        }
+        report.insert(bug.name.clone(), outcome);
+    }
+    report
+}
+
+fn try_one(name: &str, programs: &[Program]) -> Outcome {
+    let begun = now();
+    let caught = programs.iter().find_map(|program| run_program(name, program));
+    Outcome { caught, seconds: begun.elapsed().as_secs_f64() }
+}
+
+/// Runs one program; if it is red, says which test was, and its first words.
+fn run_program(bug: &str, program: &Program) -> Option<(String, String)> {
+    let (mut reader, writer) = std::io::pipe().ok()?;
+    let mut command = Command::new(&program.path);
+    command
+        .env(VARIABLE, bug)
+        .env("RUST_BACKTRACE", "0")
+        .stdout(writer.try_clone().ok()?)
+        .stderr(writer);
+    let mut child = command.spawn().ok()?;
+    // The command keeps its copies of the pipe's write end; while one is open the pipe has no end.
+    drop(command);
+    let (sender, receiver) = mpsc::channel();
+    let listener = std::thread::spawn(move || {
+        let mut said = Vec::new();
+        drop(reader.read_to_end(&mut said));
+        drop(sender.send(String::from_utf8_lossy(&said).into_owned()));
+    });
+    let said = receiver.recv_timeout(TIME_MAX);
+    if said.is_err() {
+        // It turns in circles: so it was noticed, if roughly.
+        drop(child.kill());
+    }
+    let status = child.wait();
+    drop(listener.join());
+    match said {
+        Ok(_) if status.is_ok_and(|status| status.success()) => None,
+        Ok(said) => Some(first_failure(&program.name, &said)),
+        Err(_) => Some((program.name.clone(), format!("not over after {} s", TIME_MAX.as_secs()))),
+    }
+}
+
+/// The test or the script that failed first, and the sentence that it failed with.
+fn first_failure(program: &str, said: &str) -> (String, String) {
+    let failed = said
+        .lines()
+        .find_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
+        .unwrap_or("?");
+    // Either a script that differs, or whatever a panic said.
+    if let Some(script) = said.lines().find_map(script_of) {
+        return (script, "the story goes otherwise".to_owned());
+    }
+    let mut lines = said.lines().skip_while(|line| !line.contains("panicked at"));
+    let sentence = lines.nth(1).unwrap_or("no word").trim();
+    let sentence: String = sentence.chars().take(96).collect();
+    (format!("{program}: {failed}"), sentence)
+}
+
+/// `…/testdata/election/split_vote.txt:12` becomes `election/split_vote.txt`.
+fn script_of(line: &str) -> Option<String> {
+    let (_, script) = line.split_once("/testdata/")?;
+    let (script, place) = script.split_once(".txt:")?;
+    place.parse::<u64>().is_ok().then(|| format!("{script}.txt"))
+}
+
+fn conclude(bugs: &[Bug], report: &BTreeMap<String, Outcome>, as_json: bool) -> Result<(), String> {
+    let survivors: Vec<&str> = bugs
+        .iter()
+        .filter(|bug| report[&bug.name].caught.is_none())
+        .map(|bug| bug.name.as_str())
+        .collect();
+    if as_json {
+        let lines: Vec<Value> = bugs
+            .iter()
+            .map(|bug| {
+                let Outcome { caught, seconds } = &report[&bug.name];
+                let (test, said) = caught.clone().unzip();
+                json!({
+                    "bug": bug.name, "scenario": bug.scenario, "story": bug.story,
+                    "caught_by": test, "said": said, "seconds": seconds,
+                })
+            })
+            .collect();
+        println!("{}", json!({ "bugs": lines, "survivors": survivors }));
+    } else {
+        println!("seeded-bugs: {} of {} noticed", bugs.len() - survivors.len(), bugs.len());
+    }
+    if survivors.is_empty() {
+        return Ok(());
+    }
+    Err(format!("seeded-bugs: nothing notices {}: a test is missing", survivors.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_the_core_is_read() {
+        let bugs = read_list(&crate::workspace_root()).expect("the table is there");
+        assert!(bugs.len() >= 90, "{} bugs", bugs.len());
+        let chosen = choose(bugs.clone(), &["C1"]).expect("the bug of Figure 8 is known");
+        assert_eq!(chosen[0].name, "CommitsOldTermsByCounting");
+        assert!(choose(bugs, &["C1", "Unheard"]).is_err());
+    }
+
+    #[test]
+    fn a_line_of_the_table() {
+        let bug = Bug { name: "A1".into(), scenario: "E 1".into(), story: "Why, then.".into() };
+        assert_eq!(parse("    A1 \"E 1\" \"Why, then.\",\n    // Elections.\n"), [bug]);
+    }
+
+    #[test]
+    fn the_first_failure_is_found() {
+        let script = "---- read stdout ----\n/x/testdata/read/one.txt:12\n  expected: a\n";
+        assert_eq!(first_failure("scripts", script).0, "read/one.txt");
+        let panic =
+            "test a ... ok\ntest b::c ... FAILED\nthread 'b::c' panicked at x.rs:1:2:\nit is so\n";
+        assert_eq!(first_failure("raft", panic), ("raft: b::c".to_owned(), "it is so".to_owned()));
+    }
+
+    #[test]
+    fn quick_programs_come_first() {
+        let mut names = ["random_schedule", "new", "bad_peers", "paper", "scripts"];
+        names.sort_by_key(|name| rank(name));
+        assert_eq!(names, ["scripts", "paper", "new", "bad_peers", "random_schedule"]);
+    }
+}
