@@ -8,11 +8,19 @@
 //! before it allocates, and answers `None` for anything that `encode` would not have written.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft::{AppendOutcome, Body as Rpc, EntryId, LogIndex, Message, NodeId, SnapshotMark, Term};
+use raft::{
+    AppendOutcome, Body as Rpc, Entry, EntryId, LogIndex, Message, NodeId, SnapshotMark, Term,
+};
 use wal::{GroupId, codec};
 
+mod pieces;
 #[cfg(test)]
 mod tests;
+
+use self::pieces::{
+    put_bytes, put_entry_id, put_length, take_bool, take_bytes, take_count, take_entry_id,
+    take_incarnation, take_index,
+};
 
 /// One piece of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,11 +200,13 @@ const TIMEOUT_NOW: u8 = 12;
 const READ_INDEX: u8 = 13;
 const READ_INDEX_RESPONSE: u8 = 14;
 const QUIESCE: u8 = 15;
+const REMOVED: u8 = 16;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
         out.put_u8(kind);
         out.put_u64_le(message.term.0);
+        out.put_u64_le(message.incarnation.0);
     };
     match &message.body {
         Rpc::PreVote { last } => {
@@ -218,11 +228,7 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
         }
         Rpc::AppendEntries { prev, commit_index, session, entries } => {
             head(APPEND_ENTRIES);
-            put_entry_id(out, *prev);
-            out.put_u64_le(commit_index.0);
-            out.put_u64_le(*session);
-            put_length(out, entries.len());
-            entries.iter().for_each(|entry| codec::put_entry(out, entry));
+            put_append(out, *prev, *commit_index, *session, entries);
         }
         Rpc::AppendEntriesResponse(outcome) => {
             head(kind_of_outcome(outcome));
@@ -258,11 +264,34 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
         }
         Rpc::ReadIndexResponse { context, index } => {
             head(READ_INDEX_RESPONSE);
-            out.put_u64_le(*context);
-            out.put_u8(u8::from(index.is_some()));
-            out.put_u64_le(index.unwrap_or_default().0);
+            put_read_answer(out, *context, *index);
+        }
+        Rpc::Removed { by, incarnation } => {
+            head(REMOVED);
+            codec::put_mark(out, by);
+            out.put_u64_le(incarnation.0);
         }
     }
+}
+
+fn put_append(
+    out: &mut BytesMut,
+    prev: EntryId,
+    commit_index: LogIndex,
+    session: u64,
+    entries: &[Entry],
+) {
+    put_entry_id(out, prev);
+    out.put_u64_le(commit_index.0);
+    out.put_u64_le(session);
+    put_length(out, entries.len());
+    entries.iter().for_each(|entry| codec::put_entry(out, entry));
+}
+
+fn put_read_answer(out: &mut BytesMut, context: u64, index: Option<LogIndex>) {
+    out.put_u64_le(context);
+    out.put_u8(u8::from(index.is_some()));
+    out.put_u64_le(index.unwrap_or_default().0);
 }
 
 fn kind_of_outcome(outcome: &AppendOutcome) -> u8 {
@@ -289,6 +318,7 @@ fn put_outcome(out: &mut BytesMut, outcome: &AppendOutcome) {
 fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
     let kind = input.try_get_u8().ok()?;
     let term = Term(input.try_get_u64_le().ok()?);
+    let incarnation = take_incarnation(input)?;
     let body = match kind {
         PRE_VOTE => Rpc::PreVote { last: take_entry_id(input)? },
         PRE_VOTE_RESPONSE => Rpc::PreVoteResponse { granted: take_bool(input)? },
@@ -332,53 +362,15 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let (known, index) = (take_bool(input)?, take_index(input)?);
             Rpc::ReadIndexResponse { context, index: known.then_some(index) }
         }
+        REMOVED => {
+            Rpc::Removed { by: codec::take_mark(input)?, incarnation: take_incarnation(input)? }
+        }
         _ => return None,
     };
-    Some(Message { from, to, term, body })
+    Some(Message { from, to, term, incarnation, body })
 }
 
 fn put_head(out: &mut BytesMut, kind: u8, group: GroupId) {
     out.put_u8(kind);
     out.put_u64_le(group.0);
-}
-
-fn put_length(out: &mut BytesMut, length: usize) {
-    out.put_u32_le(u32::try_from(length).expect("what one frame carries is far below 4 GiB"));
-}
-
-fn put_bytes(out: &mut BytesMut, bytes: &[u8]) {
-    put_length(out, bytes.len());
-    out.put_slice(bytes);
-}
-
-fn put_entry_id(out: &mut BytesMut, id: EntryId) {
-    out.put_u64_le(id.term.0);
-    out.put_u64_le(id.index.0);
-}
-
-/// A count of things that take at least `each_bytes_min`: never more than what is there can hold.
-fn take_count(input: &mut Bytes, each_bytes_min: usize) -> Option<usize> {
-    let count = input.try_get_u32_le().ok()? as usize;
-    (count <= input.len() / each_bytes_min).then_some(count)
-}
-
-fn take_bytes(input: &mut Bytes) -> Option<Bytes> {
-    let length = input.try_get_u32_le().ok()? as usize;
-    (length <= input.len()).then(|| input.split_to(length))
-}
-
-fn take_bool(input: &mut Bytes) -> Option<bool> {
-    match input.try_get_u8().ok()? {
-        0 => Some(false),
-        1 => Some(true),
-        _ => None,
-    }
-}
-
-fn take_index(input: &mut Bytes) -> Option<LogIndex> {
-    input.try_get_u64_le().ok().map(LogIndex)
-}
-
-fn take_entry_id(input: &mut Bytes) -> Option<EntryId> {
-    Some(EntryId { term: Term(input.try_get_u64_le().ok()?), index: take_index(input)? })
 }

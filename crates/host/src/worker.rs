@@ -215,7 +215,7 @@ impl Worker {
         let Staged { from, term, transfer, mark } = staged;
         let (to, last) = (self.options.node_id, mark.last);
         let body = raft::Body::InstallSnapshot { mark };
-        self.input(tick, id, Input::Message(raft::Message { from, to, term, body }));
+        self.input(tick, id, Input::Message(raft::Message::new(from, to, term, body)));
         let is_wanted = self
             .groups
             .get(&id)

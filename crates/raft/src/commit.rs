@@ -98,5 +98,6 @@ impl Node {
             }
         }
         self.record(|| Event::Committed { last });
+        self.notice_removal();
     }
 }

@@ -73,6 +73,7 @@ impl Node {
         let votes = self.configurations.votes_from(self.commit_index, self.options.id);
         (votes || bug(Bug::LearnersCampaign))
             && (!self.apply.is_installing() || bug(Bug::CampaignsWhileInstalling))
+            && self.removal.by().is_none()
             && !self.elections_are_paused
             && !self.is_write_stalled()
     }
@@ -188,11 +189,11 @@ impl Node {
     }
 
     fn ask_voters(&mut self, after: crate::PersistNumber, term: Term, body: &Body) {
-        let from = self.options.id;
+        let (from, incarnation) = (self.options.id, self.options.incarnation);
         let configuration = self.configurations.current();
         let voters = configuration.members().filter(|member| configuration.is_voter(*member));
         for to in voters.filter(|to| *to != from) {
-            let message = Message { from, to, term, body: body.clone() };
+            let message = Message { from, to, term, incarnation, body: body.clone() };
             self.outbox.send_after(after, self.persister.durable(), message);
         }
     }
@@ -213,7 +214,7 @@ impl Node {
         }
         // The grant carries the term it is about; granting promises nothing, so nothing is saved.
         let body = Body::PreVoteResponse { granted: true };
-        let message = Message { from: self.options.id, to: from, term, body };
+        let message = self.message(from, term, body);
         self.outbox.send_after(self.persister.of_hard_state(), self.persister.durable(), message);
     }
 

@@ -1,10 +1,11 @@
 //! What the log holds, and what must be on disk beside it.
 
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-use crate::{EntryId, NodeId, Term};
+use crate::{EntryId, Incarnation, NodeId, Term};
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
 /// received by leader").
@@ -61,7 +62,24 @@ pub struct Configuration {
     ///
     /// Invariant: only of members.
     pub attributes: BTreeMap<NodeId, Bytes>,
+    /// Tombstones: nodes that were members, oldest removal first. They are not added again, and are
+    /// told to shut down (`docs/adr/0008-who-is-a-member.md`).
+    ///
+    /// Invariant: no members, none twice, at most [`TOMBSTONES_MAX`].
+    pub removed: Vec<NodeId>,
+    /// The disk by which each member vouches: what it says from another one counts for nothing.
+    /// Members that are not in it were not heard yet, or do not say.
+    ///
+    /// Invariant: only of members, only known ones.
+    pub incarnations: BTreeMap<NodeId, Incarnation>,
 }
+
+/// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
+/// a node that comes back after so many changes is a stranger like any other. Its old votes and
+/// acknowledgements cannot count, since joint consensus has cut off every configuration in which it
+/// had a vote; its disk is looked at by its [`Incarnation`]; and the leader's book on it is a new
+/// one. What is lost is the refusal to add it, and that it is told to shut down.
+pub const TOMBSTONES_MAX: usize = 256;
 
 impl Configuration {
     /// A configuration of voters alone.
@@ -85,14 +103,21 @@ impl Configuration {
     /// Bytes that the configuration counts against windows and batch limits.
     fn size_bytes(&self) -> usize {
         let attributes = self.attributes.values().map(|attributes| 16 + attributes.len());
-        8 * self.member_count() + attributes.sum::<usize>()
+        let others = 8 * self.removed.len() + 16 * self.incarnations.len();
+        8 * self.member_count() + attributes.sum::<usize>() + others
     }
 
-    /// The same without what is said about nodes that are no members.
-    pub(crate) fn of_members_alone(mut self) -> Self {
+    /// The same without what is said about nodes that are no members, and with a tombstone for each
+    /// member of `before` that is none any more.
+    pub(crate) fn that_follows(mut self, before: &Self) -> Self {
         let mut attributes = core::mem::take(&mut self.attributes);
         attributes.retain(|node, _| self.contains(*node));
-        Self { attributes, ..self }
+        let mut incarnations = core::mem::take(&mut self.incarnations);
+        incarnations.retain(|node, _| self.contains(*node));
+        let mut removed = before.removed.clone();
+        removed.extend(before.members().filter(|node| !self.contains(*node)));
+        removed.drain(..removed.len().saturating_sub(TOMBSTONES_MAX));
+        Self { attributes, incarnations, removed, ..self }
     }
 
     /// Whether `node` has a vote in this configuration, in either half of a joint one.
@@ -126,12 +151,19 @@ impl fmt::Display for Configuration {
                 write_nodes(f, nodes)?;
             }
         }
+        if !self.removed.is_empty() {
+            f.write_str(" removed=")?;
+            write_nodes(f, &self.removed)?;
+        }
         Ok(())
     }
 }
 
-fn write_nodes(f: &mut fmt::Formatter<'_>, nodes: &BTreeSet<NodeId>) -> fmt::Result {
-    for (place, node) in nodes.iter().enumerate() {
+fn write_nodes<'a>(
+    f: &mut fmt::Formatter<'_>,
+    nodes: impl IntoIterator<Item = &'a NodeId>,
+) -> fmt::Result {
+    for (place, node) in nodes.into_iter().enumerate() {
         let comma = if place == 0 { "" } else { "," };
         write!(f, "{comma}{node}")?;
     }

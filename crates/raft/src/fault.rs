@@ -28,9 +28,11 @@ pub enum PeerFault {
     AcknowledgedUnsent,
     /// Asked to take over leadership, but not by the leader.
     UnexpectedTimeoutNow,
+    /// Told this node that it was removed, and does not prove it.
+    FalseRemoval,
 }
 
-const KINDS: usize = 10;
+const KINDS: usize = 11;
 
 /// How often each fault was seen since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +69,7 @@ impl fmt::Display for PeerFault {
             Self::CommitBeyondLog => "commit beyond log",
             Self::AcknowledgedUnsent => "acknowledged unsent",
             Self::UnexpectedTimeoutNow => "unexpected timeout-now",
+            Self::FalseRemoval => "false removal",
         })
     }
 }

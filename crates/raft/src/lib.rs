@@ -89,6 +89,7 @@
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `removal` | telling a node that it was removed | |
 //! | `log` | the log as seen in memory | |
 //! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
 //! | [`quorum`] | majorities, simple and joint | thesis §4.3 |
@@ -130,6 +131,7 @@ mod quiesce;
 pub mod quorum;
 mod read_index;
 mod refusal;
+mod removal;
 mod replication;
 mod restore;
 mod restored;
@@ -142,7 +144,7 @@ mod transfer;
 mod types;
 
 pub use configuration::change::{ConfigurationChange, MemberChange};
-pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark};
+pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
 pub use message::{AppendOutcome, Body, Message};
@@ -153,4 +155,4 @@ pub use refusal::{ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
 pub use trace::{Event, VoteRefusal};
-pub use types::{EntryId, LogIndex, NodeId, Term, Tick};
+pub use types::{EntryId, Incarnation, LogIndex, NodeId, Term, Tick};

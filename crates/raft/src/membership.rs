@@ -226,9 +226,8 @@ mod tests {
         let options = Options { pre_vote: false, ..Options::new(NodeId(1), 1) };
         let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
         let mut node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
-        let answer = |from, body| {
-            Input::Message(Message { from: NodeId(from), to: NodeId(1), term: Term(1), body })
-        };
+        let answer =
+            |from, body| Input::Message(Message::new(NodeId(from), NodeId(1), Term(1), body));
         let accepted = |from, index| {
             let match_index = LogIndex(index);
             let outcome = AppendOutcome::Accepted { session: 0, match_index };

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::{Entry, EntryId, LogIndex, NodeId, SnapshotMark, Term};
+use crate::{Entry, EntryId, Incarnation, LogIndex, NodeId, SnapshotMark, Term};
 
 /// One message between two nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,8 +14,18 @@ pub struct Message {
     /// The sender's current term; for a pre-vote request and its grant the term that the
     /// candidate would begin (thesis §9.6).
     pub term: Term,
+    /// The sender's disk: whatever the message vouches for, it vouches for by this one.
+    pub incarnation: Incarnation,
     /// The RPC or the answer.
     pub body: Body,
+}
+
+impl Message {
+    /// A message whose sender does not say which disk it has.
+    #[must_use]
+    pub fn new(from: NodeId, to: NodeId, term: Term, body: Body) -> Self {
+        Self { from, to, term, incarnation: Incarnation::default(), body }
+    }
 }
 
 /// The RPCs and their answers.
@@ -101,6 +111,15 @@ pub enum Body {
         context: u64,
         /// Where the read is linearizable, or `None` when this node does not lead.
         index: Option<LogIndex>,
+    },
+    /// Answer to a request of a node that was removed: it should shut down. Of any term, since that
+    /// node may be in a term of its own.
+    Removed {
+        /// A committed configuration that names the receiver among the removed, and the entry as of
+        /// which it is in force.
+        by: SnapshotMark,
+        /// The disk that the request came from.
+        incarnation: Incarnation,
     },
 }
 

@@ -12,6 +12,7 @@ use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
+use crate::removal::Removal;
 use crate::role::{Role, RoleState};
 use crate::{
     ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,
@@ -52,6 +53,7 @@ pub struct Node {
     pub(crate) elections_are_paused: bool,
     /// When a leader of the current term was last heard from.
     pub(crate) leader_heard_at: Option<Tick>,
+    pub(crate) removal: Removal,
 }
 
 /// What a node looks like from outside.
@@ -79,6 +81,8 @@ pub struct Status {
     pub configuration: Configuration,
     /// Where it stands in the log; not committed if above `commit_index`.
     pub configuration_index: LogIndex,
+    /// The committed configuration, by its place, that says that this node was removed.
+    pub removed_by: Option<EntryId>,
     /// How many voters of each half a leader hears; `None` on others.
     pub quorum: Option<QuorumStatus>,
     /// Whether the group rests, as far as this node is concerned.
@@ -301,6 +305,7 @@ impl Node {
             applied_index: self.apply.applied(),
             configuration: self.configurations.current().clone(),
             configuration_index: self.configurations.index(),
+            removed_by: self.removal.by(),
             quorum: self.quorum_status(),
             is_resting: self.is_resting,
             elections_are_paused: self.elections_are_paused,

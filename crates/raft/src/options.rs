@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::NodeId;
+use crate::{Incarnation, NodeId};
 
 /// The settings of one node. Times are in ticks; the host decides how long a tick is. The defaults
 /// of [`Options::new`] suit a tick of one millisecond and a network within one region.
@@ -10,6 +10,9 @@ use crate::NodeId;
 pub struct Options {
     /// This node.
     pub id: NodeId,
+    /// This node's disk: a random number that was drawn when the data folder was made and is kept
+    /// in it, so that a disk that was lost is told from one that is only late. Unknown by default.
+    pub incarnation: Incarnation,
     /// Chooses the random part of election timeouts and the names of forwarded reads. Must differ
     /// between the nodes of a group and between two lives of a node.
     pub seed: u64,
@@ -71,6 +74,7 @@ impl Options {
     pub fn new(id: NodeId, seed: u64) -> Self {
         Self {
             id,
+            incarnation: Incarnation::default(),
             seed,
             election_timeout_ticks: 1000,
             heartbeat_interval_ticks: 100,

@@ -35,6 +35,11 @@ pub struct Output {
     /// [`Input::SnapshotInstalled`](crate::Input::SnapshotInstalled). Comes only after the persist
     /// that carries its mark is durable.
     pub install_snapshot: Option<SnapshotMark>,
+    /// This node was removed from the group, as this committed configuration says; said once in a
+    /// life. The host carries out the rest of this output, in which a leader that removed itself
+    /// tells the others, and then ends the node. It never comes back under this id, so its data may
+    /// go once nobody wants to look at it.
+    pub removed: Option<SnapshotMark>,
     /// What happened, for scripts, logs and metrics; empty unless
     /// [`Options::record_events`](crate::Options::record_events).
     pub events: Vec<Event>,

@@ -261,7 +261,7 @@ mod tests {
             let mut node =
                 Node::new(options, Restored::bootstrap(voters.clone())).expect("sound options");
             let body = Body::Heartbeat { commit_index: LogIndex(0), round: 0 };
-            let message = Message { from: NodeId(2), to: NodeId(1), term: Term(1), body };
+            let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
             node.handle(Tick(0), Input::Message(message));
             node.read_index(Tick(0), 77);
             drop(node.take_output());
@@ -269,7 +269,7 @@ mod tests {
         };
         let answer = |node: &mut Node, from, context| {
             let body = Body::ReadIndexResponse { context, index: Some(LogIndex(5)) };
-            let message = Message { from: NodeId(from), to: NodeId(1), term: Term(1), body };
+            let message = Message::new(NodeId(from), NodeId(1), Term(1), body);
             node.handle(Tick(0), Input::Message(message));
             node.take_output().reads
         };

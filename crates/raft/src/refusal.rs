@@ -92,6 +92,12 @@ pub enum ChangeError {
         /// The node.
         node: NodeId,
     },
+    /// The node was a member once and was removed. Ids are not used twice: give the node another,
+    /// and an empty disk.
+    WasRemoved {
+        /// The node.
+        node: NodeId,
+    },
     /// Nobody would vote.
     NoVoters,
     /// The learner is too far behind to vote, or silent.
@@ -162,6 +168,9 @@ impl fmt::Display for ChangeError {
             Self::NamedTwice { node } => write!(f, "node {node} is named twice"),
             Self::DoesNotFit { change } => write!(f, "{change} does not fit the configuration"),
             Self::NoMember { node } => write!(f, "node {node} is no member"),
+            Self::WasRemoved { node } => {
+                write!(f, "node {node} was removed and does not come back")
+            }
             Self::NoVoters => f.write_str("no voters would be left"),
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")

@@ -143,7 +143,7 @@ impl Node {
     /// What a leader says of its log leaves at once, while its own disk is still writing: the
     /// entry counts nowhere before it is durable there.
     pub(crate) fn send_as_leader(&mut self, to: NodeId, body: Body) {
-        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        let message = self.message(to, self.current_term(), body);
         self.outbox.send(message);
     }
 
@@ -166,7 +166,7 @@ impl Node {
     /// snapshot on its way lets a follower believe that the leader is gone (S14).
     pub(crate) fn send_heartbeats(&mut self) {
         let (id, now, commit_index) = (self.options.id, self.now, self.commit_index);
-        let term = self.current_term();
+        let (term, incarnation) = (self.current_term(), self.options.incarnation);
         let interval = self.options.heartbeat_interval_ticks;
         let RoleState::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now.after(interval);
@@ -184,7 +184,7 @@ impl Node {
                 commit_index.min(member.match_index)
             };
             let body = Body::Heartbeat { commit_index, round };
-            self.outbox.send(Message { from: id, to: member.id, term, body });
+            self.outbox.send(Message { from: id, to: member.id, term, incarnation, body });
         }
     }
 

@@ -11,6 +11,7 @@ use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
+use crate::removal::Removal;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{Node, Options, Output, Payload, Restored, RestoredFault, Tick};
@@ -55,7 +56,9 @@ impl Node {
             active_at: Tick(0),
             elections_are_paused: false,
             leader_heard_at: None,
+            removal: Removal::default(),
         };
+        node.notice_removal();
         // A crash came between the durable mark and the state machine's new state.
         if restored.applied < mark {
             node.apply.begin_installation(restored.mark.clone());

@@ -112,6 +112,7 @@ impl Node {
         self.apply.begin_installation(mark);
         self.record(|| Event::SnapshotAccepted { last });
         self.adopt_configuration();
+        self.notice_removal();
     }
 
     /// The mark is durable: now the state machine may be replaced. In the other order a crash

@@ -19,13 +19,20 @@ const PLAUSIBLE_MAX: u64 = 1 << 62;
 
 impl Node {
     pub(crate) fn step(&mut self, message: Message) {
-        let Message { from, to, term, body } = message;
+        let Message { from, to, term, incarnation, body } = message;
         let is_mine = to == self.options.id || bug(Bug::TakesTheMailOfOthers);
         if !is_mine || from == self.options.id {
             return self.fault(from, PeerFault::Misaddressed);
         }
         if term.0 > PLAUSIBLE_MAX || largest_number(&body) > PLAUSIBLE_MAX {
             return self.fault(from, PeerFault::ImplausibleNumber);
+        }
+        // Neither is about a term: a removed node may have gone through many on its own.
+        if let Body::Removed { by, incarnation } = body {
+            return self.handle_removed(from, by, incarnation);
+        }
+        if self.is_tombstone(from) {
+            return self.tell_of_removal(from, incarnation, &body);
         }
         if !matches!(body, Body::Quiesce { .. }) {
             self.wake();
@@ -69,6 +76,7 @@ impl Node {
             | Body::InstallSnapshotResponse { .. }
             | Body::TimeoutNow
             | Body::ReadIndex { .. }
+            | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => self.become_follower(term, None),
         }
         if bug(Bug::HigherTermIsPermission) && matches!(body, Body::RequestVoteResponse { .. }) {
@@ -112,6 +120,7 @@ impl Node {
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshotResponse { .. }
             | Body::TimeoutNow
+            | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => {}
         }
     }
@@ -161,6 +170,8 @@ impl Node {
             Body::ReadIndexResponse { context, index } => {
                 self.handle_read_index_response(from, context, index);
             }
+            // Taken at the gate, whatever its term.
+            Body::Removed { .. } => {}
         }
     }
 
@@ -187,12 +198,18 @@ impl Node {
             }
         }
         self.leader_heard_at = Some(self.now);
+        self.removal.forget_claims();
         true
+    }
+
+    /// A message of this node.
+    pub(crate) fn message(&self, to: NodeId, term: Term, body: Body) -> Message {
+        Message { from: self.options.id, to, term, incarnation: self.options.incarnation, body }
     }
 
     /// Queues an answer in the current term; it leaves when term and vote are durable.
     pub(crate) fn answer(&mut self, to: NodeId, body: Body) {
-        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        let message = self.message(to, self.current_term(), body);
         if bug(Bug::VoteLeavesBeforeItIsDurable) {
             return self.outbox.send(message);
         }
@@ -201,7 +218,7 @@ impl Node {
 
     /// Queues an answer that also says that the log up to `index` is durable.
     pub(crate) fn answer_when_durable(&mut self, to: NodeId, index: LogIndex, body: Body) {
-        let message = Message { from: self.options.id, to, term: self.current_term(), body };
+        let message = self.message(to, self.current_term(), body);
         let after = if bug(Bug::AnswersBeforeItIsDurable) {
             self.persister.of_hard_state()
         } else {
@@ -227,7 +244,9 @@ fn largest_number(body: &Body) -> u64 {
         }
         Body::Heartbeat { commit_index, round } => commit_index.0.max(*round),
         Body::HeartbeatResponse { round, last_index } => last_index.0.max(*round),
-        Body::InstallSnapshot { mark } => mark.last.index.0.max(mark.last.term.0),
+        Body::InstallSnapshot { mark } | Body::Removed { by: mark, .. } => {
+            mark.last.index.0.max(mark.last.term.0)
+        }
         Body::ReadIndexResponse { index, .. } => index.map_or(0, |index| index.0),
         Body::PreVoteResponse { .. }
         | Body::RequestVoteResponse { .. }

@@ -38,6 +38,12 @@ pub enum Event {
     QuorumLost { term: Term },
     /// A leader that is no voter any more has committed its own removal.
     Removed { term: Term },
+    /// A committed configuration says that this node was removed from the group.
+    RemovedFromGroup { by: EntryId },
+    /// A member says that this node was removed; one alone is not believed.
+    RemovalClaimed { from: NodeId, by: EntryId },
+    /// A request came from a node that was removed, and was told so.
+    RemovalTold { to: NodeId },
     /// A leader gave up on request.
     SteppedDown { term: Term },
     /// A leader gave up since its disk has stopped.
@@ -113,6 +119,9 @@ impl fmt::Display for Event {
             Self::ConfigurationInForce { index } => write!(f, "configuration of={index}"),
             Self::QuorumLost { term } => write!(f, "quorum lost term={term}"),
             Self::Removed { term } => write!(f, "removed term={term}"),
+            Self::RemovedFromGroup { by } => write!(f, "removed from the group by={by}"),
+            Self::RemovalClaimed { from, by } => write!(f, "removal claimed by=n{from} at={by}"),
+            Self::RemovalTold { to } => write!(f, "removal told to=n{to}"),
             Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
             Self::WriteStalled { term } => write!(f, "write stalled term={term}"),
             Self::ReadRoundBegan { round, index } => {

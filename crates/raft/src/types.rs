@@ -6,6 +6,11 @@ use core::fmt;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);
 
+/// Tells two disks of one node apart: a random number that the host draws when it makes a data
+/// folder, and keeps in it. 0 is unknown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Incarnation(pub u64);
+
 /// A leader's reign (Raft §5.1). Term 0 is before the first election.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Term(pub u64);
@@ -29,6 +34,14 @@ pub struct EntryId {
     pub term: Term,
     /// The place of the entry in the log.
     pub index: LogIndex,
+}
+
+impl Incarnation {
+    /// Whether it tells anything.
+    #[must_use]
+    pub fn is_known(self) -> bool {
+        self.0 != 0
+    }
 }
 
 impl Term {
@@ -82,7 +95,7 @@ macro_rules! display_as_number {
         }
     )*};
 }
-display_as_number!(NodeId "n", Term "t", LogIndex "i", Tick "tick ");
+display_as_number!(NodeId "n", Incarnation "incarnation ", Term "t", LogIndex "i", Tick "tick ");
 
 /// Written as the scripts write it: `index@term`.
 impl fmt::Display for EntryId {

@@ -71,6 +71,12 @@ fn body() -> impl Strategy<Value = Body> {
             Body::InstallSnapshot { mark: SnapshotMark { last, configuration } }
         }),
         index().prop_map(|match_index| Body::InstallSnapshotResponse { match_index }),
+        (entry_id(), any::<bool>(), number()).prop_map(|(last, names, incarnation)| {
+            let removed = if names { vec![id(1)] } else { vec![] };
+            let configuration = Configuration { removed, ..Configuration::of_voters([id(2)]) };
+            let incarnation = Incarnation(incarnation % 2);
+            Body::Removed { by: SnapshotMark { last, configuration }, incarnation }
+        }),
         Just(Body::TimeoutNow),
         (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
         number().prop_map(|context| Body::ReadIndex { context }),
@@ -124,7 +130,7 @@ proptest! {
         for ((from, term, body), ticks) in messages {
             let before = Before::of(&node);
             now = now.after(ticks);
-            let message = Message { from: id(from), to: id(1), term: Term(term), body };
+            let message = Message::new(id(from), id(1), Term(term), body);
             node.handle(now, Input::Message(message));
             settle(&mut node, now);
             prop_assert_eq!(before.check(&node), Ok(()));

@@ -55,7 +55,7 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
     }
 }
 
-fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
+fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
     let (nodes, configuration) = group(dice);
     let pre_vote = !dice.one_in(3);
     let check_quorum = !dice.one_in(3);
@@ -88,11 +88,23 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> (u64, Cluster) {
         cluster.member(node).fetch_is_instant = dice.one_in(2);
         cluster.member(node).apply_is_instant = dice.one_in(2);
     }
-    (nodes, cluster)
+    cluster
 }
 
-fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
-    let node = dice.roll(nodes) + 1;
+/// Who has learned of its removal is ended, and a new node waits in its place.
+fn replace_removed(cluster: &mut Cluster) {
+    for node in cluster.ids() {
+        if cluster.members[&node].removed_by.is_some() {
+            let by = cluster.ids().last().unwrap().max(&99) + 1;
+            cluster.replace(node, by);
+        }
+    }
+}
+
+fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
+    replace_removed(cluster);
+    let nodes = cluster.ids();
+    let node = nodes[dice.place(nodes.len())];
     if cluster.members[&node].node.is_none() {
         if dice.one_in(4) {
             let tail = if dice.one_in(2) { usize::MAX } else { dice.place(4) };
@@ -102,7 +114,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
     }
     match dice.roll(100) {
         0..=44 => deliver(cluster, dice),
-        45..=59 => pass_time(cluster, dice, node, nodes),
+        45..=59 => pass_time(cluster, dice, node, &nodes),
         60..=74 => drop(cluster.write_one(node)),
         75..=77 => drop(cluster.fetch_one(node)),
         78..=80 => drop(cluster.report_applied(node)),
@@ -115,7 +127,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
         88..=89 => cluster.read(node, step),
         90..=91 => cluster.read_on_lease(node, step),
         92 => drop(cluster.transfer(node, None)),
-        93 => change(cluster, dice, nodes),
+        93 => change(cluster, dice, &nodes),
         94 => match dice.roll(4) {
             0 => cluster.input(node, cluster.members[&node].now, Input::StepDown),
             1 => {
@@ -137,7 +149,7 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
         97 => {
             crash(cluster, dice, node);
             // Some hosts notice.
-            for other in (1..=nodes).filter(|_| dice.one_in(2)) {
+            for other in nodes.into_iter().filter(|_| dice.one_in(2)) {
                 if cluster.members[&other].node.is_some() {
                     let now = cluster.members[&other].now;
                     cluster.input(other, now, Input::PeerLost(id(node)));
@@ -151,12 +163,12 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, nodes: u64, step: u64) {
 
 /// Every clock has its own speed, unless leases rest on them: then they agree, but the nodes look
 /// at them when they please (R6).
-fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: u64) {
+fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: &[u64]) {
     let ticks = dice.roll(4) + 1;
     if cluster.members[&node].options.lease_drift_ppm.is_none() {
         return cluster.tick(node, ticks);
     }
-    for other in 1..=nodes {
+    for &other in nodes {
         if dice.one_in(3) {
             let member = cluster.member(other);
             member.now = member.now.after(ticks);
@@ -167,15 +179,15 @@ fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: u64) {
 }
 
 /// Any change, sensible or not, asked of whoever leads.
-fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: u64) {
+fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
     let leads = |node: &u64| {
         let raft = cluster.members[node].node.as_ref();
         raft.is_some_and(|raft| raft.role() == Role::Leader)
     };
-    let Some(leader) = (1..=nodes).find(leads) else { return };
+    let Some(&leader) = nodes.iter().find(|node| leads(node)) else { return };
     let configuration = cluster.node(leader).configuration().clone();
     let mut members = Vec::new();
-    for node in (1..=nodes).map(NodeId) {
+    for node in nodes.iter().copied().map(NodeId) {
         if dice.one_in(2) {
             continue;
         }
@@ -222,9 +234,10 @@ fn crash(cluster: &mut Cluster, dice: &mut Dice, node: u64) {
 }
 
 /// The faults stop: the group elects, commits, and everybody catches up.
-fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
+fn come_to_rest(cluster: &mut Cluster) {
+    replace_removed(cluster);
     cluster.isolated.clear();
-    for node in 1..=nodes {
+    for node in cluster.ids() {
         if cluster.members[&node].node.is_none() {
             cluster.restart(node);
         }
@@ -235,15 +248,12 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         while cluster.write_one(node) || cluster.fetch_one(node) || cluster.report_applied(node) {}
     }
     for round in 0..400 {
-        for node in 1..=nodes {
+        for node in cluster.ids() {
             // Neither pre-vote nor stickiness: whoever missed its own removal would campaign for
             // ever, until its host ends it.
             let options = &cluster.members[&node].options;
             let is_protected = options.pre_vote || options.check_quorum;
-            if round == 100
-                && !is_protected
-                && !newest_configuration(cluster, nodes).contains(id(node))
-            {
+            if round == 100 && !is_protected && !newest_configuration(cluster).contains(id(node)) {
                 cluster.isolated.insert(node);
             }
             cluster.tick(node, 1);
@@ -251,7 +261,7 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         }
         cluster.stabilize();
         if round == 200 {
-            for node in 1..=nodes {
+            for node in cluster.ids() {
                 let _refused = cluster.propose(node, &["the last"]);
             }
             cluster.stabilize();
@@ -259,12 +269,12 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
     }
     let leads =
         |node: &u64| cluster.node(*node).role() == Role::Leader && !cluster.isolated.contains(node);
-    let leaders: Vec<u64> = (1..=nodes).filter(leads).collect();
-    assert_eq!(leaders.len(), 1, "one leader:\n{}", lines(cluster, nodes));
+    let leaders: Vec<u64> = cluster.ids().into_iter().filter(leads).collect();
+    assert_eq!(leaders.len(), 1, "one leader:\n{}", lines(cluster));
     let last = cluster.status(leaders[0]).last;
     let configuration = cluster.node(leaders[0]).configuration().clone();
-    assert!(!configuration.is_joint(), "{configuration} is left\n{}", lines(cluster, nodes));
-    for node in 1..=nodes {
+    assert!(!configuration.is_joint(), "{configuration} is left\n{}", lines(cluster));
+    for node in cluster.ids() {
         let faults = cluster.status(node).peer_faults;
         assert_eq!(faults.total(), 0, "honest peers make no faults: {faults:?}");
         // Who was removed has what it had.
@@ -274,30 +284,30 @@ fn come_to_rest(cluster: &mut Cluster, nodes: u64) {
         let status = cluster.status(node);
         let there = (status.last, status.commit_index, status.applied_index);
         let rest = (last, last.index, last.index);
-        assert_eq!(there, rest, "node {node} is at rest:\n{}", lines(cluster, nodes));
+        assert_eq!(there, rest, "node {node} is at rest:\n{}", lines(cluster));
     }
 }
 
 /// The configuration of the most up-to-date log.
-fn newest_configuration(cluster: &Cluster, nodes: u64) -> Configuration {
-    let newest = (1..=nodes).max_by_key(|node| cluster.status(*node).last).unwrap();
+fn newest_configuration(cluster: &Cluster) -> Configuration {
+    let newest = cluster.ids().into_iter().max_by_key(|node| cluster.status(*node).last).unwrap();
     cluster.node(newest).configuration().clone()
 }
 
-fn lines(cluster: &Cluster, nodes: u64) -> String {
-    (1..=nodes).map(|node| cluster.status_line(node)).collect::<Vec<_>>().join("\n")
+fn lines(cluster: &Cluster) -> String {
+    cluster.ids().into_iter().map(|node| cluster.status_line(node)).collect::<Vec<_>>().join("\n")
 }
 
 fn run(seed: u64) -> (u64, u64) {
     let mut dice = Dice(seed);
-    let (nodes, mut cluster) = new_cluster(&mut dice, seed);
+    let mut cluster = new_cluster(&mut dice, seed);
     for number in 0..1500 {
-        step(&mut cluster, &mut dice, nodes, number);
+        step(&mut cluster, &mut dice, number);
         let excess = cluster.lines.len().saturating_sub(400);
         cluster.lines.drain(..excess);
     }
-    come_to_rest(&mut cluster, nodes);
-    let statuses = (1..=nodes).map(|node| cluster.status(node));
+    come_to_rest(&mut cluster);
+    let statuses = cluster.ids().into_iter().map(|node| cluster.status(node));
     let status = statuses.max_by_key(|status| status.last).unwrap();
     (status.commit_index.0, status.configuration_index.0)
 }
@@ -325,8 +335,8 @@ fn random_schedules_keep_every_invariant_and_come_to_rest() {
 fn equal_seeds_give_equal_runs() {
     let trace = |seed| {
         let mut dice = Dice(seed);
-        let (nodes, mut cluster) = new_cluster(&mut dice, seed);
-        (0..1500).for_each(|number| step(&mut cluster, &mut dice, nodes, number));
+        let mut cluster = new_cluster(&mut dice, seed);
+        (0..1500).for_each(|number| step(&mut cluster, &mut dice, number));
         cluster.take_lines()
     };
     assert_eq!(trace(42), trace(42));

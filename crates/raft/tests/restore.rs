@@ -124,7 +124,7 @@ fn interrupted_installation_is_asked_for_again() {
     let mut node = Node::new(options(1), restored).expect("sound");
     node.handle(Tick(0), Input::Tick);
     let heartbeat = Body::Heartbeat { commit_index: LogIndex(5), round: 0 };
-    let message = Message { from: id(2), to: id(1), term: Term(3), body: heartbeat };
+    let message = Message::new(id(2), id(1), Term(3), heartbeat);
     node.handle(Tick(0), Input::Message(message));
     let output = node.take_output();
     assert_eq!(output.install_snapshot, Some(mark.clone()));

@@ -12,7 +12,7 @@ fn n13_mail_of_others_is_not_read() {
     let before = cluster.status(1);
     for (from, to) in [(2, 3), (1, 1), (2, 9)] {
         let body = Body::RequestVote { last: EntryId::new(5, 5), leadership_transfer: false };
-        let message = Message { from: id(from), to: id(to), term: Term(7), body };
+        let message = Message::new(id(from), id(to), Term(7), body);
         cluster.input(1, Tick(1), Input::Message(message));
     }
     let after = cluster.status(1);

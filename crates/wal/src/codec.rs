@@ -11,6 +11,8 @@
 //!                 with the top bit of the first count set, then: length u32 │ extension …
 //! extension       tag u8, ascending │ length u32 │ value, never that of a configuration without it
 //!                 tag: 1 attributes: (node u64, ascending │ length u32 │ bytes) …
+//!                      3 removed: node u64 …, in order of removal
+//!                      4 incarnations: (node u64, ascending │ incarnation u64, not 0) …
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
@@ -19,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{
-    Configuration, Entry, EntryId, HardState, LogIndex, NodeId, Payload, SnapshotMark, Term,
+    Configuration, Entry, EntryId, HardState, Incarnation, LogIndex, NodeId, Payload, SnapshotMark,
+    TOMBSTONES_MAX, Term,
 };
 
 /// Bytes of an entry without its payload.
@@ -43,6 +46,8 @@ pub fn entry_bytes(entry: &Entry) -> usize {
 /// Set in the first count of a configuration that has extensions: no group has so many voters.
 const HAS_EXTENSIONS: u32 = 1 << 31;
 const ATTRIBUTES: u8 = 1;
+const REMOVED: u8 = 3;
+const INCARNATIONS: u8 = 4;
 
 fn configuration_bytes(configuration: &Configuration) -> usize {
     let extensions = extensions(configuration);
@@ -119,7 +124,8 @@ pub fn take_configuration(input: &mut Bytes) -> Option<Configuration> {
         take_extensions(&mut take_bytes(input)?, &mut configuration)?;
     }
     let both = configuration.learners.iter().any(|node| configuration.voters.contains(node));
-    (!both).then_some(configuration)
+    let returned = configuration.removed.iter().any(|node| configuration.contains(*node));
+    (!both && !returned).then_some(configuration)
 }
 
 fn extensions(configuration: &Configuration) -> BytesMut {
@@ -132,6 +138,8 @@ fn extensions(configuration: &Configuration) -> BytesMut {
         }
     };
     extension(ATTRIBUTES, attributes(configuration));
+    extension(REMOVED, removed(configuration));
+    extension(INCARNATIONS, incarnations(configuration));
     out
 }
 
@@ -148,6 +156,8 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
         tag_before = tag;
         match tag {
             ATTRIBUTES => configuration.attributes = take_attributes(&mut value)?,
+            REMOVED => configuration.removed = take_removed(&mut value)?,
+            INCARNATIONS => configuration.incarnations = take_incarnations(&mut value)?,
             // Of a later version: to go on without it would be to forget it.
             _ => return None,
         }
@@ -174,6 +184,47 @@ fn take_attributes(input: &mut Bytes) -> Option<BTreeMap<NodeId, Bytes>> {
             return None;
         }
         all.insert(node, take_bytes(input)?);
+    }
+    Some(all)
+}
+
+fn removed(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    configuration.removed.iter().for_each(|node| out.put_u64_le(node.0));
+    out
+}
+
+fn take_removed(input: &mut Bytes) -> Option<Vec<NodeId>> {
+    let mut all = Vec::new();
+    while input.has_remaining() {
+        let node = NodeId(input.try_get_u64_le().ok()?);
+        if all.contains(&node) || all.len() == TOMBSTONES_MAX {
+            return None;
+        }
+        all.push(node);
+    }
+    Some(all)
+}
+
+fn incarnations(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    for (node, incarnation) in &configuration.incarnations {
+        out.put_u64_le(node.0);
+        out.put_u64_le(incarnation.0);
+    }
+    out
+}
+
+fn take_incarnations(input: &mut Bytes) -> Option<BTreeMap<NodeId, Incarnation>> {
+    let mut all = BTreeMap::new();
+    while input.has_remaining() {
+        let node = NodeId(input.try_get_u64_le().ok()?);
+        let incarnation = Incarnation(input.try_get_u64_le().ok()?);
+        let ascends = all.last_key_value().is_none_or(|(last, _)| *last < node);
+        if !ascends || !incarnation.is_known() {
+            return None;
+        }
+        all.insert(node, incarnation);
     }
     Some(all)
 }

@@ -3,8 +3,8 @@
 use bytes::{Bytes, BytesMut};
 use env::SplitMix;
 use raft::{
-    AppendOutcome, Body as Rpc, Configuration, Entry, EntryId, LogIndex, Message, NodeId, Payload,
-    SnapshotMark, Term,
+    AppendOutcome, Body as Rpc, Configuration, Entry, EntryId, Incarnation, LogIndex, Message,
+    NodeId, Payload, SnapshotMark, Term,
 };
 use wal::GroupId;
 
@@ -71,6 +71,7 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::ReadIndex { context: u64::MAX },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
         Rpc::ReadIndexResponse { context: 1, index: None },
+        Rpc::Removed { by: mark(), incarnation: Incarnation(3) },
     ]
 }
 
@@ -78,7 +79,12 @@ fn records() -> Vec<Body> {
     let term = Term(6);
     let mut all: Vec<Body> = rpcs()
         .into_iter()
-        .map(|body| Body::Raft(Message { from: FROM, to: TO, term, body }))
+        .map(|body| {
+            Body::Raft(Message {
+                incarnation: Incarnation(77),
+                ..Message::new(FROM, TO, term, body)
+            })
+        })
         .collect();
     let commands = vec![Bytes::from_static(b"one"), Bytes::new()];
     all.extend([
@@ -119,17 +125,21 @@ fn every_record_comes_back_as_it_was() {
 
 #[test]
 fn golden_bytes_of_version_1() {
-    let message = |body| Body::Raft(Message { from: FROM, to: TO, term: Term(2), body });
+    let message = |body| {
+        let message = Message::new(FROM, TO, Term(2), body);
+        Body::Raft(Message { incarnation: Incarnation(5), ..message })
+    };
     let check = |body, expect: &str| {
         let hex: String = encoded(&[body]).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, expect);
     };
     let head = "010300000000000000";
     let (one, two) = ("0100000000000000", "0200000000000000");
+    let five = "0500000000000000";
     let last = EntryId::new(2, 1);
     check(
         message(Rpc::RequestVote { last, leadership_transfer: false }),
-        &format!("{head}03{two}{two}{one}00"),
+        &format!("{head}03{two}{five}{two}{one}00"),
     );
     check(
         message(Rpc::AppendEntries {
@@ -138,22 +148,22 @@ fn golden_bytes_of_version_1() {
             session: 2,
             entries: Vec::new(),
         }),
-        &format!("{head}05{two}{two}{one}{one}{two}00000000"),
+        &format!("{head}05{two}{five}{two}{one}{one}{two}00000000"),
     );
     let accepted = AppendOutcome::Accepted { session: 2, match_index: LogIndex(1) };
-    check(message(Rpc::AppendEntriesResponse(accepted)), &format!("{head}06{two}{two}{one}"));
+    check(message(Rpc::AppendEntriesResponse(accepted)), &format!("{head}06{two}{five}{two}{one}"));
     let rejected = AppendOutcome::Rejected { session: 2, prev_index: LogIndex(1), hint: last };
     check(
         message(Rpc::AppendEntriesResponse(rejected)),
-        &format!("{head}07{two}{two}{one}{two}{one}"),
+        &format!("{head}07{two}{five}{two}{one}{two}{one}"),
     );
     check(
         message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
-        &format!("{head}0f{two}{two}{one}{one}"),
+        &format!("{head}0f{two}{five}{two}{one}{one}"),
     );
     check(
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),
-        &format!("{head}08{two}{one}{two}"),
+        &format!("{head}08{two}{five}{one}{two}"),
     );
 }
 

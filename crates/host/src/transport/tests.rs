@@ -43,7 +43,7 @@ fn net_to(node: &Node) -> Arc<TcpNet> {
 
 fn frame(cluster_id: u64, sequence: u64) -> Bytes {
     let mut builder = FrameBuilder::default();
-    let message = Message { from: ONE, to: TWO, term: Term(sequence), body: Rpc::TimeoutNow };
+    let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow);
     records::encode_message(builder.records(), GroupId(1), &message);
     let (from, to) = (ONE, TWO);
     builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life: 5, sequence })

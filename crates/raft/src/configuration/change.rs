@@ -100,6 +100,9 @@ pub(crate) fn target(
         if !named.insert(node) {
             return Err(ChangeError::NamedTwice { node });
         }
+        if current.removed.contains(&node) {
+            return Err(ChangeError::WasRemoved { node });
+        }
         let fits = match change {
             MemberChange::AddVoter(_) => !next.contains(node) && next.voters.insert(node),
             MemberChange::AddLearner(_) => !next.contains(node) && next.learners.insert(node),
@@ -131,23 +134,24 @@ pub(crate) fn target(
 pub(crate) fn enter(current: &Configuration, target: Configuration) -> Configuration {
     assert!(!current.is_joint() && !target.is_joint(), "one change at a time");
     if current.voters == target.voters {
-        return target.of_members_alone();
+        return target.that_follows(current);
     }
-    Configuration { outgoing: current.voters.clone(), ..target }.of_members_alone()
+    Configuration { outgoing: current.voters.clone(), ..target }.that_follows(current)
 }
 
 /// The second entry: C_new.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
     assert!(joint.is_joint(), "only a joint configuration is left");
-    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }.of_members_alone()
+    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }.that_follows(joint)
 }
 
 /// Whether `next` may follow `before` in a log, for the catalogue of invariants.
 #[cfg(any(test, feature = "invariants"))]
 pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
+    let keeps_tombstones = next.removed == next.clone().that_follows(before).removed;
     match (before.is_joint(), next.is_joint()) {
-        (false, false) => before.voters == next.voters,
-        (false, true) => next.outgoing == before.voters,
+        (false, false) => before.voters == next.voters && keeps_tombstones,
+        (false, true) => next.outgoing == before.voters && keeps_tombstones,
         (true, false) => *next == leave(before),
         (true, true) => false,
     }
@@ -156,6 +160,7 @@ pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TOMBSTONES_MAX;
     use crate::quorum::{joint, majority};
     use alloc::string::{String, ToString};
 
@@ -179,8 +184,10 @@ mod tests {
                 let entered = enter(&before, next.clone());
                 assert!(may_follow(&before, &entered));
                 if entered.is_joint() {
-                    assert_eq!(leave(&entered), next);
-                    assert!(may_follow(&entered, &next));
+                    let left = leave(&entered);
+                    let removed = left.removed.clone();
+                    assert_eq!(left, Configuration { removed, ..next });
+                    assert!(may_follow(&entered, &left));
                 }
                 written(&entered)
             }
@@ -198,7 +205,7 @@ mod tests {
         check(&[Promote(n(4))], "voters=1,2,3,4 outgoing=1,2,3");
         check(&[Demote(n(3))], "voters=1,2 outgoing=1,2,3 learners=3,4");
         check(&[Remove(n(3))], "voters=1,2 outgoing=1,2,3 learners=4");
-        check(&[Remove(n(4))], "voters=1,2,3");
+        check(&[Remove(n(4))], "voters=1,2,3 removed=4");
         check(&[AddVoter(n(5)), Remove(n(3))], "voters=1,2,5 outgoing=1,2,3 learners=4");
         check(&[Promote(n(4)), Demote(n(1))], "voters=2,3,4 outgoing=1,2,3 learners=1");
         check(&[AddVoter(n(3))], "add voter 3 does not fit the configuration");
@@ -234,6 +241,32 @@ mod tests {
         let change = ConfigurationChange { attributes: attributes(&[1]), ..Default::default() };
         let entered = enter(&before, target(&before, &change).expect("attributes alone"));
         assert!(!entered.is_joint(), "attributes change no majority");
+    }
+
+    /// A tombstone stands from when its node is a member no more; the oldest goes when there are
+    /// too many.
+    #[test]
+    fn tombstones() {
+        let removed = alloc::vec![NodeId(9)];
+        let before = Configuration { removed, ..configuration(&[1, 2], &[4]) };
+        let remove = |nodes: &[u64]| {
+            ConfigurationChange::of(nodes.iter().map(|node| MemberChange::Remove(NodeId(*node))))
+        };
+        let next = target(&before, &remove(&[2, 4])).expect("a sound change");
+        let joint = enter(&before, next);
+        assert_eq!(written(&joint), "voters=1 outgoing=1,2 removed=9,4", "2 has a vote still");
+        let left = leave(&joint);
+        assert_eq!(written(&left), "voters=1 removed=9,4,2");
+        for change in [MemberChange::AddVoter(NodeId(2)), MemberChange::AddLearner(NodeId(9))] {
+            let refused = target(&left, &ConfigurationChange::of([change]));
+            assert_eq!(refused, Err(ChangeError::WasRemoved { node: change.node() }));
+        }
+
+        let removed = (100..100 + TOMBSTONES_MAX as u64).map(NodeId).collect();
+        let full = Configuration { removed, ..configuration(&[1], &[4]) };
+        let next = enter(&full, target(&full, &remove(&[4])).expect("a sound change"));
+        assert_eq!(next.removed.len(), TOMBSTONES_MAX);
+        assert_eq!((next.removed[0], next.removed[TOMBSTONES_MAX - 1]), (NodeId(101), NodeId(4)));
     }
 
     /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration

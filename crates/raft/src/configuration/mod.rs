@@ -7,7 +7,9 @@ pub(crate) mod change;
 use alloc::vec::Vec;
 
 use crate::seeded::{Bug, bug};
-use crate::{Configuration, Entry, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark};
+use crate::{
+    Configuration, Entry, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark, TOMBSTONES_MAX,
+};
 
 /// The configuration at the mark and every one behind it.
 ///
@@ -57,6 +59,13 @@ impl ConfigurationHistory {
         &self.0[behind - 1].1
     }
 
+    /// Where the configuration that was in force at `index` came into force, or the mark.
+    pub(crate) fn index_at(&self, index: LogIndex) -> LogIndex {
+        let behind = self.0.partition_point(|(first, _)| *first <= index);
+        assert!(behind > 0, "the configuration at {index} was asked for, which is before the mark");
+        self.0[behind - 1].0
+    }
+
     /// Whether `node` votes in the newest configuration that is known to be committed, or in one
     /// behind it: until the last of those is committed, the others may still need this node.
     pub(crate) fn votes_from(&self, commit_index: LogIndex, node: NodeId) -> bool {
@@ -100,10 +109,15 @@ impl ConfigurationHistory {
     }
 }
 
-/// Whether a configuration can be in force: it has voters, and nobody is voter and learner of
-/// C_new at once (M13). A voter of C_old may be a learner of C_new: that is a demotion.
+/// Whether a configuration can be in force: it has voters, nobody is voter and learner of C_new at
+/// once (M13), and nobody is member and removed. A voter of C_old may be a learner of C_new: that
+/// is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    let has_one_role_each =
-        configuration.voters.is_disjoint(&configuration.learners) || bug(Bug::TwoRolesAreTaken);
-    !configuration.voters.is_empty() && has_one_role_each
+    let Configuration { voters, learners, removed, incarnations, .. } = configuration;
+    let has_one_role_each = voters.is_disjoint(learners) || bug(Bug::TwoRolesAreTaken);
+    !voters.is_empty()
+        && has_one_role_each
+        && removed.len() <= TOMBSTONES_MAX
+        && !removed.iter().any(|node| configuration.contains(*node))
+        && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
 }

@@ -273,6 +273,10 @@ impl Durable<'_> {
         let word = || format!("{message:?} while the disk holds {:?}", self.hard_state);
         let is_about_next_term =
             matches!(message.body, Body::PreVote { .. } | Body::PreVoteResponse { granted: true });
+        // What is committed stays so whatever this node forgets.
+        if matches!(message.body, Body::Removed { .. }) {
+            return Ok(());
+        }
         let term_is_durable = is_about_next_term || current_term >= message.term;
         require(term_is_durable, "Durable Word: the term", word)?;
         match &message.body {
@@ -301,6 +305,7 @@ impl Durable<'_> {
             | Body::InstallSnapshot { .. }
             | Body::TimeoutNow
             | Body::ReadIndex { .. }
+            | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => Ok(()),
         }
     }

@@ -92,9 +92,35 @@ pub(crate) struct Member {
     pub(crate) reads: Vec<ReadOutcome>,
     /// Commands that this life of the state machine has seen.
     pub(crate) applied: Vec<Entry>,
+    /// The node has learned that it was removed.
+    pub(crate) removed_by: Option<SnapshotMark>,
     pub(crate) now: Tick,
     is_settling: bool,
     lives: u64,
+}
+
+impl Member {
+    fn new(options: Options, configuration: Configuration) -> Self {
+        let mark = SnapshotMark { last: EntryId::default(), configuration };
+        Self {
+            options,
+            node: None,
+            disk: Disk { mark, ..Disk::default() },
+            in_flight: VecDeque::new(),
+            disk_is_instant: true,
+            apply_is_instant: true,
+            unreported: None,
+            fetches: VecDeque::new(),
+            fetch_is_instant: true,
+            snapshots_wanted: Vec::new(),
+            reads: Vec::new(),
+            applied: Vec::new(),
+            removed_by: None,
+            now: Tick(0),
+            is_settling: false,
+            lives: 0,
+        }
+    }
 }
 
 pub(crate) struct Cluster {
@@ -157,25 +183,7 @@ impl Cluster {
             // Whoever is not among the first members waits to be added and knows of nobody.
             let is_member = configuration.contains(id(node));
             let known = if is_member { configuration.clone() } else { Configuration::default() };
-            let mark = SnapshotMark { last: EntryId::default(), configuration: known };
-            let member = Member {
-                options,
-                node: None,
-                disk: Disk { mark, ..Disk::default() },
-                in_flight: VecDeque::new(),
-                disk_is_instant: true,
-                apply_is_instant: true,
-                unreported: None,
-                fetches: VecDeque::new(),
-                fetch_is_instant: true,
-                snapshots_wanted: Vec::new(),
-                reads: Vec::new(),
-                applied: Vec::new(),
-                now: Tick(0),
-                is_settling: false,
-                lives: 0,
-            };
-            cluster.members.insert(node, member);
+            cluster.members.insert(node, Member::new(options, known));
             cluster.restart(node);
         }
         cluster
@@ -239,6 +247,20 @@ impl Cluster {
         self.restart(node);
     }
 
+    /// The host ends a node that was removed; another one, with an id of its own and an empty disk,
+    /// waits in its place.
+    pub(crate) fn replace(&mut self, node: u64, by: u64) {
+        let old = self.members.remove(&node).unwrap();
+        let options = Options { id: id(by), ..old.options };
+        let member = Member { now: old.now, ..Member::new(options, Configuration::default()) };
+        self.members.insert(by, member);
+        self.restart(by);
+    }
+
+    pub(crate) fn ids(&self) -> Vec<u64> {
+        self.members.keys().copied().collect()
+    }
+
     // ---- inputs ----
 
     pub(crate) fn input(&mut self, node: u64, now: Tick, input: Input) {
@@ -290,6 +312,11 @@ impl Cluster {
             }
         }
         self.network.extend(output.messages);
+        if let Some(by) = output.removed {
+            assert!(by.configuration.removed.contains(&id(node)), "node {node}: {by:?}");
+            assert!(by.last.index <= self.committed_max, "only what is committed ends a node");
+            member.removed_by = Some(by);
+        }
         for read in output.reads {
             member.reads.push(read);
             let floor = self.read_floors.get(&(node, read.context)).copied();
@@ -488,7 +515,7 @@ impl Cluster {
         assert!(mark.last.index >= wanted.at_least, "the state covers the log's mark (S15)");
         let (term, now) = (wanted.term, self.members[&node].now);
         let body = Body::InstallSnapshot { mark: mark.clone() };
-        self.network.push(Message { from: id(node), to: wanted.to, term, body });
+        self.network.push(Message::new(id(node), wanted.to, term, body));
         let delivered = Some(mark.clone());
         self.input(node, now, Input::SnapshotSent { to: wanted.to, delivered });
         Some(mark)
@@ -552,7 +579,7 @@ fn in_session(session: u64) -> String {
 
 /// A message in one line, as the scripts print it.
 pub(crate) fn message_line(message: &Message) -> String {
-    let Message { from, to, term, body } = message;
+    let Message { from, to, term, body, .. } = message;
     let body = match body {
         Body::PreVote { last } => format!("PreVote last={last}"),
         Body::PreVoteResponse { granted } => format!("PreVoteResponse granted={granted}"),
@@ -590,6 +617,7 @@ pub(crate) fn message_line(message: &Message) -> String {
         }
         Body::TimeoutNow => "TimeoutNow".to_owned(),
         Body::ReadIndex { .. } => "ReadIndex".to_owned(),
+        Body::Removed { by, .. } => format!("Removed by={}", by.last),
         Body::ReadIndexResponse { index, .. } => {
             let index = index.map_or_else(|| "none".to_owned(), |index| index.to_string());
             format!("ReadIndexResponse index={index}")

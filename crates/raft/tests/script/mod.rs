@@ -442,6 +442,15 @@ fn parse_message(words: &Words<'_>) -> Message {
                 mark: SnapshotMark { last: words.entry("last"), configuration },
             }
         }
+        "Removed" => {
+            let configuration = Configuration {
+                removed: words.numbers("removed").into_iter().map(NodeId).collect(),
+                ..Configuration::of_voters(words.numbers("voters").into_iter().map(NodeId))
+            };
+            let by = SnapshotMark { last: words.entry("by"), configuration };
+            let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
+            Body::Removed { by, incarnation }
+        }
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow,
         "ReadIndexResponse" => Body::ReadIndexResponse {
@@ -451,7 +460,7 @@ fn parse_message(words: &Words<'_>) -> Message {
         other => panic!("unknown message {other}"),
     };
     let (from, to) = (id(words.need("from")), id(words.need("to")));
-    Message { from, to, term: Term(words.need("term")), body }
+    Message::new(from, to, Term(words.need("term")), body)
 }
 
 /// `3@2,4@2`, or `4@2:voters:1+2+3` for a configuration, `4@2:voters:2+3/1+2` for a joint one.

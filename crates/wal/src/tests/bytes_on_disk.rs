@@ -3,6 +3,8 @@
 use bytes::BytesMut;
 use proptest::prelude::*;
 
+use raft::Incarnation;
+
 use super::*;
 use crate::record::{Kind, Record};
 
@@ -53,6 +55,8 @@ const GOLDEN: [&str; 13] = [
 fn golden_extensions() {
     let configuration = Configuration {
         attributes: [(NodeId(2), Bytes::from_static(b"ab"))].into(),
+        removed: vec![NodeId(9), NodeId(4)],
+        incarnations: [(NodeId(1), Incarnation(7))].into(),
         ..Configuration::of_voters([NodeId(1), NodeId(2)])
     };
     let mut out = BytesMut::new();
@@ -64,10 +68,16 @@ fn golden_extensions() {
         "0200000000000000",
         "00000000",
         "00000000",
-        "13000000",
+        "3d000000",
         "010e000000",
         "0200000000000000",
-        "020000006162"
+        "020000006162",
+        "0310000000",
+        "0900000000000000",
+        "0400000000000000",
+        "0410000000",
+        "0100000000000000",
+        "0700000000000000"
     );
     assert_eq!(hex, golden);
     let mut bytes = out.to_vec();
@@ -151,9 +161,16 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         let learners = learners.difference(&voters).copied().collect();
         // Every other node has attributes, so that both forms are written.
         let attributes = voters.iter().filter(|node| node.0 % 2 == 0);
-        let attributes = attributes.map(|node| (*node, Bytes::from(vec![1; node.0 as usize - 2])));
+        let bytes = |node: &NodeId| vec![1; usize::try_from(node.0).expect("few nodes") - 2];
+        let attributes = attributes.map(|node| (*node, Bytes::from(bytes(node))));
         let attributes = attributes.collect();
-        Configuration { voters, outgoing, learners, attributes }
+        let incarnations = voters.iter().filter(|node| node.0 % 3 == 0);
+        let incarnations = incarnations.map(|node| (*node, Incarnation(node.0))).collect();
+        let plain = Configuration { voters, outgoing, learners, ..Configuration::default() };
+        // In order of removal, which is no order of ids.
+        let removed = (4..12).rev().step_by(4).map(NodeId);
+        let removed = removed.filter(|node| !plain.contains(*node)).collect();
+        Configuration { attributes, removed, incarnations, ..plain }
     })
 }
 

@@ -1,0 +1,156 @@
+//! A node that was removed learns of it.
+//!
+//! Who was removed is in the configuration, as a tombstone ([`Configuration::removed`]): it comes
+//! and goes with the log like everything else there, and so is believed only once committed.
+//!
+//! A node that was cut off while it was removed will ask for votes, or lead in a term that is long
+//! over. Whoever knows of its tombstone answers nothing but that. Its requests need no other
+//! answer: a committed configuration without it decides without it.
+//!
+//! # What a node must hear to believe it
+//!
+//! Its own log, if that says so, is proof. A message is a claim. It must carry a committed
+//! configuration that names this node, newer than all that this node knows to be committed; it must
+//! answer a request of this very disk, since the id may have had another life; and one claim alone
+//! does not end a node:
+//!
+//! ```text
+//!   n1   leads, n3 is a member          n2   is mistaken, or was restored from another group
+//!   n3   hears "removed" from n2: a claim. It waits for a second voice, or for a leader,
+//!        which proves that it is a member.
+//! ```
+//!
+//! Where there is only one other voter, that one is enough: without it this node can do nothing.
+//!
+//! Scripts: `testdata/membership/`.
+
+use alloc::collections::BTreeSet;
+
+use crate::configuration::is_sound;
+use crate::role::RoleState;
+use crate::{
+    Body, Configuration, EntryId, Event, Incarnation, Node, NodeId, PeerFault, SnapshotMark,
+};
+
+/// So many members must say it.
+const CLAIMS: usize = 2;
+
+/// What this node knows of its own removal.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removal {
+    by: Option<EntryId>,
+    /// Members that claim it. Invariant: members of the configuration in force when they did.
+    claims: BTreeSet<NodeId>,
+}
+
+impl Removal {
+    /// The configuration that says so, by its place.
+    pub(crate) fn by(&self) -> Option<EntryId> {
+        self.by
+    }
+
+    /// A leader was heard: this node is a member.
+    pub(crate) fn forget_claims(&mut self) {
+        self.claims.clear();
+    }
+}
+
+impl Node {
+    fn committed_configuration(&self) -> &Configuration {
+        self.configurations.at(self.commit_index)
+    }
+
+    /// Whether `node` was removed, for all that is known to be committed here.
+    pub(crate) fn is_tombstone(&self, node: NodeId) -> bool {
+        self.committed_configuration().removed.contains(&node)
+    }
+
+    /// The commit index has moved: is this node removed by what is committed now?
+    pub(crate) fn notice_removal(&mut self) {
+        let configuration = self.committed_configuration();
+        if !configuration.removed.contains(&self.options.id) {
+            return;
+        }
+        let index = self.configurations.index_at(self.commit_index);
+        let Some(last) = self.log.id_at(index) else { return };
+        let by = SnapshotMark { last, configuration: configuration.clone() };
+        self.learn_removal(by);
+    }
+
+    fn learn_removal(&mut self, by: SnapshotMark) {
+        if self.removal.by.is_some() {
+            return;
+        }
+        let last = by.last;
+        self.removal.by = Some(last);
+        self.output.removed = Some(by);
+        self.record(|| Event::RemovedFromGroup { by: last });
+    }
+
+    /// A message of a node that was removed. Requests are answered, answers are not.
+    pub(crate) fn tell_of_removal(&mut self, to: NodeId, incarnation: Incarnation, body: &Body) {
+        let term = self.current_term();
+        match body {
+            Body::PreVote { .. }
+            | Body::RequestVote { .. }
+            | Body::AppendEntries { .. }
+            | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::ReadIndex { .. } => {}
+            Body::PreVoteResponse { .. }
+            | Body::RequestVoteResponse { .. }
+            | Body::AppendEntriesResponse(_)
+            | Body::HeartbeatResponse { .. }
+            | Body::InstallSnapshotResponse { .. }
+            | Body::TimeoutNow
+            | Body::Removed { .. }
+            | Body::ReadIndexResponse { .. } => {
+                return self.record(|| Event::StaleMessage { from: to, term });
+            }
+        }
+        let index = self.configurations.index_at(self.commit_index);
+        let Some(last) = self.log.id_at(index) else { return };
+        let by = SnapshotMark { last, configuration: self.committed_configuration().clone() };
+        self.record(|| Event::RemovalTold { to });
+        self.answer(to, Body::Removed { by, incarnation });
+    }
+
+    /// A member says that this node was removed.
+    pub(crate) fn handle_removed(
+        &mut self,
+        from: NodeId,
+        by: SnapshotMark,
+        incarnation: Incarnation,
+    ) {
+        let own = self.options.id;
+        let (last, term) = (by.last, self.current_term());
+        if self.removal.by.is_some()
+            || incarnation != self.options.incarnation
+            || last.index <= self.commit_index
+        {
+            // Of another life, or of a time that this node knows better.
+            return self.record(|| Event::StaleMessage { from, term });
+        }
+        let proves = is_sound(&by.configuration) && by.configuration.removed.contains(&own);
+        if !proves {
+            return self.fault(from, PeerFault::FalseRemoval);
+        }
+        let current = self.configurations.current();
+        if !current.contains(from) {
+            // Of a configuration that this node has not, or has no more.
+            return self.record(|| Event::StaleMessage { from, term });
+        }
+        let others = current.members().filter(|member| *member != own && current.is_voter(*member));
+        let needed = others.count().clamp(1, CLAIMS);
+        self.record(|| Event::RemovalClaimed { from, by: last });
+        self.removal.claims.insert(from);
+        if self.removal.claims.len() < needed {
+            return;
+        }
+        if !matches!(self.role, RoleState::Follower { .. }) {
+            self.become_follower(term, None);
+        }
+        self.learn_removal(by);
+    }
+}
