@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Moment;
-use raft::{LogIndex, Node, Tick};
+use raft::{LogIndex, Node, ReadRequest, Tick};
 use wal::GroupId;
 
 use crate::proposals::Proposals;
@@ -71,7 +71,7 @@ impl Group {
         let context = self.reads.last_context;
         let waiting = std::mem::take(&mut self.reads.waiting);
         self.reads.asked.insert(context, (now, waiting));
-        self.node.read_index(tick, context);
+        self.node.read(tick, ReadRequest::read_index(context));
     }
 
     /// The protocol has decided about a context. Returns how many reads may go at once.
@@ -79,18 +79,18 @@ impl Group {
         let Some((_, reads)) = self.reads.asked.remove(&outcome.context) else {
             return 0;
         };
-        match outcome.index {
+        match outcome.result.map(|point| point.index) {
             // Asked again by the next sweep: there may be no leader for a while.
-            None => {
+            Err(_) => {
                 self.reads.asked.insert(outcome.context, (Moment(0), reads));
                 0
             }
-            Some(index) if index <= self.applied_index => {
+            Ok(index) if index <= self.applied_index => {
                 let count = reads.len();
                 reads.into_iter().for_each(|read| (read.reply)(Ok(self.applied_index)));
                 count
             }
-            Some(index) => {
+            Ok(index) => {
                 self.reads.confirmed.entry(index).or_default().extend(reads);
                 self.take_applied(self.applied_index)
             }

@@ -201,6 +201,7 @@ const READ_INDEX: u8 = 13;
 const READ_INDEX_RESPONSE: u8 = 14;
 const QUIESCE: u8 = 15;
 const REMOVED: u8 = 16;
+const READ_REPLIED: u8 = 17;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
@@ -258,8 +259,8 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             out.put_u64_le(commit_index.0);
         }
         Rpc::TimeoutNow => head(TIMEOUT_NOW),
-        Rpc::ReadIndex { context } => {
-            head(READ_INDEX);
+        Rpc::ReadIndex { context, replied } => {
+            head(if *replied { READ_REPLIED } else { READ_INDEX });
             out.put_u64_le(*context);
         }
         Rpc::ReadIndexResponse { context, index } => {
@@ -356,7 +357,9 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         }
         QUIESCE => Rpc::Quiesce { last: take_entry_id(input)?, commit_index: take_index(input)? },
         TIMEOUT_NOW => Rpc::TimeoutNow,
-        READ_INDEX => Rpc::ReadIndex { context: input.try_get_u64_le().ok()? },
+        READ_INDEX | READ_REPLIED => {
+            Rpc::ReadIndex { context: input.try_get_u64_le().ok()?, replied: kind == READ_REPLIED }
+        }
         READ_INDEX_RESPONSE => {
             let context = input.try_get_u64_le().ok()?;
             let (known, index) = (take_bool(input)?, take_index(input)?);

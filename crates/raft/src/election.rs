@@ -81,6 +81,7 @@ impl Node {
     /// Does what time has made due.
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
+        self.expire_awaited();
         if self.is_resting {
             return;
         }

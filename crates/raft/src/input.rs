@@ -3,7 +3,9 @@
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use crate::{ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, SnapshotMark};
+use crate::{
+    ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, ReadRequest, SnapshotMark,
+};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +17,12 @@ pub enum Input {
     /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where
     /// they were placed.
     Propose(Vec<Bytes>),
-    /// A linearizable read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the
-    /// same context.
-    ReadIndex {
-        /// The caller's name for the request; unique in the life of the node.
-        context: u64,
-    },
+    /// A read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the same context.
+    Read(ReadRequest),
+    /// No client of any node was answered for a write beyond this index. Only needed for
+    /// [`ReadMode::Replied`](crate::ReadMode::Replied), on the leader, and only where all answers
+    /// to writes come from the leader's host.
+    Replied(LogIndex),
     /// Everything up to and including this [`Persist`](crate::Persist) is durable.
     Persisted(PersistNumber),
     /// The state machine has applied all entries up to and including this index.
@@ -61,11 +63,6 @@ pub enum Input {
     StepDown,
     /// No campaigns of this node from now on, or again.
     PauseElections(bool),
-    /// A linearizable read is wanted that may rest on the clocks; else as `ReadIndex`.
-    ReadLease {
-        /// The caller's name for the request; unique in the life of the node.
-        context: u64,
-    },
     /// The host has not heard from another node for an election timeout. Needed only where groups
     /// rest ([`quiesce_after_ticks`](crate::Options::quiesce_after_ticks)).
     PeerLost(NodeId),

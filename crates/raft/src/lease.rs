@@ -13,7 +13,7 @@
 //!
 //! The lease is compared with the time at which the read is asked for, not with that of the last
 //! tick (R6). It rests on clocks that run alike within a bound, which nothing here can check, and
-//! so it is an option; reads by [`read_index`](crate::Node::read_index) never rest on it.
+//! so it is an option; reads in another [mode](crate::ReadMode) never rest on it.
 //!
 //! # What a promise must survive
 //!
@@ -85,7 +85,7 @@ impl Node {
     }
 
     /// Where a read may be answered at once.
-    fn lease_index(&mut self) -> Option<LogIndex> {
+    pub(crate) fn lease_index(&mut self) -> Option<LogIndex> {
         let lease_ticks = self.options.lease_ticks()?;
         let (now, index) = (self.now, self.commit_index);
         let RoleState::Leader(leader) = &mut self.role else { return None };
@@ -103,10 +103,8 @@ impl Node {
         (now < sent.after(lease_ticks)).then_some(index)
     }
 
-    /// Answers at once if the lease allows it, else like any other read.
-    pub(crate) fn queue_lease_read(&mut self, context: u64) {
-        let Some(index) = self.lease_index() else { return self.queue_read(context) };
+    pub(crate) fn answer_on_lease(&mut self, context: u64, index: LogIndex) {
         self.record(|| Event::LeaseRead { index });
-        self.decide_read(context, Some(index));
+        self.decide_read(context, Ok(index));
     }
 }

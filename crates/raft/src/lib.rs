@@ -83,7 +83,9 @@
 //! | `commit` | what is committed, and why | Raft §5.4.2 |
 //! | `apply` | from committed to applied | |
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
+//! | `read` | the door for reads: what each may rest on | |
 //! | `read_index` | linearizable reads | thesis §6.4 |
+//! | `read_local` | stale reads, and reads behind a write | |
 //! | `leadership` | stepping down, pausing elections, stalled disks | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
 //! | `quiesce` | groups with nothing to do | |
@@ -129,7 +131,9 @@ mod progress;
 mod queue;
 mod quiesce;
 pub mod quorum;
+mod read;
 mod read_index;
+mod read_local;
 mod refusal;
 mod removal;
 mod replication;
@@ -151,6 +155,7 @@ pub use message::{AppendOutcome, Body, Message};
 pub use node::{FollowerStatus, Node, QuorumStatus, Status};
 pub use options::{Options, OptionsError, RestoredFault};
 pub use output::{Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot};
+pub use read::{ReadError, ReadMode, ReadPoint, ReadRequest, Staleness};
 pub use refusal::{ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;

@@ -104,6 +104,8 @@ pub enum Body {
     ReadIndex {
         /// The follower's name for the request; unique in its life.
         context: u64,
+        /// Content with the index up to which clients were answered.
+        replied: bool,
     },
     /// Answer to [`Body::ReadIndex`].
     ReadIndexResponse {

@@ -13,11 +13,12 @@ use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::removal::Removal;
+use crate::read_local::AwaitedWrites;
 use crate::role::{Role, RoleState};
 use crate::{
     ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,
-    NodeId, Options, OptionsError, Output, PeerFault, ProposeError, Restored, SnapshotMark, Term,
-    Tick, TransferError,
+    NodeId, Options, OptionsError, Output, PeerFault, ProposeError, ReadRequest, Restored,
+    SnapshotMark, Term, Tick, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -38,6 +39,9 @@ pub struct Node {
     /// First indexes of the fetches that are not answered.
     pub(crate) fetching: Vec<LogIndex>,
     pub(crate) forwarded: ForwardedReads,
+    pub(crate) awaited: AwaitedWrites,
+    /// The largest commit index that a leader of this term has spoken of, here or not.
+    pub(crate) claimed_commit_index: LogIndex,
     pub(crate) faults: PeerFaults,
     pub(crate) jitter: Jitter,
     pub(crate) now: Tick,
@@ -143,8 +147,8 @@ impl Node {
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
-            Input::ReadIndex { context } => self.queue_read(context),
-            Input::ReadLease { context } => self.queue_lease_read(context),
+            Input::Read(request) => self.queue_read(request),
+            Input::Replied(index) => self.note_replied(index),
             Input::Persisted(number) => self.handle_persisted(number),
             Input::Applied(index) => self.handle_applied(index),
             Input::Fetched { from, entries } => self.handle_fetched(from, entries),
@@ -169,18 +173,11 @@ impl Node {
         self.propose_commands(commands)
     }
 
-    /// Asks for a linearizable read on this node, leader or not; the answer comes in
-    /// [`Output::reads`]. All reads asked for between two outputs share one round.
-    pub fn read_index(&mut self, now: Tick, context: u64) {
+    /// Asks for a read on this node, leader or not; the answer comes in [`Output::reads`]. All
+    /// reads asked for between two outputs share one round, where one is needed.
+    pub fn read(&mut self, now: Tick, request: ReadRequest) {
         self.tell_time(now);
-        self.queue_read(context);
-    }
-
-    /// As [`read_index`](Self::read_index), but answered at once by a leader with a lease
-    /// ([`lease_drift_ppm`](Options::lease_drift_ppm)): as good as the clocks are.
-    pub fn read_lease(&mut self, now: Tick, context: u64) {
-        self.tell_time(now);
-        self.queue_lease_read(context);
+        self.queue_read(request);
     }
 
     /// Hands leadership to `to`, or to the most up-to-date voter.
@@ -234,7 +231,8 @@ impl Node {
     /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Tick> {
-        let read = self.forwarded.next_deadline();
+        let read = [self.forwarded.next_deadline(), self.awaited.next_deadline()];
+        let read = read.into_iter().flatten().min();
         if self.is_resting {
             return read;
         }
@@ -243,7 +241,7 @@ impl Node {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
                 let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
-                return transfer.into_iter().chain(stall).chain([beat]).min();
+                return transfer.into_iter().chain(stall).chain(read).chain([beat]).min();
             }
             RoleState::Follower { .. }
             | RoleState::PreCandidate(_)
@@ -258,6 +256,7 @@ impl Node {
     /// What must be done now. Call it after every input, or after as many as were waiting: what
     /// they asked for together goes out in larger pieces.
     pub fn take_output(&mut self) -> Output {
+        self.answer_awaited();
         self.begin_read_round();
         self.forward_reads();
         self.replicate();

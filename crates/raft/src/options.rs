@@ -54,6 +54,8 @@ pub struct Options {
     /// Bytes that a leader accepts and has not committed; then proposals are
     /// [`Overloaded`](crate::ProposeError::Overloaded).
     pub uncommitted_bytes_max: usize,
+    /// Reads that wait in this node, for a round, an answer or a write; then they are refused.
+    pub pending_reads_max: usize,
     /// Bytes of committed entries that are handed out and not yet applied.
     pub apply_window_bytes_max: usize,
     /// Bytes of recent entries kept in memory for followers; older ones are fetched from the log.
@@ -89,6 +91,7 @@ impl Options {
             window_messages_max: 128,
             window_bytes_max: 16 << 20,
             uncommitted_bytes_max: 64 << 20,
+            pending_reads_max: 1 << 16,
             apply_window_bytes_max: 32 << 20,
             cache_bytes_max: 4 << 20,
             log_tail_kept: 10_000,
@@ -109,6 +112,7 @@ impl Options {
             ("window_messages_max", self.window_messages_max > 0),
             ("window_bytes_max", self.window_bytes_max > 0),
             ("uncommitted_bytes_max", self.uncommitted_bytes_max > 0),
+            ("pending_reads_max", self.pending_reads_max > 0),
             ("apply_window_bytes_max", self.apply_window_bytes_max > 0),
         ];
         if let Some((name, _)) = positive.iter().find(|(_, is_positive)| !is_positive) {

@@ -8,7 +8,9 @@
 
 use alloc::vec::Vec;
 
-use crate::{Entry, Event, HardState, LogIndex, Message, NodeId, SnapshotMark, Term};
+use crate::{
+    Entry, Event, HardState, LogIndex, Message, NodeId, ReadError, ReadPoint, SnapshotMark, Term,
+};
 
 /// The number of a [`Persist`], counted from 1 in the life of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -74,9 +76,8 @@ pub struct MarkWrite {
 pub struct ReadOutcome {
     /// The caller's name for it.
     pub context: u64,
-    /// The read is linearizable once this index is applied; `None` when no leader could be
-    /// reached or leadership was lost: ask again.
-    pub index: Option<LogIndex>,
+    /// Where it may go, or why it may not.
+    pub result: Result<ReadPoint, ReadError>,
 }
 
 /// A wish for old entries: `from..to`, at most `bytes_max` but at least one.

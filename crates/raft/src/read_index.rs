@@ -16,15 +16,22 @@ use alloc::vec::Vec;
 use crate::queue::pop_front_if;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadOutcome, Tick};
+use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadError, Tick};
 
-/// Who wants to know.
+/// Who wants to know, and what.
 #[derive(Clone, Copy, Debug)]
-enum Reader {
-    /// A caller of this node.
-    Local { context: u64 },
-    /// A follower, for its callers.
-    Remote { node: NodeId, context: u64 },
+pub(crate) struct Reader {
+    /// A follower that asks for its callers; `None` for a caller of this node.
+    node: Option<NodeId>,
+    context: u64,
+    /// At the index up to which clients were answered, not at the commit index.
+    replied: bool,
+}
+
+impl Reader {
+    pub(crate) fn local(context: u64, replied: bool) -> Self {
+        Self { node: None, context, replied }
+    }
 }
 
 /// A leader's reads.
@@ -36,12 +43,17 @@ pub(crate) struct LeaderReads {
     rounds: VecDeque<Round>,
     /// Counted from 1; unique in the term, since a node leads a term at most once.
     newest: u64,
+    /// In `waiting` and in `rounds`.
+    count: usize,
+    /// No client was answered for anything beyond, as far as the host has said.
+    pub(crate) replied_index: LogIndex,
 }
 
 #[derive(Clone, Debug)]
 struct Round {
     round: u64,
     index: LogIndex,
+    replied_index: LogIndex,
     readers: Vec<Reader>,
 }
 
@@ -52,6 +64,15 @@ impl LeaderReads {
 
     pub(crate) fn are_empty(&self) -> bool {
         self.waiting.is_empty() && self.rounds.is_empty()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(crate) fn add(&mut self, reader: Reader) {
+        self.waiting.push(reader);
+        self.count += 1;
     }
 
     /// The heartbeats that follow are of a new round.
@@ -66,10 +87,14 @@ impl LeaderReads {
 pub(crate) struct ForwardedReads {
     /// Not yet sent.
     queued: Vec<u64>,
+    /// Whether all that are queued are content with the index up to which clients were answered.
+    queued_replied: bool,
     sent: VecDeque<Question>,
     /// The name of the next question. It begins at a random place, so that an answer to a question
     /// of an earlier life, which would be out of date, is not taken for an answer to this one.
     next_name: u64,
+    /// In `queued` and in `sent`.
+    count: usize,
 }
 
 /// One message to the leader, for all reads that were queued.
@@ -83,7 +108,24 @@ struct Question {
 impl ForwardedReads {
     pub(crate) fn new(first_name: u64) -> Self {
         let next_name = if bug(Bug::ReadNamesBeginAnew) { 0 } else { first_name };
-        Self { queued: Vec::new(), sent: VecDeque::new(), next_name }
+        Self {
+            queued: Vec::new(),
+            queued_replied: false,
+            sent: VecDeque::new(),
+            next_name,
+            count: 0,
+        }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// All that is queued shares one question, and the answer must be good for each.
+    pub(crate) fn add(&mut self, context: u64, replied: bool) {
+        self.queued_replied = replied && (self.queued.is_empty() || self.queued_replied);
+        self.queued.push(context);
+        self.count += 1;
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Tick> {
@@ -92,23 +134,6 @@ impl ForwardedReads {
 }
 
 impl Node {
-    pub(crate) fn queue_read(&mut self, context: u64) {
-        if !bug(Bug::SleepsThroughReads) {
-            self.touch();
-        }
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.reads.waiting.push(Reader::Local { context });
-        } else if self.leader_id().is_some() {
-            self.forwarded.queued.push(context);
-        } else {
-            self.decide_read(context, None);
-        }
-    }
-
-    pub(crate) fn decide_read(&mut self, context: u64, index: Option<LogIndex>) {
-        self.output.reads.push(ReadOutcome { context, index });
-    }
-
     /// Starts one round for all reads that wait, once this leader may answer any.
     pub(crate) fn begin_read_round(&mut self) {
         let (id, index) = (self.options.id, self.commit_index);
@@ -121,7 +146,9 @@ impl Node {
         }
         let round = leader.reads.newest + 1;
         let readers = core::mem::take(&mut leader.reads.waiting);
-        leader.reads.rounds.push_back(Round { round, index, readers });
+        // What earlier leaders were answered for is before this leader's first entry.
+        let replied_index = leader.reads.replied_index.max(leader.first_index).min(index);
+        leader.reads.rounds.push_back(Round { round, index, replied_index, readers });
         self.record(|| Event::ReadRoundBegan { round, index });
         self.begin_heartbeat_round();
         self.send_heartbeats();
@@ -156,28 +183,45 @@ impl Node {
             && let Some(done) =
                 pop_front_if(&mut leader.reads.rounds, |done| done.round <= confirmed)
         {
-            let Round { round, index, readers } = done;
+            let Round { round, index, replied_index, readers } = done;
+            leader.reads.count -= readers.len();
             self.record(|| Event::ReadRoundConfirmed { round, index });
-            readers.into_iter().for_each(|reader| self.answer_reader(reader, Some(index)));
-        }
-    }
-
-    fn answer_reader(&mut self, reader: Reader, index: Option<LogIndex>) {
-        match reader {
-            Reader::Local { context } => self.decide_read(context, index),
-            Reader::Remote { node, context } => {
-                self.answer(node, Body::ReadIndexResponse { context, index });
+            for reader in readers {
+                self.answer_reader(reader, if reader.replied { replied_index } else { index });
             }
         }
     }
 
-    /// A follower's question. Only a leader can answer it.
-    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64) {
+    fn answer_reader(&mut self, reader: Reader, index: LogIndex) {
+        let Reader { node, context, .. } = reader;
+        match node {
+            None => self.decide_read(context, Ok(index)),
+            Some(node) => {
+                self.answer(node, Body::ReadIndexResponse { context, index: Some(index) });
+            }
+        }
+    }
+
+    /// A follower's question. Only a leader can answer it, and one that has too many to answer
+    /// says no to the rest: without a quorum they would gather for ever.
+    pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64, replied: bool) {
         self.touch();
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.reads.waiting.push(Reader::Remote { node: from, context });
+        let has_room = self.pending_reads() < self.options.pending_reads_max;
+        if let RoleState::Leader(leader) = &mut self.role
+            && has_room
+        {
+            leader.reads.add(Reader { node: Some(from), context, replied });
         } else {
             self.answer(from, Body::ReadIndexResponse { context, index: None });
+        }
+    }
+
+    /// No client was answered for anything beyond `index`.
+    pub(crate) fn note_replied(&mut self, index: LogIndex) {
+        let commit_index = self.commit_index;
+        if let RoleState::Leader(leader) = &mut self.role {
+            let known = leader.reads.replied_index;
+            leader.reads.replied_index = known.max(index.min(commit_index));
         }
     }
 
@@ -187,15 +231,20 @@ impl Node {
             return;
         }
         let contexts = core::mem::take(&mut self.forwarded.queued);
+        let replied = self.forwarded.queued_replied;
         let RoleState::Follower { leader_id: Some(leader_id) } = self.role else {
-            contexts.into_iter().for_each(|context| self.decide_read(context, None));
-            return;
+            return self.end_forwarded(contexts, Err(ReadError::NoLeader));
         };
         let name = self.forwarded.next_name;
         self.forwarded.next_name = name.wrapping_add(1);
         let give_up_at = self.now.after(self.options.election_timeout_ticks);
         self.forwarded.sent.push_back(Question { name, contexts, give_up_at });
-        self.answer(leader_id, Body::ReadIndex { context: name });
+        self.answer(leader_id, Body::ReadIndex { context: name, replied });
+    }
+
+    fn end_forwarded(&mut self, contexts: Vec<u64>, result: Result<LogIndex, ReadError>) {
+        self.forwarded.count -= contexts.len();
+        contexts.into_iter().for_each(|context| self.decide_read(context, result));
     }
 
     pub(crate) fn handle_read_index_response(
@@ -214,7 +263,7 @@ impl Node {
         let Some(question) = question else {
             return self.record(|| Event::StaleMessage { from, term });
         };
-        question.contexts.into_iter().for_each(|context| self.decide_read(context, index));
+        self.end_forwarded(question.contexts, index.ok_or(ReadError::NoLeader));
     }
 
     /// Questions or answers get lost; whoever waits is told to ask again.
@@ -223,7 +272,7 @@ impl Node {
         while let Some(question) =
             pop_front_if(&mut self.forwarded.sent, |question| question.give_up_at <= now)
         {
-            question.contexts.into_iter().for_each(|context| self.decide_read(context, None));
+            self.end_forwarded(question.contexts, Err(ReadError::TimedOut));
         }
     }
 
@@ -234,22 +283,24 @@ impl Node {
             let in_rounds = reads.rounds.into_iter().flat_map(|round| round.readers);
             for reader in in_rounds.chain(reads.waiting) {
                 // Followers give up by themselves: the leader they asked is gone.
-                if let Reader::Local { context } = reader {
-                    self.decide_read(context, None);
+                if reader.node.is_none() {
+                    self.decide_read(reader.context, Err(ReadError::LeaderChanged));
                 }
             }
         }
         let sent = core::mem::take(&mut self.forwarded.sent);
         let queued = core::mem::take(&mut self.forwarded.queued);
         let contexts = sent.into_iter().flat_map(|question| question.contexts).chain(queued);
-        contexts.for_each(|context| self.output.reads.push(ReadOutcome { context, index: None }));
+        self.end_forwarded(contexts.collect(), Err(ReadError::LeaderChanged));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Configuration, Input, Message, Options, Restored, Term};
+    use crate::{
+        Configuration, Input, Message, Options, ReadOutcome, ReadPoint, ReadRequest, Restored, Term,
+    };
 
     /// R9: only the leader that was asked may answer, and only by the name of the question; a name
     /// of an earlier life is another one.
@@ -263,7 +314,7 @@ mod tests {
             let body = Body::Heartbeat { commit_index: LogIndex(0), round: 0 };
             let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
             node.handle(Tick(0), Input::Message(message));
-            node.read_index(Tick(0), 77);
+            node.read(Tick(0), ReadRequest::read_index(77));
             drop(node.take_output());
             node
         };
@@ -279,7 +330,7 @@ mod tests {
         assert_ne!(name, earlier_name);
         assert_eq!(answer(&mut node, 2, earlier_name), []);
         assert_eq!(answer(&mut node, 3, name), []);
-        let read = ReadOutcome { context: 77, index: Some(LogIndex(5)) };
+        let read = ReadOutcome { context: 77, result: Ok(ReadPoint { index: LogIndex(5) }) };
         assert_eq!(answer(&mut node, 2, name), [read]);
         assert_eq!(answer(&mut node, 2, name), [], "answered once");
     }

@@ -12,9 +12,10 @@ use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::removal::Removal;
+use crate::read_local::AwaitedWrites;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Node, Options, Output, Payload, Restored, RestoredFault, Tick};
+use crate::{LogIndex, Node, Options, Output, Payload, Restored, RestoredFault, Tick};
 
 impl Node {
     pub(crate) fn restore(options: Options, restored: &Restored) -> Result<Self, RestoredFault> {
@@ -47,6 +48,8 @@ impl Node {
             output: Output::default(),
             fetching: Vec::new(),
             forwarded,
+            awaited: AwaitedWrites::default(),
+            claimed_commit_index: LogIndex::default(),
             faults: PeerFaults::default(),
             jitter,
             now: Tick(0),

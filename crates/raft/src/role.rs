@@ -178,6 +178,7 @@ impl Node {
         assert!(hard_state.current_term >= self.current_term(), "a term never goes back");
         if hard_state.current_term > self.current_term() {
             self.outbox.forget_before(hard_state.current_term);
+            self.claimed_commit_index = LogIndex::default();
         } else {
             assert!(self.hard_state.voted_for.is_none(), "a vote, once given, stays in its term");
         }

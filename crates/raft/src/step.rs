@@ -111,7 +111,7 @@ impl Node {
                 let last_index = self.log.last().index;
                 self.answer(from, Body::HeartbeatResponse { round: 0, last_index });
             }
-            Body::ReadIndex { context } => {
+            Body::ReadIndex { context, .. } => {
                 self.answer(from, Body::ReadIndexResponse { context: *context, index: None });
             }
             Body::PreVoteResponse { .. }
@@ -166,7 +166,7 @@ impl Node {
                 self.handle_install_snapshot_response(from, match_index);
             }
             Body::TimeoutNow => self.handle_timeout_now(from),
-            Body::ReadIndex { context } => self.handle_read_index(from, context),
+            Body::ReadIndex { context, replied } => self.handle_read_index(from, context, replied),
             Body::ReadIndexResponse { context, index } => {
                 self.handle_read_index_response(from, context, index);
             }

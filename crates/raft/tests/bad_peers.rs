@@ -79,7 +79,8 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         Just(Body::TimeoutNow),
         (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
-        number().prop_map(|context| Body::ReadIndex { context }),
+        (number(), any::<bool>())
+            .prop_map(|(context, replied)| Body::ReadIndex { context, replied }),
         (number(), proptest::option::of(index()))
             .prop_map(|(context, index)| Body::ReadIndexResponse { context, index }),
     ]

@@ -124,8 +124,11 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
             // A refusal is an answer like any other here.
             let _refused = cluster.propose(node, &commands);
         }
-        88..=89 => cluster.read(node, step),
-        90..=91 => cluster.read_on_lease(node, step),
+        88..=89 => cluster.read(node, step, ReadMode::ReadIndex),
+        90..=91 => {
+            let mode = any_mode(cluster, dice, node);
+            cluster.read(node, step, mode);
+        }
         92 => drop(cluster.transfer(node, None)),
         93 => change(cluster, dice, &nodes),
         94 => match dice.roll(4) {
@@ -158,6 +161,23 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
         }
         98 => drop(cluster.isolated.insert(node)),
         _ => cluster.isolated.clear(),
+    }
+}
+
+fn any_mode(cluster: &Cluster, dice: &mut Dice, node: u64) -> ReadMode {
+    match dice.roll(6) {
+        0..=2 => ReadMode::Lease,
+        3 => ReadMode::Replied,
+        4 => {
+            let last = cluster.status(node).last;
+            let term = dice.one_in(2).then_some(last.term);
+            ReadMode::AfterWrite { index: LogIndex(last.index.0 + dice.roll(3)), term }
+        }
+        _ => ReadMode::Stale(Staleness {
+            at_least: cluster.status(node).commit_index,
+            lag_entries_max: dice.one_in(2).then_some(2),
+            silence_ticks_max: dice.one_in(2).then_some(10),
+        }),
     }
 }
 

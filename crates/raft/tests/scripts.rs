@@ -21,7 +21,7 @@ folders! {
     leadership at least 6,
     lease at least 8,
     quiesce at least 6,
-    read at least 8,
+    read at least 15,
     snapshot at least 10,
     membership at least 26,
     transfer at least 4,

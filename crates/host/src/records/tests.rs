@@ -68,7 +68,8 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::InstallSnapshotResponse { match_index: LogIndex(70) },
         Rpc::Quiesce { last, commit_index: LogIndex(9) },
         Rpc::TimeoutNow,
-        Rpc::ReadIndex { context: u64::MAX },
+        Rpc::ReadIndex { context: u64::MAX, replied: false },
+        Rpc::ReadIndex { context: 1, replied: true },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
         Rpc::ReadIndexResponse { context: 1, index: None },
         Rpc::Removed { by: mark(), incarnation: Incarnation(3) },
@@ -165,6 +166,8 @@ fn golden_bytes_of_version_1() {
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),
         &format!("{head}08{two}{five}{one}{two}"),
     );
+    check(message(Rpc::ReadIndex { context: 1, replied: false }), &format!("{head}0d{two}{one}"));
+    check(message(Rpc::ReadIndex { context: 1, replied: true }), &format!("{head}11{two}{one}"));
 }
 
 #[test]

@@ -319,13 +319,16 @@ impl Cluster {
         }
         for read in output.reads {
             member.reads.push(read);
-            let floor = self.read_floors.get(&(node, read.context)).copied();
+            let floor = self.read_floors.get(&(node, read.context)).copied().unwrap_or_default();
             assert!(
-                read.index >= floor || read.index.is_none(),
+                read.result.is_err() || read.result.is_ok_and(|point| point.index >= floor),
                 "node {node} answers a read at {read:?}, but {floor:?} was committed before it"
             );
-            let index = read.index.map_or_else(|| "none".to_owned(), |index| index.to_string());
-            self.lines.push(format!("n{node} read {} at={index}", read.context));
+            let line = match read.result {
+                Ok(point) => format!("at={}", point.index),
+                Err(error) => format!("refused: {error}"),
+            };
+            self.lines.push(format!("n{node} read {} {line}", read.context));
         }
         member.fetches.extend(output.fetches);
         member.snapshots_wanted.extend(output.send_snapshots);
@@ -431,16 +434,13 @@ impl Cluster {
         self.act(node, |raft| raft.propose(now, commands))
     }
 
-    pub(crate) fn read(&mut self, node: u64, context: u64) {
+    pub(crate) fn read(&mut self, node: u64, context: u64, mode: ReadMode) {
         let now = self.members[&node].now;
-        self.read_floors.insert((node, context), self.committed_max);
-        self.act(node, |raft| raft.read_index(now, context));
-    }
-
-    pub(crate) fn read_on_lease(&mut self, node: u64, context: u64) {
-        let now = self.members[&node].now;
-        self.read_floors.insert((node, context), self.committed_max);
-        self.act(node, |raft| raft.read_lease(now, context));
+        // The others do not promise to see everything.
+        if matches!(mode, ReadMode::ReadIndex | ReadMode::Lease) {
+            self.read_floors.insert((node, context), self.committed_max);
+        }
+        self.act(node, |raft| raft.read(now, ReadRequest { context, mode }));
     }
 
     pub(crate) fn transfer(&mut self, node: u64, to: Option<u64>) -> Result<(), TransferError> {
@@ -616,7 +616,8 @@ pub(crate) fn message_line(message: &Message) -> String {
             format!("InstallSnapshotResponse match={match_index}")
         }
         Body::TimeoutNow => "TimeoutNow".to_owned(),
-        Body::ReadIndex { .. } => "ReadIndex".to_owned(),
+        Body::ReadIndex { replied: false, .. } => "ReadIndex".to_owned(),
+        Body::ReadIndex { replied: true, .. } => "ReadIndex replied".to_owned(),
         Body::Removed { by, .. } => format!("Removed by={}", by.last),
         Body::ReadIndexResponse { index, .. } => {
             let index = index.map_or_else(|| "none".to_owned(), |index| index.to_string());

@@ -168,6 +168,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
         options.lease_drift_ppm = ticks("drift").map(|ppm| u32::try_from(ppm).unwrap());
         options.quiesce_after_ticks = ticks("quiesce");
+        options.pending_reads_max = or(size("pending-reads"), options.pending_reads_max);
         if ticks("low") == Some(options.id.0) {
             options.campaign_delay_ticks = 40;
         }
@@ -188,8 +189,12 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
-        "lease-read" => cluster.read_on_lease(words.number(0), words.number(1)),
-        "read" => cluster.read(words.number(0), words.number(1)),
+        "lease-read" => cluster.read(words.number(0), words.number(1), ReadMode::Lease),
+        "read" => cluster.read(words.number(0), words.number(1), parse_mode(words)),
+        "replied" => {
+            let now = cluster.members[&words.number(0)].now;
+            cluster.input(words.number(0), now, Input::Replied(LogIndex(words.number(1))));
+        }
         "transfer" => {
             let to = words.plain(1).map(|to| to.parse().unwrap());
             if let Err(error) = cluster.transfer(words.number(0), to) {
@@ -236,6 +241,27 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// `read 1 7`, and behind that `lease`, `replied`, `after=5` or `after=5@2`, or `stale` with
+/// `at-least=5`, `lag=2`, `silence=10`.
+fn parse_mode(words: &Words<'_>) -> ReadMode {
+    if let Some(after) = words.named("after") {
+        let index = after.split('@').next().unwrap().parse().unwrap();
+        let term = after.split_once('@').map(|(_, term)| Term(term.parse().unwrap()));
+        return ReadMode::AfterWrite { index: LogIndex(index), term };
+    }
+    match words.plain(2) {
+        None => ReadMode::ReadIndex,
+        Some("lease") => ReadMode::Lease,
+        Some("replied") => ReadMode::Replied,
+        Some("stale") => ReadMode::Stale(Staleness {
+            at_least: LogIndex(words.named_number("at-least").unwrap_or(0)),
+            lag_entries_max: words.named_number("lag"),
+            silence_ticks_max: words.named_number("silence"),
+        }),
+        Some(other) => panic!("no mode {other}"),
+    }
 }
 
 /// `add=4 learn=5 promote=5 demote=3 remove=1,2`, with `expected=1,2,3` voters or `stall=yes`.
@@ -340,6 +366,12 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             let entries = disk.entries.iter().map(|entry| entry.id.to_string());
             let line = format!("n{} {}", words.number(0), entries.collect::<Vec<_>>().join(" "));
             cluster.lines.push(line);
+        }
+        // The state machine takes its time, or takes up again.
+        "apply" => {
+            let node = words.number(0);
+            cluster.member(node).apply_is_instant = words.plain(1) == Some("go");
+            while cluster.members[&node].apply_is_instant && cluster.report_applied(node) {}
         }
         "applied" => {
             let line = cluster.applied_commands(words.number(0)).join(" ");
@@ -453,6 +485,10 @@ fn parse_message(words: &Words<'_>) -> Message {
         }
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow,
+        "ReadIndex" => Body::ReadIndex {
+            context: words.need("name"),
+            replied: words.named("replied") == Some("true"),
+        },
         "ReadIndexResponse" => Body::ReadIndexResponse {
             context: words.need("name"),
             index: words.named_number("index").map(LogIndex),

@@ -1,0 +1,194 @@
+//! The door for reads: one request, and with each the choice of what it may rest on.
+//!
+//! | mode | answered by | sees | rests on |
+//! | --- | --- | --- | --- |
+//! | [`ReadIndex`](ReadMode::ReadIndex) | any node, by a round of the leader | every write acknowledged anywhere before it | messages alone |
+//! | [`Lease`](ReadMode::Lease) | a leader, at once | the same | promises of voters, and clocks that run alike |
+//! | [`Replied`](ReadMode::Replied) | any node, by a round of the leader | every write acknowledged before it, and maybe not what another such read saw | messages, and the host's word |
+//! | [`AfterWrite`](ReadMode::AfterWrite) | any node, when it is committed here | a write that the caller names | messages alone |
+//! | [`Stale`](ReadMode::Stale) | any node, at once | what this node has, within the bounds given | nothing |
+//!
+//! A read that cannot be answered ends in a [`ReadError`], which says what to do. None of them says
+//! anything about the data.
+//!
+//! Scripts: `testdata/read/`, `testdata/lease/`.
+
+use core::fmt;
+
+use crate::read_index::Reader;
+use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
+use crate::{EntryId, LogIndex, Node, ReadOutcome, Term};
+
+/// A read that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadRequest {
+    /// The caller's name for the request; unique in the life of the node.
+    pub context: u64,
+    /// What the answer may rest on.
+    pub mode: ReadMode,
+}
+
+impl ReadRequest {
+    /// A linearizable read that rests on no clock.
+    #[must_use]
+    pub fn read_index(context: u64) -> Self {
+        Self { context, mode: ReadMode::ReadIndex }
+    }
+}
+
+/// What the answer to a read may rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadMode {
+    /// Linearizable: the leader makes sure that it still leads (thesis §6.4).
+    ReadIndex,
+    /// Linearizable as far as clocks run alike: a leader whose lease runs answers at once
+    /// ([`lease_drift_ppm`](crate::Options::lease_drift_ppm)); else as `ReadIndex`.
+    Lease,
+    /// As `ReadIndex`, but at the index up to which clients were answered
+    /// ([`Input::Replied`](crate::Input::Replied)), so that nobody waits for what no client knows
+    /// of yet. Not linearizable between readers: one may see a write that is not acknowledged yet,
+    /// and the next, on another node, not.
+    Replied,
+    /// The state after a write, for a client that reads what it wrote, on whichever node.
+    AfterWrite {
+        /// Where the write was placed.
+        index: LogIndex,
+        /// In which term. If given, the answer is an error if the write was lost; if not, it only
+        /// says that the index was reached.
+        term: Option<Term>,
+    },
+    /// What this node has applied, if it is good enough; refused at once if it is not. Never
+    /// linearizable.
+    Stale(Staleness),
+}
+
+/// How old a stale read may be. The default allows anything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Staleness {
+    /// This index must be applied.
+    pub at_least: LogIndex,
+    /// No more entries than this may be known to be committed and not applied here. Known is what
+    /// the leader has said; what has not reached this node does not count.
+    pub lag_entries_max: Option<u64>,
+    /// The leader must have been heard within so many ticks, or a quorum if this node leads. A
+    /// leader that is deposed and does not know it counts as one for up to two election timeouts.
+    pub silence_ticks_max: Option<u64>,
+}
+
+/// Where a read may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadPoint {
+    /// The state must have applied all up to here; more does no harm.
+    pub index: LogIndex,
+}
+
+/// Why a read was not answered. It may be asked again, as another request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No leader is known, or the node that was taken for it does not lead.
+    NoLeader,
+    /// Leadership changed while the read was on its way.
+    LeaderChanged,
+    /// Nothing was heard for an election timeout: a message was lost, or the write does not come.
+    TimedOut,
+    /// Too many reads wait ([`pending_reads_max`](crate::Options::pending_reads_max)).
+    Overloaded {
+        /// How many.
+        pending: usize,
+    },
+    /// The write was lost: another entry is, or will be, in its place.
+    WriteLost {
+        /// The newest entry that shows it.
+        by: EntryId,
+    },
+    /// The log no longer tells the entry at this index from others: it was cut up to the mark.
+    WriteForgotten {
+        /// Where the log begins.
+        mark: EntryId,
+    },
+    /// The state is older than the request allows.
+    TooOld {
+        /// This is applied.
+        applied_index: LogIndex,
+    },
+    /// More is committed and not applied than the request allows.
+    LagsBehind {
+        /// So many entries.
+        lag_entries: u64,
+    },
+    /// The leader, or a quorum, was not heard for longer than the request allows.
+    Silence,
+    /// A snapshot is about to replace the state.
+    Installing,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLeader => f.write_str("no leader"),
+            Self::LeaderChanged => f.write_str("leadership changed"),
+            Self::TimedOut => f.write_str("timed out"),
+            Self::Overloaded { pending } => write!(f, "{pending} reads wait"),
+            Self::WriteLost { by } => write!(f, "the write was lost to {by}"),
+            Self::WriteForgotten { mark } => write!(f, "the log was cut up to {mark}"),
+            Self::TooOld { applied_index } => write!(f, "only {applied_index} is applied"),
+            Self::LagsBehind { lag_entries } => write!(f, "{lag_entries} entries behind"),
+            Self::Silence => f.write_str("the leader is not heard"),
+            Self::Installing => f.write_str("a snapshot is being installed"),
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+impl Node {
+    pub(crate) fn queue_read(&mut self, request: ReadRequest) {
+        let ReadRequest { context, mode } = request;
+        let pending = self.pending_reads();
+        if pending >= self.options.pending_reads_max {
+            return self.decide_read(context, Err(ReadError::Overloaded { pending }));
+        }
+        match mode {
+            ReadMode::Stale(bounds) => self.read_stale(context, bounds),
+            ReadMode::AfterWrite { index, term } => self.read_after_write(context, index, term),
+            ReadMode::Lease => match self.lease_index() {
+                Some(index) => self.answer_on_lease(context, index),
+                None => self.queue_round(context, false),
+            },
+            ReadMode::ReadIndex => self.queue_round(context, false),
+            ReadMode::Replied => self.queue_round(context, true),
+        }
+    }
+
+    /// The next round of this leader, or the next question to it, is for this read as well.
+    fn queue_round(&mut self, context: u64, replied: bool) {
+        if !bug(Bug::SleepsThroughReads) {
+            self.touch();
+        }
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.reads.add(Reader::local(context, replied));
+        } else if self.leader_id().is_some() {
+            self.forwarded.add(context, replied);
+        } else {
+            self.decide_read(context, Err(ReadError::NoLeader));
+        }
+    }
+
+    pub(crate) fn decide_read(&mut self, context: u64, result: Result<LogIndex, ReadError>) {
+        let result = result.map(|index| ReadPoint { index });
+        self.output.reads.push(ReadOutcome { context, result });
+    }
+
+    pub(crate) fn pending_reads(&self) -> usize {
+        let rounds = match &self.role {
+            RoleState::Leader(leader) => leader.reads.count(),
+            RoleState::Follower { .. }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => 0,
+        };
+        rounds + self.forwarded.count() + self.awaited.len()
+    }
+}

@@ -1,0 +1,176 @@
+//! Reads that ask nobody: of what this node has, and of a write that the caller names.
+//!
+//! A stale read is refused rather than delayed: its caller has other nodes to go to. A read behind a
+//! write waits until this node knows what became of the write:
+//!
+//! ```text
+//!   the client wrote 5@2 and reads on n3
+//!     n3   … 4@2                 not here yet: wait
+//!     n3   … 4@2 5@2  commit 5   answer at 5
+//!     n3   … 4@2 5@3  commit 5   5@3 is committed where 5@2 would be: the write was lost
+//!     n3   leads term 3, and its log has no 5@2: a leader's log has all that was ever committed
+//!          before its term, so 5@2 never was, and never will be
+//! ```
+//!
+//! Scripts: `testdata/read/`.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use crate::queue::pop_front_if;
+use crate::read::{ReadError, Staleness};
+use crate::role::RoleState;
+use crate::{EntryId, LogIndex, Node, Term, Tick};
+
+/// Reads that wait for a write to be committed here.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AwaitedWrites {
+    /// By index, and in the order in which they came.
+    waiting: BTreeMap<(LogIndex, u64), Awaited>,
+    /// When each is given up, in order; what is answered by then is not in `waiting` any more.
+    deadlines: VecDeque<(Tick, (LogIndex, u64))>,
+    /// How many ever came.
+    count: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    context: u64,
+    term: Option<Term>,
+}
+
+impl AwaitedWrites {
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Tick> {
+        if self.waiting.is_empty() { None } else { self.deadlines.front().map(|(at, _)| *at) }
+    }
+
+    fn add(&mut self, index: LogIndex, awaited: Awaited, give_up_at: Tick) {
+        self.count += 1;
+        let key = (index, self.count);
+        self.waiting.insert(key, awaited);
+        // The timeout may have been shortened meanwhile; the order is kept all the same.
+        let newest = self.deadlines.back().map_or(give_up_at, |(at, _)| (*at).max(give_up_at));
+        self.deadlines.push_back((newest, key));
+    }
+
+    fn pop_up_to(&mut self, index: LogIndex) -> Option<(LogIndex, Awaited)> {
+        let first = self.waiting.first_entry()?;
+        if first.key().0 > index {
+            return None;
+        }
+        let ((at, _), awaited) = first.remove_entry();
+        if self.waiting.is_empty() {
+            self.deadlines.clear();
+        }
+        Some((at, awaited))
+    }
+}
+
+impl Node {
+    pub(crate) fn read_stale(&mut self, context: u64, bounds: Staleness) {
+        let result = self.judge_staleness(bounds);
+        self.decide_read(context, result);
+    }
+
+    fn judge_staleness(&mut self, bounds: Staleness) -> Result<LogIndex, ReadError> {
+        let applied_index = self.apply.applied();
+        if self.apply.is_installing() {
+            return Err(ReadError::Installing);
+        }
+        if applied_index < bounds.at_least {
+            return Err(ReadError::TooOld { applied_index });
+        }
+        let known = self.commit_index.max(self.claimed_commit_index);
+        let lag_entries = known.0.saturating_sub(applied_index.0);
+        if bounds.lag_entries_max.is_some_and(|max| lag_entries > max) {
+            return Err(ReadError::LagsBehind { lag_entries });
+        }
+        if let Some(max) = bounds.silence_ticks_max
+            && self.last_contact().is_none_or(|heard| heard.after(max) < self.now)
+        {
+            return Err(ReadError::Silence);
+        }
+        Ok(applied_index)
+    }
+
+    /// When the leader was heard; on a leader, when a quorum was.
+    fn last_contact(&mut self) -> Option<Tick> {
+        let (id, now) = (self.options.id, self.now);
+        match &mut self.role {
+            RoleState::Leader(leader) => {
+                let heard = leader.quorum_value(|member| match member.heard_at {
+                    _ if member.id == id => now.0,
+                    heard => heard.map_or(0, |heard| heard.0),
+                });
+                (heard > 0).then_some(Tick(heard))
+            }
+            RoleState::Follower { leader_id: Some(_) } => self.leader_heard_at,
+            RoleState::Follower { leader_id: None }
+            | RoleState::PreCandidate(_)
+            | RoleState::Candidate { .. } => None,
+        }
+    }
+
+    pub(crate) fn read_after_write(&mut self, context: u64, index: LogIndex, term: Option<Term>) {
+        match self.judge_write(index, term) {
+            Some(result) => self.decide_read(context, result),
+            None => {
+                self.touch();
+                let give_up_at = self.now.after(self.options.election_timeout_ticks);
+                self.awaited.add(index, Awaited { context, term }, give_up_at);
+            }
+        }
+    }
+
+    /// What became of a write; `None` while that is open.
+    fn judge_write(
+        &self,
+        index: LogIndex,
+        term: Option<Term>,
+    ) -> Option<Result<LogIndex, ReadError>> {
+        let mark = self.log.mark();
+        let Some(term) = term else { return (index <= self.commit_index).then_some(Ok(index)) };
+        let write = EntryId { term, index };
+        if index < mark.index {
+            // Terms never fall in a log, so one above the mark's was not before it.
+            let is_lost = term > mark.term;
+            let by = if is_lost { ReadError::WriteLost { by: mark } } else { forgotten(mark) };
+            return Some(Err(by));
+        }
+        if index <= self.commit_index {
+            let by = self.log.id_at(index).expect("what is committed is in the log, or its mark");
+            return Some(if by == write { Ok(index) } else { Err(ReadError::WriteLost { by }) });
+        }
+        let is_lost = matches!(self.role, RoleState::Leader(_))
+            && term < self.current_term()
+            && !self.log.contains(write);
+        is_lost.then(|| Err(ReadError::WriteLost { by: self.log.last() }))
+    }
+
+    /// Answers what the commit index, or an election, has decided.
+    pub(crate) fn answer_awaited(&mut self) {
+        while let Some((index, Awaited { context, term })) =
+            self.awaited.pop_up_to(self.commit_index)
+        {
+            let result = self.judge_write(index, term).unwrap_or(Err(ReadError::TimedOut));
+            self.decide_read(context, result);
+        }
+    }
+
+    /// A write that is not committed here for an election timeout may be anywhere.
+    pub(crate) fn expire_awaited(&mut self) {
+        let now = self.now;
+        while let Some((_, key)) = pop_front_if(&mut self.awaited.deadlines, |(at, _)| *at <= now) {
+            if let Some(Awaited { context, .. }) = self.awaited.waiting.remove(&key) {
+                self.decide_read(context, Err(ReadError::TimedOut));
+            }
+        }
+    }
+}
+
+fn forgotten(mark: EntryId) -> ReadError {
+    ReadError::WriteForgotten { mark }
+}
