@@ -12,8 +12,8 @@ use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
-use crate::removal::Removal;
 use crate::read_local::AwaitedWrites;
+use crate::removal::Removal;
 use crate::role::{Role, RoleState};
 use crate::{
     ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,

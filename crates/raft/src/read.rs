@@ -1,12 +1,14 @@
 //! The door for reads: one request, and with each the choice of what it may rest on.
 //!
-//! | mode | answered by | sees | rests on |
-//! | --- | --- | --- | --- |
-//! | [`ReadIndex`](ReadMode::ReadIndex) | any node, by a round of the leader | every write acknowledged anywhere before it | messages alone |
-//! | [`Lease`](ReadMode::Lease) | a leader, at once | the same | promises of voters, and clocks that run alike |
-//! | [`Replied`](ReadMode::Replied) | any node, by a round of the leader | every write acknowledged before it, and maybe not what another such read saw | messages, and the host's word |
-//! | [`AfterWrite`](ReadMode::AfterWrite) | any node, when it is committed here | a write that the caller names | messages alone |
-//! | [`Stale`](ReadMode::Stale) | any node, at once | what this node has, within the bounds given | nothing |
+//! - [`ReadIndex`](ReadMode::ReadIndex) sees every write that was acknowledged anywhere before
+//!   it. Any node answers it, by a round of the leader, and it rests on messages alone.
+//! - [`Lease`](ReadMode::Lease) sees the same. A leader answers at once; it rests on the promises
+//!   of voters and on clocks that run alike.
+//! - [`Replied`](ReadMode::Replied) sees the same, but maybe not what another such read saw. It
+//!   takes a round, and rests on the host's word about what clients were answered.
+//! - [`AfterWrite`](ReadMode::AfterWrite) sees a write that the caller names. Any node answers it
+//!   once that is committed there.
+//! - [`Stale`](ReadMode::Stale) sees what this node has, at once, within bounds or not at all.
 //!
 //! A read that cannot be answered ends in a [`ReadError`], which says what to do. None of them says
 //! anything about the data.

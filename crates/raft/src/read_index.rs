@@ -123,7 +123,8 @@ impl ForwardedReads {
 
     /// All that is queued shares one question, and the answer must be good for each.
     pub(crate) fn add(&mut self, context: u64, replied: bool) {
-        self.queued_replied = replied && (self.queued.is_empty() || self.queued_replied);
+        let were_modest = self.queued.is_empty() || self.queued_replied;
+        self.queued_replied = replied && (were_modest || bug(Bug::QuestionIsForTheMostModest));
         self.queued.push(context);
         self.count += 1;
     }
@@ -206,7 +207,8 @@ impl Node {
     /// says no to the rest: without a quorum they would gather for ever.
     pub(crate) fn handle_read_index(&mut self, from: NodeId, context: u64, replied: bool) {
         self.touch();
-        let has_room = self.pending_reads() < self.options.pending_reads_max;
+        let has_room =
+            self.pending_reads() < self.options.pending_reads_max || bug(Bug::ReadsGatherForEver);
         if let RoleState::Leader(leader) = &mut self.role
             && has_room
         {
@@ -299,7 +301,8 @@ impl Node {
 mod tests {
     use super::*;
     use crate::{
-        Configuration, Input, Message, Options, ReadOutcome, ReadPoint, ReadRequest, Restored, Term,
+        Configuration, Input, Message, Options, ReadMode, ReadOutcome, ReadPoint, ReadRequest,
+        Restored, Term,
     };
 
     /// R9: only the leader that was asked may answer, and only by the name of the question; a name
@@ -333,5 +336,32 @@ mod tests {
         let read = ReadOutcome { context: 77, result: Ok(ReadPoint { index: LogIndex(5) }) };
         assert_eq!(answer(&mut node, 2, name), [read]);
         assert_eq!(answer(&mut node, 2, name), [], "answered once");
+    }
+
+    /// R9: all reads of one question get one answer, so it is asked for the most demanding of them.
+    #[test]
+    fn one_question_is_as_strict_as_the_strictest_read_in_it() {
+        let asks = |modes: &[ReadMode]| {
+            let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
+            let restored = Restored::bootstrap(voters);
+            let mut node = Node::new(Options::new(NodeId(1), 1), restored).expect("sound options");
+            let body = Body::Heartbeat { commit_index: LogIndex(0), round: 0 };
+            let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
+            node.handle(Tick(0), Input::Message(message));
+            let persist = node.take_output().persists.remove(0);
+            node.handle(Tick(0), Input::Persisted(persist.number));
+            for (mode, context) in modes.iter().zip(1..) {
+                node.read(Tick(0), ReadRequest { context, mode: *mode });
+            }
+            let bodies = node.take_output().messages.into_iter().map(|message| message.body);
+            let question = |body| {
+                if let Body::ReadIndex { replied, .. } = body { Some(replied) } else { None }
+            };
+            bodies.filter_map(question).collect::<Vec<_>>()
+        };
+        use ReadMode::{ReadIndex, Replied};
+        assert_eq!(asks(&[Replied, Replied]), [true]);
+        assert_eq!(asks(&[Replied, ReadIndex]), [false]);
+        assert_eq!(asks(&[ReadIndex, Replied]), [false]);
     }
 }

@@ -1,7 +1,7 @@
 //! Reads that ask nobody: of what this node has, and of a write that the caller names.
 //!
-//! A stale read is refused rather than delayed: its caller has other nodes to go to. A read behind a
-//! write waits until this node knows what became of the write:
+//! A stale read is refused rather than delayed: its caller has other nodes to go to. A read behind
+//! a write waits until this node knows what became of the write:
 //!
 //! ```text
 //!   the client wrote 5@2 and reads on n3
@@ -19,6 +19,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use crate::queue::pop_front_if;
 use crate::read::{ReadError, Staleness};
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{EntryId, LogIndex, Node, Term, Tick};
 
 /// Reads that wait for a write to be committed here.
@@ -83,7 +84,9 @@ impl Node {
         if applied_index < bounds.at_least {
             return Err(ReadError::TooOld { applied_index });
         }
-        let known = self.commit_index.max(self.claimed_commit_index);
+        let claimed = self.claimed_commit_index;
+        let known = if bug(Bug::LagIsWhatIsHere) { self.commit_index } else { claimed };
+        let known = known.max(self.commit_index);
         let lag_entries = known.0.saturating_sub(applied_index.0);
         if bounds.lag_entries_max.is_some_and(|max| lag_entries > max) {
             return Err(ReadError::LagsBehind { lag_entries });
@@ -142,7 +145,8 @@ impl Node {
         }
         if index <= self.commit_index {
             let by = self.log.id_at(index).expect("what is committed is in the log, or its mark");
-            return Some(if by == write { Ok(index) } else { Err(ReadError::WriteLost { by }) });
+            let is_here = by == write || bug(Bug::LostWriteIsAnswered);
+            return Some(if is_here { Ok(index) } else { Err(ReadError::WriteLost { by }) });
         }
         let is_lost = matches!(self.role, RoleState::Leader(_))
             && term < self.current_term()
