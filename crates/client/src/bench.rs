@@ -4,6 +4,7 @@
 //! thing. Clients share a few connections, keys and values are made once, and the latencies go into
 //! histograms that few clients share, because the program shares the machine with what it measures.
 
+mod caller;
 mod load;
 mod processes;
 mod recorder;
@@ -18,9 +19,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use env::Clock;
 use env::os::OsClock;
-use tonic::transport::Channel;
 
 use crate::{ClientError, Endpoints};
+use caller::Caller;
 use processes::Usage;
 use recorder::Recorders;
 use report::Report;
@@ -128,18 +129,30 @@ impl Run {
 /// # Errors
 /// No endpoint answers, a process to be watched is not there, or all requests fail.
 pub fn run(options: BenchOptions, out: &mut dyn Write) -> Result<(), ClientError> {
-    let threads = usize::try_from(options.threads).unwrap_or(1);
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let runtime = runtime(options.threads)?;
     let report = runtime.block_on(measure(options))?;
     runtime.shutdown_timeout(Duration::from_secs(1));
     report.write(out)?;
     Ok(())
 }
 
+/// The threads of this program. A single one takes its tasks in the order in which they were woken,
+/// so that all clients whose answers came together send their next requests together. A runtime of
+/// several threads runs what was woken last first: a connection would write one request at a time.
+fn runtime(threads: u32) -> std::io::Result<tokio::runtime::Runtime> {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(usize::try_from(threads).unwrap_or(1)).enable_all().build()
+}
+
 async fn measure(options: BenchOptions) -> Result<Report, ClientError> {
     let conns = options.conns.min(options.clients);
-    let channels = options.endpoints.connect_each(usize::try_from(conns).unwrap_or(1)).await?;
+    let mut callers = Vec::new();
+    for authority in options.endpoints.iter().cycle().take(usize::try_from(conns).unwrap_or(1)) {
+        callers.push(Caller::connect(authority).await?);
+    }
     let run = Arc::new(Run {
         recorders: Recorders::new(options.clients),
         keys: load::Keys::new(&options.prefix, options.keys),
@@ -148,20 +161,21 @@ async fn measure(options: BenchOptions) -> Result<Report, ClientError> {
         options,
     });
     if matches!(run.options.workload, Workload::Get | Workload::Mixed | Workload::Range) {
-        load::load_keys(&run, &channels).await?;
+        load::load_keys(&run, &run.options.endpoints.connect_each(callers.len()).await?).await?;
     }
     let watching = if run.options.workload == Workload::Watch {
+        let channels = run.options.endpoints.connect_each(callers.len()).await?;
         Some(watchers::start(&run, &channels).await?)
     } else {
         None
     };
     let clients: Vec<_> = (0..run.options.clients)
         .map(|number| {
-            let channel = channels[number as usize % channels.len()].clone();
-            tokio::spawn(load::client(Arc::clone(&run), number, channel))
+            let caller = callers[number as usize % callers.len()].clone();
+            tokio::spawn(load::client(Arc::clone(&run), number, caller))
         })
         .collect();
-    let report = measure_running(&run, &channels).await?;
+    let report = measure_running(&run, callers.len()).await?;
     for client in clients {
         // A client that panicked would have been counted as fewer requests: tell it instead.
         client.await.map_err(|error| ClientError::Argument(format!("a client broke: {error}")))?;
@@ -173,7 +187,7 @@ async fn measure(options: BenchOptions) -> Result<Report, ClientError> {
     }
 }
 
-async fn measure_running(run: &Arc<Run>, channels: &[Channel]) -> Result<Report, ClientError> {
+async fn measure_running(run: &Arc<Run>, conns: usize) -> Result<Report, ClientError> {
     tokio::time::sleep(Duration::from_secs(run.options.warmup_secs)).await;
     let before = Usage::of(&run.options.pids)?;
     let own_before = Usage::of(&[std::process::id()])?;
@@ -191,7 +205,7 @@ async fn measure_running(run: &Arc<Run>, channels: &[Channel]) -> Result<Report,
     let taken = run.clock.now().since(begun);
     let usage = Usage::of(&run.options.pids)?.since(&before);
     let own = Usage::of(&[std::process::id()])?.since(&own_before);
-    Ok(Report::new(run, channels.len(), taken, &usage, &own))
+    Ok(Report::new(run, conns, taken, &usage, &own))
 }
 
 fn progress(run: &Run, second: u64, count: u64) {

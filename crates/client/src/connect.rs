@@ -9,9 +9,9 @@ use tonic::transport::{Channel, Endpoint};
 use crate::ClientError;
 
 /// A range answer may be large, and the default window of 64 KiB would make it many round trips.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the servers are: `host:port` or `http://host:port`, several with commas between.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn one(text: &str) -> Result<String, EndpointFault> {
 
 impl Endpoints {
     /// Each endpoint as `host:port`.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
+    pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.0.iter().map(String::as_str)
     }
 

@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::request_op::Request;
-use api::etcdserverpb::{PutRequest, RangeRequest, RequestOp, TxnRequest};
+use api::etcdserverpb::{
+    PutRequest, PutResponse, RangeRequest, RangeResponse, RequestOp, TxnRequest,
+};
 use bytes::Bytes;
 use env::{Clock, SplitMix};
 use tonic::transport::Channel;
 
+use super::caller::{Call, Caller};
 use super::{MEASURING, Run, STOPPED, Workload};
 use crate::ClientError;
 
-/// A range of 500 keys with large values must fit.
-const ANSWER_BYTES_MAX: usize = 512 << 20;
 /// Puts in one loading transaction; etcd allows 128.
 const LOAD_OPS: u64 = 100;
 /// Bytes in one loading transaction; etcd allows 1.5 MiB.
@@ -45,13 +46,12 @@ impl Keys {
 }
 
 /// Sends one request after the other until the run stops.
-pub(crate) async fn client(run: Arc<Run>, number: u32, channel: Channel) {
-    let mut kv = KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+pub(crate) async fn client(run: Arc<Run>, number: u32, mut caller: Caller) {
     let mut dice = SplitMix::new(u64::from(number) + 1);
     let value = value_of(run.options.value_size);
     while run.phase() != STOPPED {
         let begun = run.clock.now();
-        let done = request(&run, &mut kv, &mut dice, &value).await;
+        let done = request(&run, &mut caller, &mut dice, &value).await;
         if run.phase() != MEASURING {
             // Outside of the measured time a failing server must not be asked in a tight loop.
             if done.is_err() {
@@ -73,7 +73,7 @@ pub(crate) async fn client(run: Arc<Run>, number: u32, channel: Channel) {
 
 async fn request(
     run: &Run,
-    kv: &mut KvClient<Channel>,
+    caller: &mut Caller,
     dice: &mut SplitMix,
     value: &Bytes,
 ) -> Result<(), tonic::Status> {
@@ -91,7 +91,7 @@ async fn request(
             value.clone()
         };
         let put = PutRequest { key: run.keys.key(key), value, ..PutRequest::default() };
-        kv.put(put).await?;
+        caller.call::<PutResponse>(Call::Put, &put).await?;
         return Ok(());
     }
     let mut range = RangeRequest { serializable: options.serializable, ..RangeRequest::default() };
@@ -103,7 +103,7 @@ async fn request(
     } else {
         range.key = run.keys.key(key);
     }
-    let answer = kv.range(range).await?.into_inner();
+    let answer: RangeResponse = caller.call(Call::Range, &range).await?;
     if answer.kvs.is_empty() && !options.no_load {
         return Err(tonic::Status::not_found("a key that was loaded is not there"));
     }
