@@ -29,6 +29,7 @@ use crate::service::kv::KvService;
 use crate::service::lease::LeaseService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::watch::WatchService;
+use crate::unary;
 
 /// Everything that a connection may ask for.
 #[derive(Clone)]
@@ -37,6 +38,8 @@ pub(crate) struct Dispatch(Arc<Services>);
 struct Services {
     member: Arc<Member>,
     kv: KvServer<KvService>,
+    /// The same, for calls that need no stream.
+    unary_kv: KvService,
     watch: WatchServer<WatchService>,
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
@@ -69,6 +72,7 @@ impl Dispatch {
         }
         Self(Arc::new(Services {
             kv: limited!(KvServer(KvService)),
+            unary_kv: KvService(Arc::clone(&member)),
             watch: limited!(WatchServer(WatchService)),
             lease: limited!(LeaseServer(LeaseService)),
             cluster: limited!(ClusterServer(ClusterService)),
@@ -85,7 +89,13 @@ impl Dispatch {
         let path = request.uri().path();
         let service = path.get(1..).and_then(|path| path.split_once('/')).map(|(name, _)| name);
         match service {
-            Some("etcdserverpb.KV") => services.kv.clone().call(request),
+            Some("etcdserverpb.KV") => match unary::Call::of(&request) {
+                Some(call) => {
+                    let bytes_max = services.member.limits.message_bytes_max;
+                    call.answer(&services.unary_kv, bytes_max, request)
+                }
+                None => services.kv.clone().call(request),
+            },
             Some("etcdserverpb.Watch") => services.watch.clone().call(request),
             Some("etcdserverpb.Lease") => services.lease.clone().call(request),
             Some("etcdserverpb.Cluster") => services.cluster.clone().call(request),

@@ -40,6 +40,7 @@ mod server;
 mod service;
 mod sockets;
 mod translate;
+mod unary;
 mod url;
 mod version;
 

@@ -55,7 +55,9 @@ pub(crate) fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         // What waits for the socket, per stream: a range is encoded no faster than it is read.
         .max_send_buf_size(1 << 20)
         .keep_alive_interval(limits.keepalive_interval)
-        .keep_alive_timeout(limits.keepalive_timeout);
+        .keep_alive_timeout(limits.keepalive_timeout)
+        // No gRPC client reads it.
+        .auto_date_header(false);
     builder
         .http1()
         .timer(TokioTimer::new())

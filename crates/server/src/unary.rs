@@ -1,0 +1,255 @@
+//! The calls that come by the thousand, without the machinery that streams need: one message in,
+//! one out. tonic's own way takes two buffers of 8 KiB, a decoder and an encoder for each call,
+//! which for a put of some hundred bytes costs more than the put's way through the log.
+//!
+//! What a client sees is the same. Whatever is not plain, such as compression, goes tonic's way.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use api::etcdserverpb::kv_server::Kv;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::{Body as HttpBody, Frame, Incoming};
+use prost::Message;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tonic::metadata::{GRPC_CONTENT_TYPE, MetadataMap};
+
+use crate::api_error::ApiError;
+use crate::service::kv::KvService;
+
+/// Before each message: one byte for compression, and the length.
+const PREFIX_BYTES: usize = 5;
+/// The largest answer is etcd's: what fits a signed 32-bit length.
+const ANSWER_BYTES_MAX: usize = 0x7fff_ffff;
+
+type Answered = BoxFuture<Response<Body>, Infallible>;
+
+/// A call of KV that is answered here.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Call {
+    Put,
+    Range,
+    Txn,
+}
+
+impl Call {
+    /// `None` for what has to go tonic's way.
+    pub(crate) fn of(request: &Request<Incoming>) -> Option<Self> {
+        if request.headers().contains_key("grpc-encoding") {
+            return None;
+        }
+        match request.uri().path() {
+            "/etcdserverpb.KV/Put" => Some(Self::Put),
+            "/etcdserverpb.KV/Range" => Some(Self::Range),
+            "/etcdserverpb.KV/Txn" => Some(Self::Txn),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn answer(
+        self,
+        kv: &KvService,
+        bytes_max: usize,
+        request: Request<Incoming>,
+    ) -> Answered {
+        let kv = kv.clone();
+        match self {
+            Self::Put => Box::pin(answer(request, bytes_max, async move |put| kv.put(put).await)),
+            Self::Range => {
+                Box::pin(answer(request, bytes_max, async move |range| kv.range(range).await))
+            }
+            Self::Txn => Box::pin(answer(request, bytes_max, async move |txn| kv.txn(txn).await)),
+        }
+    }
+}
+
+async fn answer<Q: Message + Default, A: Message>(
+    request: Request<Incoming>,
+    bytes_max: usize,
+    call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, Status>,
+) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let answered = match read(body, bytes_max).await {
+        Ok(message) => {
+            let metadata = MetadataMap::from_headers(head.headers);
+            call(tonic::Request::from_parts(metadata, head.extensions, message)).await
+        }
+        Err(status) => Err(status),
+    };
+    Ok(answered.and_then(whole).unwrap_or_else(Status::into_http))
+}
+
+/// Reads the one message of a request.
+async fn read<Q: Message + Default>(mut body: Incoming, bytes_max: usize) -> Result<Q, Status> {
+    let mut message = Collected::new(bytes_max);
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|error| Status::from_error(error.into()))?;
+        if let Ok(data) = frame.into_data() {
+            message.add(data)?;
+        }
+    }
+    let message = message.whole()?;
+    Q::decode(message)
+        .map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")))
+}
+
+/// The bytes of a request, as far as they have come.
+struct Collected {
+    bytes: Bytes,
+    bytes_max: usize,
+}
+
+impl Collected {
+    fn new(bytes_max: usize) -> Self {
+        Self { bytes: Bytes::new(), bytes_max }
+    }
+
+    fn add(&mut self, data: Bytes) -> Result<(), Status> {
+        if self.bytes.is_empty() {
+            // A short message comes in one piece, which is not copied.
+            self.bytes = data;
+        } else {
+            let mut joined = BytesMut::from(std::mem::take(&mut self.bytes));
+            joined.reserve(self.announced(&joined).saturating_sub(joined.len()).max(data.len()));
+            joined.put(data);
+            self.bytes = joined.freeze();
+        }
+        // Before all of it is here: a length beyond the limit must not be waited for.
+        let announced = self.announced(&self.bytes);
+        if announced > self.bytes_max + PREFIX_BYTES {
+            return Err(too_large(announced - PREFIX_BYTES, self.bytes_max));
+        }
+        if self.bytes.len() > announced.max(PREFIX_BYTES) {
+            return Err(Status::unimplemented("a call of this method has one message"));
+        }
+        Ok(())
+    }
+
+    /// How long prefix and message say that they are; 0 if the prefix is not here yet.
+    fn announced(&self, bytes: &[u8]) -> usize {
+        let length = bytes.get(1..PREFIX_BYTES).and_then(|length| length.try_into().ok());
+        length.map_or(0, |length| u32::from_be_bytes(length) as usize + PREFIX_BYTES)
+    }
+
+    fn whole(mut self) -> Result<Bytes, Status> {
+        if self.bytes.is_empty() || self.bytes.len() < self.announced(&self.bytes) {
+            return Err(Status::internal("Missing request message."));
+        }
+        if self.bytes[0] != 0 {
+            return Err(Status::internal(
+                "protocol error: received message with compressed-flag but no grpc-encoding was \
+                 specified",
+            ));
+        }
+        if self.bytes.len() < PREFIX_BYTES {
+            return Err(Status::internal("Missing request message."));
+        }
+        self.bytes.advance(PREFIX_BYTES);
+        Ok(self.bytes)
+    }
+}
+
+fn too_large(found_bytes: usize, max_bytes: usize) -> Status {
+    let number = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+    let (found_bytes, max_bytes) = (number(found_bytes), number(max_bytes));
+    ApiError::MessageTooLarge { found_bytes, max_bytes }.into()
+}
+
+/// Head, message and status of an answer that is good.
+fn whole<A: Message>(answer: tonic::Response<A>) -> Result<Response<Body>, Status> {
+    let (metadata, message, extensions) = answer.into_parts();
+    let length = message.encoded_len();
+    let Some(length_field) = u32::try_from(length).ok().filter(|_| length <= ANSWER_BYTES_MAX)
+    else {
+        return Err(Status::out_of_range("the answer is larger than a message can be"));
+    };
+    let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
+    bytes.put_u8(0);
+    bytes.put_u32(length_field);
+    message.encode_raw(&mut bytes);
+    let mut response =
+        Response::new(Body::new(Whole { message: Some(bytes.freeze()), ended: false }));
+    *response.headers_mut() = metadata.into_headers();
+    response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
+    *response.extensions_mut() = extensions;
+    Ok(response)
+}
+
+/// One message, and that all went well.
+#[derive(Debug)]
+struct Whole {
+    message: Option<Bytes>,
+    ended: bool,
+}
+
+impl HttpBody for Whole {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        Poll::Ready(match self.message.take() {
+            Some(message) => Some(Ok(Frame::data(message))),
+            None if self.ended => None,
+            None => {
+                self.ended = true;
+                let mut trailers = HeaderMap::with_capacity(1);
+                trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+                Some(Ok(Frame::trailers(trailers)))
+            }
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.message.is_none() && self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    fn collect(pieces: &[&[u8]]) -> Result<Bytes, Code> {
+        let mut collected = Collected::new(8);
+        for piece in pieces {
+            let added = collected.add(Bytes::copy_from_slice(piece));
+            added.map_err(|status| status.code())?;
+        }
+        collected.whole().map_err(|status| status.code())
+    }
+
+    #[test]
+    fn a_message_comes_in_any_pieces() {
+        let frame = b"\0\0\0\0\x03put";
+        for at in 0..=frame.len() {
+            let (begin, end) = frame.split_at(at);
+            assert_eq!(collect(&[begin, end]), Ok(Bytes::from_static(b"put")), "cut at {at}");
+        }
+        assert_eq!(collect(&[b"\0\0\0\0\0"]), Ok(Bytes::new()));
+    }
+
+    #[test]
+    fn what_is_no_single_message_is_refused() {
+        assert_eq!(collect(&[]), Err(Code::Internal));
+        assert_eq!(collect(&[b"\0\0\0"]), Err(Code::Internal));
+        assert_eq!(collect(&[b"\0\0\0\0\x03pu"]), Err(Code::Internal));
+        assert_eq!(collect(&[b"\x01\0\0\0\x03put"]), Err(Code::Internal));
+        assert_eq!(collect(&[b"\0\0\0\0\x03put", b"\0\0\0\0\x03put"]), Err(Code::Unimplemented));
+    }
+
+    #[test]
+    fn a_length_beyond_the_limit_is_refused_before_the_bytes_come() {
+        assert_eq!(collect(&[b"\0\0\0\0\x09"]), Err(Code::ResourceExhausted));
+        assert_eq!(collect(&[b"\0\xff", b"\xff\xff\xff"]), Err(Code::ResourceExhausted));
+    }
+}
