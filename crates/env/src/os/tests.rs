@@ -56,3 +56,28 @@ fn free_bytes_and_entropy_and_clock_answer() {
     assert!(clock.now() >= earlier);
     assert!(clock.wall_ms() > 1_600_000_000_000, "a wall clock after 2020");
 }
+
+/// T10: the zeros of a fresh segment once lay in the page cache as folios of 1 MiB, and each sync
+/// of some hundred bytes wrote a whole one.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_small_overwrite_of_allocated_space_writes_pages_and_not_folios() {
+    /// What this thread has sent to disks, or will have once they are synced.
+    fn written_bytes() -> u64 {
+        let io =
+            std::fs::read_to_string("/proc/thread-self/io").expect("a thread may read its own");
+        let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: "));
+        line.expect("the line is always there").parse().expect("it is a number")
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = OsDisk.open(&dir.path().join("segment"), OpenMode::CreateNew).unwrap();
+    file.allocate(8 << 20).unwrap();
+    let before = written_bytes();
+    for at in 0..64 {
+        file.write_all_at(&[7; 300], at * 300).unwrap();
+        file.sync_data().unwrap();
+    }
+    let written = written_bytes() - before;
+    // Each write touches one page or two. In a file system that is in memory nothing is written.
+    assert!(written <= 64 * (16 << 10), "{written} bytes were written by 64 syncs of 300 bytes");
+}
