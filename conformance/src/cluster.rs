@@ -28,11 +28,16 @@ pub struct ClusterPlan {
     pub started: usize,
     /// Further flags for every member.
     pub flags: Vec<String>,
+    /// Which server; what the environment asks for if this does not say.
+    pub target: Option<Target>,
+    /// Where the members' folders are made; where the system keeps temporary files if this does not
+    /// say, which may be in memory.
+    pub parent: Option<PathBuf>,
 }
 
 impl Default for ClusterPlan {
     fn default() -> Self {
-        Self { size: 3, started: 3, flags: Vec::new() }
+        Self { size: 3, started: 3, flags: Vec::new(), target: None, parent: None }
     }
 }
 
@@ -97,9 +102,15 @@ impl Cluster {
                 child: None,
             })
             .collect();
-        let folder = tempfile::Builder::new().prefix("conformance-").tempdir();
+        let mut folder = tempfile::Builder::new();
+        folder.prefix("conformance-");
+        let folder = match &plan.parent {
+            Some(parent) => folder.tempdir_in(parent),
+            None => folder.tempdir(),
+        };
         let folder = Some(folder.expect("the system has room for a folder of a test"));
-        Self { target: Target::from_environment(), plan: plan.clone(), members, folder }
+        let target = plan.target.clone().unwrap_or_else(Target::from_environment);
+        Self { target, plan: plan.clone(), members, folder }
     }
 
     /// Starts a member that does not run, with the data it has, and does not wait for it.
@@ -217,6 +228,12 @@ impl Cluster {
     #[must_use]
     pub fn endpoints_joined(&self) -> String {
         self.endpoints().join(",")
+    }
+
+    /// The processes that run.
+    #[must_use]
+    pub fn pids(&self) -> Vec<u32> {
+        self.members.iter().filter_map(|member| member.child.as_ref().map(Child::id)).collect()
     }
 
     /// Which server this is.

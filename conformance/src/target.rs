@@ -34,6 +34,29 @@ impl Target {
         }
     }
 
+    /// The `flotilla` of this build.
+    ///
+    /// # Panics
+    /// It is not built; the message says how to.
+    #[must_use]
+    pub fn flotilla() -> Self {
+        Self::Flotilla(built_binary())
+    }
+
+    /// The `etcd` of this machine, if there is one.
+    #[must_use]
+    pub fn etcd() -> Option<Self> {
+        find_in_path("etcd").map(Self::Etcd)
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        match self {
+            Self::Flotilla(binary) | Self::Etcd(binary) => binary,
+        }
+    }
+
     /// Whether it is etcd.
     #[must_use]
     pub fn is_etcd(&self) -> bool {

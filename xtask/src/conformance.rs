@@ -1,4 +1,4 @@
-//! `cargo xtask conformance`: builds the binary and runs the conformance crate against it.
+//! `cargo xtask conformance` and `compare`: build the binary and run the conformance crate with it.
 
 use std::path::Path;
 
@@ -40,6 +40,19 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     command.args(["--", "--test-threads", "1", "--nocapture"]).args(filter);
     let status = command.status().map_err(|error| format!("cargo test could not run: {error}"))?;
     if status.success() { Ok(()) } else { Err("conformance: FAILED (see above)".to_owned()) }
+}
+
+/// Builds for release and measures beside etcd; the flags are those of the program that measures.
+pub(crate) fn compare(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    build_server(root, true)?;
+    let mut command = crate::cargo();
+    command
+        .current_dir(root)
+        .args(["run", "--quiet", "--release", "--package", "conformance", "--example", "compare"])
+        .arg("--")
+        .args(arguments);
+    let status = command.status().map_err(|error| format!("cargo run could not run: {error}"))?;
+    if status.success() { Ok(()) } else { Err("compare: FAILED (see above)".to_owned()) }
 }
 
 /// The foreign client's build needs the program and the definitions that come with it.

@@ -35,6 +35,9 @@ Usage: cargo xtask <command>
                           real clients and killed processes against three nodes;
                           --long runs the minute-long forms,
                           --etcd drives the etcd of this machine instead
+  compare [--rounds N] [--secs N] [--json]
+                          puts and gets beside the etcd of this machine, by turns, with the
+                          same client program; needs a quiet machine and a few minutes
 
 Example: cargo xtask ci --from docs
 ";
@@ -50,6 +53,7 @@ fn main() -> ExitCode {
         Some((&"codegen", [])) => generate::codegen(&root),
         Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
         Some((&"conformance", rest)) => conformance::run(&root, rest),
+        Some((&"compare", rest)) => conformance::compare(&root, rest),
         Some((&("help" | "--help" | "-h"), _)) => {
             println!("{USAGE}");
             Ok(())
