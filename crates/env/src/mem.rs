@@ -1,13 +1,16 @@
 //! A world in memory: the same calls and the same seed give the same outcome.
 //!
 //! [`MemDisk`] loses what was not synced when the machine crashes and fails on request;
-//! [`VirtualClock`] moves only when it is told to; [`MemNet`] delays, loses and cuts;
-//! [`SeededEntropy`] repeats itself. Handles are cheap clones of one world each.
+//! [`VirtualClock`] moves only when it is told to, and [`NodeClock`] is what one node makes of it;
+//! [`MemNet`] delays, loses and cuts; [`SeededEntropy`] repeats itself. Handles are cheap clones of
+//! one world each.
 
 mod disk;
+mod file;
 mod inode;
 mod names;
 mod net;
+mod node_clock;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +19,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use disk::{DiskCounts, MemDisk, Operation};
-pub use net::{Delivery, MemEndpoint, MemNet};
+pub use net::{Delivery, MemEndpoint, MemNet, NetEvent};
+pub use node_clock::NodeClock;
 
 use crate::{Clock, Entropy, Moment, SplitMix};
 

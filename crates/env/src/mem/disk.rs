@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 
-use super::inode::Inode;
+use super::file::{MemFile, MemLock};
 use super::names::Names;
 use crate::{Disk, DiskLock, File, OpenMode, SplitMix};
 
@@ -54,30 +54,17 @@ pub struct MemDisk {
 }
 
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     names: Names,
-    locks: BTreeSet<PathBuf>,
+    pub(super) locks: BTreeSet<PathBuf>,
     /// Grows with each crash: handles of the process before are dead.
-    life: u64,
-    counts: DiskCounts,
+    pub(super) life: u64,
+    pub(super) counts: DiskCounts,
     /// Calls until the failure (1 is the next), and what it says.
     faults: BTreeMap<Operation, (u64, io::ErrorKind)>,
     space_bytes: Option<u64>,
-}
-
-#[derive(Debug)]
-struct MemFile {
-    state: Arc<Mutex<State>>,
-    inode: Arc<Mutex<Inode>>,
-    life: u64,
-    writable: bool,
-}
-
-#[derive(Debug)]
-struct MemLock {
-    state: Arc<Mutex<State>>,
-    path: PathBuf,
-    life: u64,
+    /// Reads until one that gets the bytes of another place.
+    misdirect_after: Option<u64>,
 }
 
 impl MemDisk {
@@ -116,6 +103,41 @@ impl MemDisk {
     /// Takes back what [`Self::fail`] has set and that has not happened.
     pub fn clear_faults(&self) {
         self.state.lock().faults.clear();
+    }
+
+    /// From now on reads see the bits of `mask` flipped in one byte of a file, until the byte is
+    /// written again or [`Self::mend_rot`] is called. Returns whether there is such a byte.
+    pub fn rot(&self, path: &Path, offset: u64, mask: u8) -> bool {
+        let Ok(inode) = self.state.lock().names.file(path) else { return false };
+        let mut inode = inode.lock();
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        let is_there = offset < inode.bytes().len();
+        if is_there {
+            inode.rot(offset, mask);
+        }
+        is_there
+    }
+
+    /// The disk gives back what was written again.
+    pub fn mend_rot(&self) {
+        let mut state = self.state.lock();
+        state.misdirect_after = None;
+        for (_, inode) in state.names.files() {
+            inode.lock().mend_rot();
+        }
+    }
+
+    /// The `nth` read from now on gets the bytes of another place of its file; 1 is the next.
+    pub fn misdirect_read(&self, nth: u64) {
+        assert!(nth > 0, "calls are counted from 1");
+        self.state.lock().misdirect_after = Some(nth);
+    }
+
+    /// The files of the disk, with their lengths in bytes.
+    #[must_use]
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let files = self.state.lock().names.files().into_iter();
+        files.map(|(path, inode)| (path, inode.lock().bytes().len() as u64)).collect()
     }
 
     /// Limits the bytes of all files; growing beyond gives [`io::ErrorKind::StorageFull`].
@@ -166,7 +188,7 @@ impl State {
     }
 
     /// Counts a call down to its failure.
-    fn meet_fault(&mut self, operation: Operation) -> io::Result<()> {
+    pub(super) fn meet_fault(&mut self, operation: Operation) -> io::Result<()> {
         let Some((left, kind)) = self.faults.get_mut(&operation) else { return Ok(()) };
         *left -= 1;
         if *left > 0 {
@@ -177,7 +199,18 @@ impl State {
         Err(io::Error::new(kind, format!("{operation:?} was made to fail")))
     }
 
-    fn check_space(&self, growth: u64) -> io::Result<()> {
+    /// Whether this read of so many bytes is the one that looks in the wrong place.
+    pub(super) fn misdirected(&mut self, len: usize) -> bool {
+        let Some(left) = self.misdirect_after.as_mut().filter(|_| len > 0) else { return false };
+        *left -= 1;
+        let is_now = *left == 0;
+        if is_now {
+            self.misdirect_after = None;
+        }
+        is_now
+    }
+
+    pub(super) fn check_space(&self, growth: u64) -> io::Result<()> {
         match self.space_bytes {
             Some(limit) if growth > 0 && self.names.used_bytes() + growth > limit => {
                 Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
@@ -253,105 +286,6 @@ impl Disk for MemDisk {
         let state = self.state.lock();
         let limit = state.space_bytes.unwrap_or(UNLIMITED_BYTES);
         Ok(limit.saturating_sub(state.names.used_bytes()))
-    }
-}
-
-impl MemFile {
-    /// The world's lock, unless the machine has crashed since the file was opened.
-    fn enter(&self) -> io::Result<MutexGuard<'_, State>> {
-        let state = self.state.lock();
-        if state.life == self.life {
-            Ok(state)
-        } else {
-            Err(io::Error::other("the process that opened this file is dead"))
-        }
-    }
-
-    fn check_writable(&self) -> io::Result<()> {
-        if self.writable {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading"))
-        }
-    }
-
-    fn len(&self) -> u64 {
-        self.inode.lock().bytes().len() as u64
-    }
-}
-
-impl File for MemFile {
-    fn len_bytes(&self) -> io::Result<u64> {
-        let _state = self.enter()?;
-        Ok(self.len())
-    }
-
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let mut state = self.enter()?;
-        state.meet_fault(Operation::Read)?;
-        let inode = self.inode.lock();
-        let start = usize::try_from(offset).unwrap_or(usize::MAX);
-        let bytes = start
-            .checked_add(buffer.len())
-            .and_then(|end| inode.bytes().get(start..end))
-            .ok_or_else(|| {
-            io::Error::new(io::ErrorKind::UnexpectedEof, "read behind the end")
-        })?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.check_writable()?;
-        let mut state = self.enter()?;
-        let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        if let Err(error) = state.meet_fault(Operation::Write) {
-            self.inode.lock().write(&bytes[..bytes.len() / 2], at);
-            return Err(error);
-        }
-        state.check_space((offset + bytes.len() as u64).saturating_sub(self.len()))?;
-        self.inode.lock().write(bytes, at);
-        state.counts.writes += 1;
-        state.counts.written_bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn allocate(&self, len_bytes: u64) -> io::Result<()> {
-        self.check_writable()?;
-        let mut state = self.enter()?;
-        state.counts.allocations += 1;
-        state.meet_fault(Operation::Allocate)?;
-        state.check_space(len_bytes.saturating_sub(self.len()))?;
-        let len = usize::try_from(len_bytes).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        self.inode.lock().set_len(len);
-        Ok(())
-    }
-
-    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
-        self.allocate(len_bytes)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.enter()?;
-        state.counts.syncs += 1;
-        if let Err(error) = state.meet_fault(Operation::Sync) {
-            self.inode.lock().fail_sync();
-            return Err(error);
-        }
-        self.inode.lock().sync();
-        Ok(())
-    }
-}
-
-impl DiskLock for MemLock {}
-
-impl Drop for MemLock {
-    fn drop(&mut self) {
-        let mut state = self.state.lock();
-        // After a crash the lock may already be another process's.
-        if state.life == self.life {
-            state.locks.remove(&self.path);
-        }
     }
 }
 

@@ -22,6 +22,8 @@ pub(super) struct Inode {
     forgotten: Undo,
     /// The length after a crash, as far as it was synced.
     durable_len: usize,
+    /// Bits that reads see flipped, until the byte is written again or the disk is mended.
+    rot: BTreeMap<usize, u8>,
 }
 
 impl Inode {
@@ -47,6 +49,27 @@ impl Inode {
             self.live.resize(end, 0);
         }
         self.live[offset..end].copy_from_slice(bytes);
+        self.rot.retain(|at, _| !(offset..end).contains(at));
+    }
+
+    /// Reads see the bits of `mask` flipped in the byte at `offset`.
+    pub(super) fn rot(&mut self, offset: usize, mask: u8) {
+        self.rot.insert(offset, mask);
+    }
+
+    pub(super) fn mend_rot(&mut self) {
+        self.rot.clear();
+    }
+
+    /// Fills `buffer` with what the disk gives back from `start` on; `false` behind the end.
+    pub(super) fn read(&self, start: usize, buffer: &mut [u8]) -> bool {
+        let bytes = start.checked_add(buffer.len()).and_then(|end| self.live.get(start..end));
+        let Some(bytes) = bytes else { return false };
+        buffer.copy_from_slice(bytes);
+        for (at, mask) in self.rot.range(start..start + buffer.len()) {
+            buffer[at - start] ^= mask;
+        }
+        true
     }
 
     /// Keeps the durable content of a sector that is about to change.

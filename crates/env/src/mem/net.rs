@@ -1,6 +1,6 @@
 //! A network in memory: frames take a while, in order per pair, and some never come.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,32 @@ use crate::{Clock, Moment, Net, SplitMix};
 
 /// Frames that may wait between two nodes; more are dropped, as a full queue would.
 const QUEUE_FRAMES_MAX: usize = 4096;
+
+/// Frames between two nodes that are remembered, so that they can come again.
+const REPLAY_FRAMES_MAX: usize = 32;
+
+/// What became of a frame, for those who draw a picture of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetEvent {
+    /// It was sent.
+    Sent {
+        /// Its number; a copy has one of its own.
+        number: u64,
+        /// When.
+        at: Moment,
+        /// When it arrives, or `None` if it is lost.
+        arrives: Option<Moment>,
+        /// From whom, to whom, and what.
+        delivery: Delivery,
+    },
+    /// A wire that was cut, or a node that died, took it under way.
+    Dropped {
+        /// Its number.
+        number: u64,
+        /// When.
+        at: Moment,
+    },
+}
 
 /// A frame that has arrived.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,8 +78,15 @@ struct State {
     loss_permille: u64,
     duplicate_permille: u64,
     reorder_permille: u64,
+    replay_permille: u64,
+    /// The newest frames of each pair, while frames may come again.
+    past: BTreeMap<(u64, u64), VecDeque<Bytes>>,
+    /// Nothing arrives between two nodes before this moment.
+    clogs: BTreeMap<(u64, u64), Moment>,
     delay_min: Duration,
     delay_max: Duration,
+    /// What happened, if somebody wants to know.
+    events: Option<Vec<NetEvent>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -76,6 +109,10 @@ impl MemNet {
             loss_permille: 0,
             duplicate_permille: 0,
             reorder_permille: 0,
+            replay_permille: 0,
+            past: BTreeMap::new(),
+            clogs: BTreeMap::new(),
+            events: None,
             delay_min: Duration::from_micros(100),
             delay_max: Duration::from_millis(1),
         };
@@ -96,13 +133,15 @@ impl MemNet {
         let later = state.in_flight.split_off(&(Moment(now.0.saturating_add(1)), 0));
         let arrived = std::mem::replace(&mut state.in_flight, later);
         let mut deliveries = Vec::with_capacity(arrived.len());
-        for delivery in arrived.into_values() {
+        for ((_, number), delivery) in arrived {
             let route = (delivery.from, delivery.to);
             if let Some(pair) = state.pairs.get_mut(&route) {
                 pair.waiting -= 1;
             }
             // A cut also takes what was under way.
-            if !state.cuts.contains(&route) {
+            if state.cuts.contains(&route) {
+                state.note(|| NetEvent::Dropped { number, at: now });
+            } else {
                 deliveries.push(delivery);
             }
         }
@@ -143,7 +182,32 @@ impl MemNet {
 
     /// Mends everything.
     pub fn heal_all(&self) {
-        self.state.lock().cuts.clear();
+        let mut state = self.state.lock();
+        state.cuts.clear();
+        state.clogs.clear();
+    }
+
+    /// Holds back all that `from` sends to `to` for so long from now on; then it all comes at once.
+    pub fn clog(&self, from: u64, to: u64, duration: Duration) {
+        let until = self.clock.now().after(duration);
+        self.state.lock().clogs.insert((from, to), until);
+    }
+
+    /// With this many of a thousand frames an old one comes again, perhaps of an earlier life of
+    /// its sender.
+    pub fn set_replay_permille(&self, permille: u64) {
+        self.state.lock().replay_permille = permille;
+    }
+
+    /// Keeps what becomes of each frame from now on.
+    pub fn keep_events(&self) {
+        self.state.lock().events = Some(Vec::new());
+    }
+
+    /// Takes what was kept.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<NetEvent> {
+        self.state.lock().events.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Loses this many of a thousand frames.
@@ -173,7 +237,14 @@ impl MemNet {
     /// Forgets what is under way to and from `node`: it has crashed.
     pub fn drop_frames_of(&self, node: u64) {
         let mut state = self.state.lock();
-        state.in_flight.retain(|_, delivery| delivery.from != node && delivery.to != node);
+        let (now, events) = (self.clock.now(), state.events.is_some());
+        let is_its = |delivery: &Delivery| delivery.from == node || delivery.to == node;
+        let its = state.in_flight.iter().filter(|(_, delivery)| events && is_its(delivery));
+        let its: Vec<u64> = its.map(|((_, number), _)| *number).collect();
+        for number in its {
+            state.note(|| NetEvent::Dropped { number, at: now });
+        }
+        state.in_flight.retain(|_, delivery| !is_its(delivery));
         state.pairs.retain(|(from, to), _| *from != node && *to != node);
     }
 }
@@ -184,13 +255,44 @@ impl State {
         permille > 0 && self.dice.below(1000) < permille
     }
 
-    /// Puts a frame on its way; it arrives at `at`.
-    fn put(&mut self, at: Moment, delivery: Delivery) {
+    fn note(&mut self, event: impl FnOnce() -> NetEvent) {
+        if let Some(events) = &mut self.events {
+            events.push(event());
+        }
+    }
+
+    /// Puts a frame on its way at `now`; it arrives at `at`.
+    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery) {
         self.sent += 1;
+        let number = self.sent;
+        if let Some(events) = &mut self.events {
+            let delivery = delivery.clone();
+            events.push(NetEvent::Sent { number, at: now, arrives: Some(at), delivery });
+        }
         let pair = self.pairs.entry((delivery.from, delivery.to)).or_default();
         pair.waiting += 1;
         let key = (at, self.sent);
         self.in_flight.insert(key, delivery);
+    }
+
+    /// Remembers a frame, and may let an older one come again.
+    fn replay(&mut self, now: Moment, frame: &Bytes, route: (u64, u64)) {
+        if self.replay_permille == 0 {
+            return;
+        }
+        let past = self.past.entry(route).or_default();
+        let again = (self.dice.below(1000) < self.replay_permille && !past.is_empty()).then(|| {
+            let place = self.dice.below(past.len() as u64);
+            past[usize::try_from(place).unwrap_or(0)].clone()
+        });
+        past.push_back(frame.clone());
+        if past.len() > REPLAY_FRAMES_MAX {
+            past.pop_front();
+        }
+        if let Some(frame) = again {
+            let at = now.after(self.delay());
+            self.put(now, at, Delivery { from: route.0, to: route.1, frame });
+        }
     }
 
     fn delay(&mut self) -> Duration {
@@ -214,21 +316,27 @@ impl Net for MemEndpoint {
         }
         // The dice are thrown for every frame, so that a cut does not change what follows.
         let lost = state.dice.below(1000) < state.loss_permille;
-        let in_order = now.after(state.delay()).max(pair.last);
+        let clogged_until = state.clogs.get(&route).copied().unwrap_or_default();
+        let in_order = now.after(state.delay()).max(pair.last).max(clogged_until);
         if lost || state.cuts.contains(&route) {
+            state.sent += 1;
+            let number = state.sent;
+            let delivery = Delivery { from: self.node, to, frame };
+            state.note(|| NetEvent::Sent { number, at: now, arrives: None, delivery });
             return true;
         }
+        state.replay(now, &frame, route);
         let delivery = Delivery { from: self.node, to, frame };
         let (duplicate, reorder) = (state.duplicate_permille, state.reorder_permille);
         if state.happens(duplicate) {
             let again = in_order.after(state.delay());
-            state.put(again, delivery.clone());
+            state.put(now, again, delivery.clone());
         }
         if state.happens(reorder) {
             let late = in_order.after(state.delay() * 3);
-            state.put(late, delivery);
+            state.put(now, late, delivery);
         } else {
-            state.put(in_order, delivery);
+            state.put(now, in_order, delivery);
             state.pairs.entry(route).or_default().last = in_order;
         }
         true

@@ -106,3 +106,38 @@ fn space_faults_and_rot() {
     disk.kill();
     disk.lock(&dir).unwrap();
 }
+
+#[test]
+fn d6_rot_is_seen_by_reads_until_it_is_written_over_or_mended() {
+    let (disk, dir) = disk_with_dir();
+    let path = dir.join("a");
+    let file = durable_file(&disk, &path, 1, 100);
+    let read = || {
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, 8).unwrap();
+        bytes
+    };
+    assert!(disk.rot(&path, 9, 0x80));
+    assert!(!disk.rot(&path, 100, 0x80), "there is no such byte");
+    assert_eq!(read(), [1, 0x81, 1, 1]);
+    file.write_all_at(&[7], 9).unwrap();
+    assert_eq!(read(), [1, 7, 1, 1]);
+    assert!(disk.rot(&path, 10, 1));
+    disk.mend_rot();
+    assert_eq!(read(), [1, 7, 1, 1]);
+}
+
+#[test]
+fn d12_a_misdirected_read_gets_the_bytes_of_another_place_once() {
+    let (disk, dir) = disk_with_dir();
+    let path = dir.join("a");
+    let file = durable_file(&disk, &path, 1, 1024);
+    file.write_all_at(&[2; 512], 512).unwrap();
+    let read = || {
+        let mut bytes = [0; 2];
+        file.read_exact_at(&mut bytes, 600).unwrap();
+        bytes[0]
+    };
+    disk.misdirect_read(2);
+    assert_eq!([read(), read(), read()], [2, 1, 2]);
+}

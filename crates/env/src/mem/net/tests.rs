@@ -53,3 +53,39 @@ fn cut_takes_what_is_under_way_and_heal_lets_new_frames_pass() {
     net.drop_frames_of(2);
     assert_eq!(net.next_due(), None);
 }
+
+#[test]
+fn a_clogged_wire_gives_everything_at_once_and_in_order() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock.clone(), 1);
+    let (one, _two) = (net.endpoint(1), net.endpoint(2));
+    net.clog(1, 2, Duration::from_millis(50));
+    for n in 0..5_u8 {
+        assert!(one.send(2, Bytes::from(vec![n])));
+    }
+    assert_eq!(net.next_due(), Some(Moment(50_000_000)));
+    let seen: Vec<u8> = frames(&net, Moment(50_000_000)).iter().map(|(_, _, n)| *n).collect();
+    assert_eq!(seen, [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn n13_an_old_frame_comes_again_and_each_frame_is_accounted_for() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock.clone(), 5);
+    let (one, _two) = (net.endpoint(1), net.endpoint(2));
+    net.keep_events();
+    net.set_replay_permille(500);
+    net.set_loss_permille(100);
+    for n in 0..100_u8 {
+        assert!(one.send(2, Bytes::from(vec![n])));
+        clock.advance(Duration::from_millis(2));
+    }
+    let seen = frames(&net, Moment(u64::MAX - 1));
+    let again = seen.windows(2).filter(|pair| pair[1].2 < pair[0].2).count();
+    assert!(again > 20, "old frames came again: {again}");
+    let events = net.take_events();
+    let arrived = |event: &&NetEvent| matches!(event, NetEvent::Sent { arrives: Some(_), .. });
+    assert_eq!(events.iter().filter(arrived).count(), seen.len());
+    let lost = |event: &&NetEvent| matches!(event, NetEvent::Sent { arrives: None, .. });
+    assert!(events.iter().filter(lost).count() > 3);
+}
