@@ -27,6 +27,7 @@ mod frame;
 mod group;
 mod handle;
 mod incoming;
+mod inspect;
 mod mailbox;
 mod messages;
 mod options;
@@ -50,6 +51,7 @@ mod worker;
 pub use errors::{CallError, Fatal, ProposeError, ReadError, StartError, TransferError};
 pub use frame::{FRAME_VERSION, FrameFault};
 pub use handle::{CallTarget, GroupHandle};
+pub use inspect::{Inspected, inspect};
 pub use options::{
     CallContext, CallHandler, CallReply, HostOptions, Observer, PeerAddresses, World,
 };

@@ -26,7 +26,7 @@ use crate::configuration::is_sound;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
-    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Role,
+    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Role, Term,
 };
 
 /// A property that does not hold.
@@ -233,6 +233,26 @@ impl Before {
         }
         Ok(())
     }
+}
+
+/// Whether a node has said that this entry is on its disk, or under its mark.
+#[must_use]
+pub fn holds_durably(node: &Node, id: EntryId) -> bool {
+    let is_there = id.index <= node.log.mark().index || node.log.contains(id);
+    is_there && id.index <= node.persister.durable_index()
+}
+
+/// Where each term begins in a node's log, from its mark on: for pictures.
+#[must_use]
+pub fn term_runs(node: &Node) -> Vec<(LogIndex, Term)> {
+    let mut runs: Vec<(LogIndex, Term)> = Vec::new();
+    for index in node.log.mark().index.0..=node.log.last().index.0 {
+        let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
+        if runs.last().is_none_or(|(_, term)| *term != entry.term) {
+            runs.push((entry.index, entry.term));
+        }
+    }
+    runs
 }
 
 fn matches_of(node: &Node) -> Vec<(NodeId, LogIndex)> {
