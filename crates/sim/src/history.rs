@@ -6,8 +6,14 @@
 //! is left to check is that this order respects real time: what ended before something began comes
 //! before it. Together that is strict serializability, for any number of keys, in linear time.
 
+mod deleters;
+mod search;
+
 use std::collections::BTreeMap;
 use std::fmt;
+
+use deleters::Deleters;
+pub use search::{Found, search};
 
 /// What an operation wrote; each operation writes another one, so that a value names its writer.
 pub type Value = u64;
@@ -224,36 +230,15 @@ impl History {
 
     /// Every deletion was asked for by an operation of its own.
     fn check_deletes(&self) -> Result<(), Unexplained> {
-        // How many deletions of a key whose outcome nobody knows there may be, and which are known.
-        let mut unknown: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut known: BTreeMap<(&str, i64), usize> = BTreeMap::new();
-        for operation in &self.operations {
-            let keys: Vec<&str> = match &operation.request {
-                Request::Delete { key } => vec![key],
-                Request::Revoke { keys, .. } => keys.iter().map(String::as_str).collect(),
-                Request::Put { .. } | Request::Swap { .. } | Request::Get { .. } => continue,
-            };
-            for key in keys {
-                match operation.outcome {
-                    Outcome::Failed => {}
-                    Outcome::Unknown => *unknown.entry(key).or_default() += 1,
-                    Outcome::Done { revision, .. } => {
-                        *known.entry((key, revision)).or_default() += 1;
-                    }
-                }
-            }
-        }
+        let mut deleters = Deleters::default();
+        self.operations.iter().try_for_each(|operation| deleters.take(operation))?;
         for (revision, changes) in &self.changes {
             for change in changes.iter().filter(|change| change.value.is_none()) {
-                if known.contains_key(&(change.key.as_str(), *revision)) {
-                    continue;
-                }
-                let left = unknown.get_mut(change.key.as_str()).filter(|left| **left > 0);
-                let left = left.ok_or_else(|| Unexplained {
-                    property: "nothing is deleted that nobody asked for",
-                    detail: format!("{} at revision {revision}", change.key),
-                })?;
-                *left -= 1;
+                require(
+                    deleters.explain(&change.key, *revision),
+                    "nothing is deleted that nobody asked for",
+                    || format!("{} at revision {revision}", change.key),
+                )?;
             }
         }
         Ok(())
@@ -444,6 +429,27 @@ mod tests {
         assert_eq!(fault(&nowhere), "nothing is written that nobody asked for");
         let deleted = history(Vec::new(), &[(2, None)]);
         assert_eq!(fault(&deleted), "nothing is deleted that nobody asked for");
+    }
+
+    #[test]
+    fn a_deletion_that_nobody_or_two_say_to_have_done_is_found() {
+        let delete = |outcome| op(Request::Delete { key: "k".into() }, (11, 20), outcome);
+        let with = |deletes: Vec<Operation>| {
+            let first = op(put(1), (0, 10), done(2, Reply::Done));
+            let operations = [first].into_iter().chain(deletes).collect();
+            history(operations, &[(2, Some(1)), (3, None)])
+        };
+        let one = delete(done(3, Reply::Deleted(1)));
+        assert_eq!(with(vec![one.clone()]).check(), Ok(()));
+        assert_eq!(fault(&with(vec![one.clone(), one])), "a deletion is done by one");
+        let nobody = with(vec![delete(done(3, Reply::Deleted(0)))]);
+        assert_eq!(fault(&nobody), "nothing is deleted that nobody asked for");
+        let unknown =
+            |invoked| op(Request::Delete { key: "k".into() }, (invoked, 99), Outcome::Unknown);
+        let saw = delete(done(3, Reply::Deleted(0)));
+        assert_eq!(with(vec![saw.clone(), unknown(12)]).check(), Ok(()));
+        let too_late = with(vec![saw, unknown(30)]);
+        assert_eq!(fault(&too_late), "nothing is deleted that nobody asked for");
     }
 
     #[test]

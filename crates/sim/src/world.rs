@@ -1,22 +1,24 @@
-//! The world: nodes, clock, network, dice, and the one loop that runs them.
+//! The world: nodes, clocks, network and dice. `run` is the one loop that runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use env::mem::{MemDisk, MemNet, SeededEntropy, VirtualClock};
+use env::mem::{MemDisk, MemNet, NodeClock, SeededEntropy, VirtualClock};
 use env::{Clock, Disk, Moment, SplitMix};
 use host::{
     Fatal, GroupHandle, GroupId, GroupSetup, HostOptions, Role, Stage, Stages, StateMachine,
 };
-use raft::invariants::{Before, Cluster, Violation, check_state};
-use raft::{Configuration, NodeId};
+use raft::invariants::Cluster;
+use raft::{Configuration, LogIndex, Node, NodeId};
 use wal::{Wal, WalOptions};
 
-use crate::Trace;
+use crate::picture::Recording;
+use crate::{Failure, Trace};
+
+mod run;
 
 /// Makes the state machines of a node from what its disk holds, one for each group.
 pub type Machines<S> =
@@ -76,15 +78,35 @@ pub struct World<S: StateMachine> {
     paused: BTreeSet<(NodeId, Stage)>,
     /// What was ever seen of each group, for the properties of Raft that span nodes.
     seen: BTreeMap<GroupId, Cluster>,
+    /// What each replica was seen to know committed.
+    commits: BTreeMap<(NodeId, GroupId), LogIndex>,
     trace: Trace,
+    /// What a picture is drawn from, if somebody wants one.
+    recording: Option<Recording>,
+    /// The first property that did not hold.
+    broken: Option<Failure>,
 }
 
 struct SimNode<S: StateMachine> {
     disk: MemDisk,
+    clock: NodeClock,
     stages: Option<Stages<S>>,
     /// The fault that ended the node's last life.
     fatal: Option<Fatal>,
     life_count: u64,
+    /// The replicas as they were when the last life ended: what they had vouched for still counts.
+    left: BTreeMap<GroupId, Node>,
+}
+
+impl<S: StateMachine> SimNode<S> {
+    /// The process is gone.
+    fn end(&mut self) {
+        if let Some(stages) = self.stages.take() {
+            let groups = stages.group_ids();
+            self.left =
+                groups.filter_map(|group| Some((group, stages.node(group)?.clone()))).collect();
+        }
+    }
 }
 
 impl<S: StateMachine> fmt::Debug for World<S> {
@@ -102,8 +124,16 @@ impl<S: StateMachine> World<S> {
         let net = MemNet::new(clock.clone(), dice.next_u64());
         let nodes = (1..=options.node_count)
             .map(|id| {
-                let disk = MemDisk::new();
-                (NodeId(id), SimNode { disk, stages: None, fatal: None, life_count: 0 })
+                let (disk, clock) = (MemDisk::new(), NodeClock::new(clock.clone()));
+                let node = SimNode {
+                    disk,
+                    clock,
+                    stages: None,
+                    fatal: None,
+                    life_count: 0,
+                    left: BTreeMap::new(),
+                };
+                (NodeId(id), node)
             })
             .collect();
         let trace = Trace::new(options.trace_lines_max);
@@ -116,8 +146,28 @@ impl<S: StateMachine> World<S> {
             machines,
             paused: BTreeSet::new(),
             seen: BTreeMap::new(),
+            commits: BTreeMap::new(),
             trace,
+            recording: None,
+            broken: None,
         }
+    }
+
+    /// Keeps from now on what a picture is drawn from.
+    pub fn record(&mut self, recording: Recording) {
+        self.net.keep_events();
+        self.recording = Some(recording);
+    }
+
+    /// What was kept.
+    pub fn recording(&mut self) -> Option<&mut Recording> {
+        self.recording.as_mut()
+    }
+
+    /// The first property that did not hold: after it the world has stopped with a panic.
+    #[must_use]
+    pub fn broken(&self) -> Option<&Failure> {
+        self.broken.as_ref()
     }
 
     /// Turns a node on: it recovers from its disk.
@@ -130,7 +180,7 @@ impl<S: StateMachine> World<S> {
         let node = self.nodes.get_mut(&id).expect("a node of this world");
         assert!(node.stages.is_none(), "a node that runs is not started");
         let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
-        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let clock: Arc<dyn Clock> = Arc::new(node.clock.clone());
         let data_dir = PathBuf::from("/data");
         let wal_options = WalOptions {
             segment_bytes: self.options.segment_bytes,
@@ -162,7 +212,8 @@ impl<S: StateMachine> World<S> {
         node.stages = Some(stages);
         node.fatal = None;
         node.life_count += 1;
-        self.trace.push(self.clock.now(), format_args!("{id} starts"));
+        self.tell(id, "starts");
+        self.draw(id);
         Ok(())
     }
 
@@ -180,27 +231,29 @@ impl<S: StateMachine> World<S> {
     pub fn crash(&mut self, id: NodeId) {
         let mut dice = SplitMix::new(self.dice.next_u64());
         let node = self.nodes.get_mut(&id).expect("a node of this world");
-        node.stages = None;
+        node.end();
         node.disk.crash(&mut dice);
         self.net.drop_frames_of(id.0);
         self.resume(id);
-        self.trace.push(self.clock.now(), format_args!("{id} crashes"));
+        self.tell(id, "crashes");
+        self.draw(id);
     }
 
     /// The process dies and the machine lives: what was written stays, synced or not.
     pub fn kill(&mut self, id: NodeId) {
         let node = self.nodes.get_mut(&id).expect("a node of this world");
-        node.stages = None;
+        node.end();
         node.disk.kill();
         self.net.drop_frames_of(id.0);
         self.resume(id);
-        self.trace.push(self.clock.now(), format_args!("{id} is killed"));
+        self.tell(id, "is killed");
+        self.draw(id);
     }
 
     /// Stops one stage: for [`Stage::LogWriter`] that is a disk that does not answer.
     pub fn pause_stage(&mut self, id: NodeId, stage: Stage) {
         self.paused.insert((id, stage));
-        self.trace.push(self.clock.now(), format_args!("{id} {stage:?} is paused"));
+        self.tell(id, &format!("{stage:?} is paused"));
     }
 
     /// Stops a whole process, as SIGSTOP does. Frames still reach it and wait.
@@ -213,7 +266,7 @@ impl<S: StateMachine> World<S> {
     /// Lets all of a node run again.
     pub fn resume(&mut self, id: NodeId) {
         self.paused.retain(|(paused, _)| *paused != id);
-        self.trace.push(self.clock.now(), format_args!("{id} runs"));
+        self.tell(id, "runs");
     }
 
     /// Whether a node's whole process is stopped.
@@ -232,6 +285,12 @@ impl<S: StateMachine> World<S> {
     #[must_use]
     pub fn net(&self) -> &MemNet {
         &self.net
+    }
+
+    /// A node's clock, to be set wrong.
+    #[must_use]
+    pub fn clock(&self, id: NodeId) -> &NodeClock {
+        &self.nodes[&id].clock
     }
 
     /// A node's disk.
@@ -296,128 +355,7 @@ impl<S: StateMachine> World<S> {
             .max_by_key(|status| status.term)
             .map(|status| status.node_id)
     }
-
-    /// Runs until `done`, or for `limit` of virtual time. Returns whether it is done.
-    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
-        let end = self.clock.now().after(limit);
-        while !done(self) {
-            if self.clock.now() >= end {
-                return false;
-            }
-            self.run_one(end);
-        }
-        true
-    }
-
-    /// Runs for `duration` of virtual time.
-    pub fn run_for(&mut self, duration: Duration) {
-        self.run_until(duration, |_| false);
-    }
-
-    /// One event: a stage that has work, or a frame that arrives, or time that passes.
-    fn run_one(&mut self, end: Moment) {
-        let now = self.clock.now();
-        self.deliver(now);
-        let ready: Vec<(NodeId, Stage)> = self
-            .nodes
-            .iter()
-            .filter_map(|(id, node)| Some((*id, node.stages.as_ref()?)))
-            .flat_map(|(id, stages)| {
-                stages
-                    .stages()
-                    .filter(move |stage| stages.has_work(*stage, now))
-                    .map(move |s| (id, s))
-            })
-            .filter(|ready| !self.paused.contains(ready))
-            .collect();
-        if ready.is_empty() {
-            return self.pass_time(end);
-        }
-        let choice = self.dice.below(ready.len() as u64);
-        let (id, stage) = ready[usize::try_from(choice).unwrap_or(0)];
-        self.step(now, id, stage);
-        // Work takes time, so that orders of events differ and timers meet work half done.
-        self.clock.advance(Duration::from_nanos(1_000 + self.dice.below(40_000)));
-    }
-
-    fn step(&mut self, now: Moment, id: NodeId, stage: Stage) {
-        self.trace.push(now, format_args!("{id} {stage:?}"));
-        let node = self.nodes.get_mut(&id).expect("a node of this world");
-        let Some(stages) = node.stages.as_mut() else {
-            return;
-        };
-        let before = match stage {
-            Stage::Worker(_) => befores(stages),
-            Stage::LogWriter | Stage::Applier | Stage::Bulk => Vec::new(),
-        };
-        let stepped = stages.step(stage);
-        for (group, before) in before {
-            let seen = self.seen.entry(group).or_default();
-            if let Err(violation) = check(seen, stages, group, &before) {
-                let lines = self.trace.newest().join("\n");
-                panic!(
-                    "{} does not hold in {group:?}: {}\n{lines}",
-                    violation.property, violation.detail
-                );
-            }
-        }
-        if let Err(fatal) = stepped {
-            self.trace.push(now, format_args!("{id} dies: {fatal}"));
-            node.fatal = Some(fatal);
-            node.stages = None;
-            node.disk.kill();
-            self.net.drop_frames_of(id.0);
-            self.resume(id);
-        }
-    }
-
-    fn deliver(&mut self, now: Moment) {
-        for delivery in self.net.due(now) {
-            let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
-            let length = delivery.frame.len();
-            let Some(stages) = self.nodes.get(&to).and_then(|node| node.stages.as_ref()) else {
-                continue;
-            };
-            let outcome = stages.receiver().deliver(from, delivery.frame);
-            self.trace.push(now, format_args!("{from} -> {to} {length} bytes {outcome:?}"));
-        }
-    }
-
-    fn pass_time(&mut self, end: Moment) {
-        let now = self.clock.now();
-        // A deadline that has passed belongs to a stage that stands still, or it would have run.
-        let stages = self.nodes.values().filter_map(|node| node.stages.as_ref());
-        let deadlines = stages.filter_map(Stages::next_deadline).filter(|deadline| *deadline > now);
-        // It may hide a later one of another stage of its node, so time then goes on in small
-        // steps.
-        let step = (!self.paused.is_empty()).then(|| now.after(PAUSED_STEP));
-        let deadlines = deadlines.chain(step);
-        let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
-        // At least a nanosecond, so that a deadline that is now cannot stop the world.
-        let next = next.max(now.after(Duration::from_nanos(1)));
-        self.clock.set(next.min(end));
-    }
 }
 
-fn befores<S: StateMachine>(stages: &Stages<S>) -> Vec<(GroupId, Before)> {
-    let groups = stages.group_ids();
-    groups.filter_map(|group| Some((group, Before::of(stages.node(group)?)))).collect()
-}
-
-/// Everything that Raft promises, of one node after a step and of what all nodes were seen to do.
-fn check<S: StateMachine>(
-    seen: &mut Cluster,
-    stages: &Stages<S>,
-    group: GroupId,
-    before: &Before,
-) -> Result<(), Violation> {
-    let Some(node) = stages.node(group) else { return Ok(()) };
-    before.check(node)?;
-    check_state(node)?;
-    seen.observe(node)
-}
-
-/// The longest that time jumps while a stage stands still.
-const PAUSED_STEP: Duration = Duration::from_millis(5);
 /// The id of every simulated cluster.
 const CLUSTER_ID: u64 = 0xf107_111a;

@@ -1,14 +1,12 @@
 //! Published accidents of other systems, by their id in the list of scenarios, on whole hosts.
 
-mod common;
-
 use std::io;
 use std::time::Duration;
 
-use common::{Answer, Cluster, GROUP, SOON, is_acknowledged};
 use env::mem::Operation;
 use host::{GroupId, ProposeError, Stage};
 use raft::NodeId;
+use sim::stores::{Answer, Cluster, GROUP, SOON, is_acknowledged};
 use sim::{World, WorldOptions};
 use store::StoreMachine;
 

@@ -5,11 +5,12 @@ mod common;
 use std::io;
 use std::time::Duration;
 
-use common::{Cluster, GROUP, SOON, is_acknowledged, seeds};
+use common::seeds;
 use env::mem::Operation;
 use host::GroupId;
 use raft::NodeId;
 use sim::WorldOptions;
+use sim::stores::{Cluster, GROUP, SOON, is_acknowledged};
 
 /// Elects, writes, crashes the leader, recovers, and returns hash and length of the trace.
 fn life_of_a_cluster(seed: u64) -> (u64, u64) {

@@ -8,12 +8,13 @@ use bytes::Bytes;
 use env::{Moment, SplitMix};
 use host::{GroupId, ProposeError, ReadError};
 use raft::NodeId;
-use sim::World;
-use sim::history::{History, Operation, Outcome, Reply, Request, Value};
 use store::{
     Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, LeaseId, PutRequest,
     RangeRequest, RequestError, RequestOp, Response, ResponseOp, Store, StoreMachine, TxnRequest,
 };
+
+use crate::history::{History, Operation, Outcome, Reply, Request, Value};
+use crate::{Failure, World};
 
 /// Every request has its answer by then: the host's own limit, and time to notice.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(9);
@@ -271,10 +272,13 @@ impl Clients {
     }
 
     /// Takes the answers that have come.
-    pub(crate) fn listen(&mut self, world: &World<StoreMachine>) {
+    ///
+    /// # Errors
+    /// A client that gets no answer, or a wrong kind of one.
+    pub(crate) fn listen(&mut self, world: &World<StoreMachine>) -> Result<(), Failure> {
         for client in &mut self.clients {
             let Some(pending) = &client.pending else { continue };
-            let Some(outcome) = outcome_of(world, pending) else { continue };
+            let Some(outcome) = outcome_of(world, pending)? else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = world.now().0;
             if let (Request::Revoke { lease, .. }, Outcome::Done { .. }) =
@@ -286,6 +290,7 @@ impl Clients {
             operation.outcome = outcome;
             self.histories.get_mut(&client.group).expect("its group").operations.push(operation);
         }
+        Ok(())
     }
 }
 
@@ -294,34 +299,38 @@ fn bytes_below(value: Value) -> Bytes {
     Bytes::from(format!("{:016x}~", value - 1))
 }
 
+/// The client contract: one answer to each request, in bounded time.
+const ANSWERED: &str = "every request is answered in time";
+
 /// The outcome, once there is one.
-fn outcome_of(world: &World<StoreMachine>, pending: &Pending) -> Option<Outcome> {
+fn outcome_of(world: &World<StoreMachine>, pending: &Pending) -> Result<Option<Outcome>, Failure> {
     let node = pending.node;
     let lives = world.is_on(node) && world.life_count(node) == pending.life;
-    match &pending.answer {
-        Answer::Proposal(slot) => match slot.lock().expect("one thread").take() {
-            Some(result) => return Some(outcome_of_proposal(&pending.operation.request, result)),
-            None if !lives => return Some(Outcome::Unknown),
-            None => assert!(Arc::strong_count(slot) > 1, "an answer was thrown away"),
-        },
-        Answer::Read(slot) => match slot.lock().expect("one thread").take() {
-            Some(Ok(Some((revision, held)))) => {
-                return Some(Outcome::Done { revision, reply: Reply::Holds(held) });
-            }
-            Some(Err(_)) => return Some(Outcome::Failed),
-            None if lives => assert!(Arc::strong_count(slot) > 1, "an answer was thrown away"),
-            _ => return Some(Outcome::Unknown),
-        },
+    let (answer, is_kept) = match &pending.answer {
+        Answer::Proposal(slot) => {
+            let result = slot.lock().expect("one thread").take();
+            let outcome =
+                result.map(|result| outcome_of_proposal(&pending.operation.request, result));
+            (outcome, Arc::strong_count(slot) > 1)
+        }
+        Answer::Read(slot) => {
+            let outcome = slot.lock().expect("one thread").take().map(|result| match result {
+                Ok(Some((revision, held))) => Outcome::Done { revision, reply: Reply::Holds(held) },
+                // The disk failed under the read.
+                Ok(None) => Outcome::Unknown,
+                Err(_) => Outcome::Failed,
+            });
+            (outcome, Arc::strong_count(slot) > 1)
+        }
+    };
+    if answer.is_some() || !lives {
+        return Ok(Some(answer.unwrap_or(Outcome::Unknown)));
     }
+    let who = || format!("{node}, {:?}, now {:?}", pending.operation, world.now());
+    Failure::unless(is_kept, "no answer is thrown away", who)?;
     let waited_too_long = world.now() > pending.deadline && !world.is_paused(node);
-    assert!(
-        !waited_too_long,
-        "{node} never answers {:?}, now {:?}\n{}",
-        pending.operation,
-        world.now(),
-        world.trace().newest().join("\n")
-    );
-    None
+    Failure::unless(!waited_too_long, ANSWERED, who)?;
+    Ok(None)
 }
 
 fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {

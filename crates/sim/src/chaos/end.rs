@@ -1,0 +1,99 @@
+//! The second phase: everything is mended, and the cluster must be well, and have been right.
+
+use env::Disk;
+use raft::NodeId;
+
+use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
+use crate::Failure;
+use crate::history::Outcome;
+
+impl Chaos {
+    /// Whether every node of the core is on, every client has its answer, and all have and show the
+    /// same.
+    pub(super) fn is_well(&mut self) -> Result<bool, Failure> {
+        for node in self.core.clone() {
+            if !self.cluster.world.is_on(node) {
+                self.mend_disk(node);
+                self.start_or_say(node)?;
+            }
+        }
+        let world = &self.cluster.world;
+        let nodes = &self.core;
+        Ok(self.clients.waiting_count() == 0
+            && self.groups.iter().all(|group| {
+                let at = |node: &NodeId| {
+                    let handle = world.group(*node, *group)?;
+                    let status = handle.status();
+                    let is_even = status.last_index == handle.applied_index();
+                    is_even.then_some((status.last_index, status.term, status.leader_id?))
+                };
+                let first = at(&nodes[0]);
+                let revision = self.cluster.store_of(nodes[0], *group).revision();
+                first.is_some()
+                    && nodes.iter().all(|node| at(node) == first)
+                    && self.watchers.have_seen_all(world, *group, revision)
+            }))
+    }
+
+    pub(super) fn check_end(&mut self) -> Result<(), Failure> {
+        self.compared.clear();
+        self.compare_states()?;
+        let cluster = &self.cluster;
+        let store = |node, group| cluster.store_of(node, group);
+        self.watchers.check_end(&mut self.dice, &mut self.clients.histories, store)?;
+        for (group, history) in &self.clients.histories {
+            history.check().map_err(|what| {
+                Failure::new(what.property, format!("{group:?}: {}", what.detail))
+            })?;
+        }
+        for node in self.cluster.world.nodes() {
+            self.check_store(node)?;
+        }
+        self.count();
+        Ok(())
+    }
+
+    fn check_store(&self, node: NodeId) -> Result<(), Failure> {
+        let staging = self.cluster.world.disk(node).list("/data/staging".as_ref());
+        let staged = staging.unwrap_or_default();
+        let whole: Vec<_> = staged.iter().filter(|name| name.ends_with("shot")).collect();
+        // What an ill disk did not remove goes with the next start.
+        let is_right = whole.is_empty() || self.ill.contains(&node);
+        Failure::unless(is_right, "no snapshot is kept that nobody wants", || {
+            format!("{node} keeps {whole:?}")
+        })?;
+        for (group, history) in &self.clients.histories {
+            let store = self.cluster.store_of(node, *group);
+            let revision = history.changes.last_key_value().map_or(1, |(newest, _)| *newest);
+            Failure::unless(store.revision() == revision, "a store is at its revision", || {
+                format!("{node} {group:?} is at {}, not {revision}", store.revision())
+            })?;
+            for (_, lease) in self.clients.revoked.iter().filter(|(of, _)| of == group) {
+                let lease = store::LeaseId(*lease);
+                let is_gone = store.lease(lease).is_none() && store.lease_keys(lease).is_empty();
+                Failure::unless(is_gone, "a revoked lease is gone with its keys", || {
+                    format!("{node} {group:?} {lease:?}")
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) {
+        for operation in self.clients.histories.values().flat_map(|history| &history.operations) {
+            self.census.meet(match operation.outcome {
+                Outcome::Done { .. } => DONE,
+                Outcome::Failed => FAILED,
+                Outcome::Unknown => UNKNOWN,
+            });
+        }
+        let world = &self.cluster.world;
+        for node in world.nodes() {
+            if let Some(handle) = world.group(node, self.groups[0]) {
+                self.census.add(A_SNAPSHOT, handle.counters().snapshots_installed);
+            }
+        }
+        self.census.add(A_COMPACTED_WATCHER, self.watchers.compactions_seen);
+        self.census.add(A_BOOKMARK, self.watchers.bookmarks_seen);
+    }
+}

@@ -1,0 +1,144 @@
+//! What a seed has in mind: the shape of the cluster, and every fault with its time.
+//!
+//! The whole list is drawn before anything runs, and each event has dice of its own. So an event
+//! can be left out and the others stay what they were: that is how a failing list is made short.
+
+use env::SplitMix;
+
+use super::fault::{FaultKind, HOST_FAULTS};
+use crate::WorldOptions;
+
+/// Phase one, in turns of about 10 ms between two looks at everything.
+pub const TURNS: u64 = 600;
+
+/// One thing that will be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its place in the plan, by which it is named on the command line.
+    pub number: usize,
+    /// Before which turn.
+    pub turn: u64,
+    /// What.
+    pub deed: Deed,
+    /// Decides the rest: which node, how long.
+    pub dice: u64,
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Something breaks.
+    Fault(FaultKind),
+    /// Something is mended: a node starts, or the network is whole again.
+    Mend,
+}
+
+impl Deed {
+    /// As a list of events names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fault(kind) => kind.name(),
+            Self::Mend => "mend",
+        }
+    }
+}
+
+/// The plan of a seed.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The seed.
+    pub seed: u64,
+    /// How the world is made.
+    pub options: WorldOptions,
+    /// Groups on each node.
+    pub group_count: u64,
+    /// Whether the last node comes later, with an empty disk.
+    pub one_is_late: bool,
+    /// In order of time.
+    pub events: Vec<Event>,
+}
+
+/// One of these.
+///
+/// # Panics
+/// If there are none.
+pub fn pick<T: Copy>(dice: &mut SplitMix, from: &[T]) -> T {
+    from[usize::try_from(dice.below(from.len() as u64)).expect("small")]
+}
+
+impl Plan {
+    /// The plan of a seed for whole hosts.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let mut dice = SplitMix::new(seed ^ 0xc4a0_5000);
+        let node_count = pick(&mut dice, &[1, 3, 3, 3, 3, 3, 5, 5]);
+        let group_count = 1 + dice.below(3);
+        let options = WorldOptions {
+            node_count,
+            segment_bytes: pick(&mut dice, &[16 << 10, 64 << 10]),
+            snapshot_entry_count: 10 + dice.below(60),
+            log_tail_entry_count: dice.below(30),
+            log_cache_bytes_max: pick(&mut dice, &[1000, 10_000, 1 << 20]),
+            snapshot_chunk_bytes: pick(&mut dice, &[300, 2000, 8000]),
+            worker_count: pick(&mut dice, &[1, 2]),
+            trace_lines_max: 120,
+            ..WorldOptions::new(seed)
+        };
+        // Not all kinds at once, or rare meetings of a few drown (swarm testing: Groce et al.,
+        // ISSTA 2012); and not all as often.
+        let share = pick(&mut dice, &[3, 2, 2, 4]);
+        let mut kinds = Vec::new();
+        for kind in HOST_FAULTS.iter().filter(|_| dice.below(share) == 0).collect::<Vec<_>>() {
+            let weight = pick(&mut dice, &[1, 1, 2, 6]);
+            kinds.extend(std::iter::repeat_n(*kind, weight));
+        }
+        let turns_per_fault = pick(&mut dice, &[6, 15, 40, 90]);
+        let turns_per_mend = turns_per_fault * pick(&mut dice, &[1, 1, 1, 2, 3]);
+        let mut events = Vec::new();
+        for turn in 0..TURNS {
+            let fault = (!kinds.is_empty() && dice.below(turns_per_fault) == 0)
+                .then(|| Deed::Fault(pick(&mut dice, &kinds)));
+            let mend = (dice.below(turns_per_mend) == 0).then_some(Deed::Mend);
+            for deed in fault.into_iter().chain(mend) {
+                let number = events.len();
+                events.push(Event { number, turn, deed, dice: dice.next_u64() });
+            }
+        }
+        Self { seed, options, group_count, one_is_late: dice.below(2) > 0, events }
+    }
+
+    /// Keeps only the events of these numbers.
+    #[must_use]
+    pub fn with_events(mut self, numbers: &[usize]) -> Self {
+        self.events.retain(|event| numbers.contains(&event.number));
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_a_function_of_its_seed_and_an_event_can_be_left_out_of_it() {
+        let plan = Plan::of(7);
+        assert_eq!(plan.events, Plan::of(7).events);
+        assert_ne!(plan.events, Plan::of(8).events);
+        let kept = plan.clone().with_events(&[0, 2]).events;
+        assert_eq!(kept, [plan.events[0], plan.events[2]]);
+    }
+
+    #[test]
+    fn every_kind_is_in_some_plan_and_no_plan_has_them_all() {
+        let mut met = std::collections::BTreeSet::new();
+        for seed in 0..200 {
+            let plan = Plan::of(seed);
+            let kinds: std::collections::BTreeSet<_> =
+                plan.events.iter().map(|event| event.deed.name()).collect();
+            assert!(kinds.len() < HOST_FAULTS.len(), "seed {seed} has everything");
+            met.extend(kinds);
+        }
+        assert_eq!(met.len(), HOST_FAULTS.len() + 1, "{met:?}");
+    }
+}

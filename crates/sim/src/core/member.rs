@@ -1,0 +1,163 @@
+//! A node of a core world with its disk, its state machine and its clock.
+
+use std::collections::VecDeque;
+
+use env::mem::NodeClock;
+use env::{Clock, Moment};
+use raft::invariants::Durable;
+use raft::{
+    Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId, Options, Payload,
+    Persist, Restored, SnapshotMark, Term, Tick,
+};
+
+/// Nanoseconds of a tick.
+const TICK_NANOS: u64 = 1_000_000;
+
+/// What survives a crash: the log as written, and how far the state machine's state is durable.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CoreDisk {
+    pub(super) hard_state: HardState,
+    pub(super) mark: SnapshotMark,
+    pub(super) entries: Vec<Entry>,
+    pub(super) applied: LogIndex,
+}
+
+impl CoreDisk {
+    /// One write, atomic and in the order that [`Persist`] asks for.
+    pub(super) fn write(&mut self, persist: Persist) {
+        if let Some(MarkWrite { mark, reset }) = persist.mark {
+            self.entries.retain(|entry| !reset && entry.id.index > mark.last.index);
+            self.mark = mark;
+        }
+        if let Some(hard_state) = persist.hard_state {
+            self.hard_state = hard_state;
+        }
+        if let Some(first) = persist.entries.first() {
+            let keep = self.entries.partition_point(|entry| entry.id.index < first.id.index);
+            self.entries.truncate(keep);
+            assert_eq!(self.last().index.next(), first.id.index, "the disk gets no hole");
+        }
+        self.entries.extend(persist.entries);
+    }
+
+    fn last(&self) -> EntryId {
+        self.entries.last().map_or(self.mark.last, |entry| entry.id)
+    }
+
+    /// What a recovery hands to the node; only the last `tail` entries in full.
+    fn restored(&self, tail: usize) -> Restored {
+        let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
+        let mut configurations: Vec<(LogIndex, Configuration)> = Vec::new();
+        for entry in &self.entries {
+            if term_runs.last().is_none_or(|(_, term)| *term < entry.id.term) {
+                term_runs.push((entry.id.index, entry.id.term));
+            }
+            if let Payload::Configuration(configuration) = &entry.payload {
+                configurations.push((entry.id.index, configuration.clone()));
+            }
+        }
+        let skip = self.entries.len().saturating_sub(tail);
+        Restored {
+            hard_state: self.hard_state,
+            mark: self.mark.clone(),
+            entries: self.entries[skip..].to_vec(),
+            term_runs,
+            last: self.last(),
+            applied: self.applied,
+            configurations,
+        }
+    }
+
+    pub(super) fn durable(&self) -> Durable<'_> {
+        Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
+    }
+}
+
+/// One node and all that is its own.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) options: Options,
+    /// `None` while it is off.
+    pub(super) node: Option<Node>,
+    pub(super) disk: CoreDisk,
+    pub(super) clock: NodeClock,
+    pub(super) life: u64,
+    /// Written, and not yet on disk.
+    pub(super) in_flight: VecDeque<Persist>,
+    /// How many of those the sync under way covers; 0 if none is.
+    pub(super) syncing: usize,
+    /// The disk does not answer.
+    pub(super) hangs: bool,
+    /// Handed out and not yet applied.
+    pub(super) to_apply: Vec<Entry>,
+    pub(super) applies: bool,
+    /// The state machine: how far it is, and a hash of all that it was given.
+    pub(super) applied: LogIndex,
+    pub(super) state: u64,
+    /// When the node wants to be woken, in the world's time.
+    pub(super) wake_at: Option<Moment>,
+}
+
+impl Member {
+    pub(super) fn new(options: Options, mark: SnapshotMark, clock: NodeClock) -> Self {
+        Self {
+            options,
+            node: None,
+            disk: CoreDisk { mark, ..CoreDisk::default() },
+            clock,
+            life: 0,
+            in_flight: VecDeque::new(),
+            syncing: 0,
+            hangs: false,
+            to_apply: Vec::new(),
+            applies: false,
+            applied: LogIndex(0),
+            state: 0,
+            wake_at: None,
+        }
+    }
+
+    pub(super) fn id(&self) -> NodeId {
+        self.options.id
+    }
+
+    /// What the node's own clock says.
+    pub(super) fn tick(&self) -> Tick {
+        Tick(self.clock.now().0 / TICK_NANOS)
+    }
+
+    /// Asks the node when it wants to be woken.
+    pub(super) fn set_alarm(&mut self) {
+        let deadline = self.node.as_ref().and_then(Node::next_deadline);
+        self.wake_at = deadline
+            .and_then(|tick| self.clock.world_time_of(Moment(tick.0.saturating_mul(TICK_NANOS))));
+    }
+
+    /// Milliseconds of its own clock until it wants to be woken.
+    pub(super) fn ms_to_deadline(&self) -> Option<u64> {
+        let deadline = self.node.as_ref()?.next_deadline()?;
+        Some(
+            (deadline.0.saturating_mul(TICK_NANOS).saturating_sub(self.clock.now().0))
+                .div_ceil(TICK_NANOS),
+        )
+    }
+
+    /// A node from what the disk holds.
+    pub(super) fn restart(&mut self, tail: usize) -> Node {
+        self.life += 1;
+        let seed = self.options.seed.wrapping_add(self.life << 16);
+        let options = Options { seed, ..self.options.clone() };
+        Node::new(options, self.disk.restored(tail)).expect("the disk holds what was persisted")
+    }
+
+    /// Everything that is not on disk is gone, but for the first `survive` writes.
+    pub(super) fn crash(&mut self, survive: usize) {
+        self.node = None;
+        for persist in self.in_flight.drain(..).take(survive) {
+            self.disk.write(persist);
+        }
+        (self.syncing, self.hangs, self.applies) = (0, false, false);
+        self.to_apply.clear();
+        self.wake_at = None;
+    }
+}

@@ -1,0 +1,126 @@
+//! The network between the nodes of a core world: messages as values, each with a time to arrive.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use env::{Moment, SplitMix};
+use raft::Message;
+
+/// Messages between two nodes that are remembered, so that they can come again.
+const REPLAY_MAX: usize = 16;
+
+/// When a message arrives, once or more often; not at all if it is lost.
+pub(super) type Arrivals = Vec<Moment>;
+
+/// How messages travel.
+#[derive(Debug)]
+pub struct CoreNet {
+    cuts: BTreeSet<(u64, u64)>,
+    clogs: BTreeMap<(u64, u64), Moment>,
+    last: BTreeMap<(u64, u64), Moment>,
+    past: BTreeMap<(u64, u64), VecDeque<Message>>,
+    /// How long a message takes.
+    pub delay: (Duration, Duration),
+    /// Of a thousand messages, how many are lost.
+    pub loss_permille: u64,
+    /// How many come twice.
+    pub duplicate_permille: u64,
+    /// How many are overtaken.
+    pub reorder_permille: u64,
+    /// With how many an old one comes again.
+    pub replay_permille: u64,
+}
+
+impl CoreNet {
+    pub(super) fn new(delay: (Duration, Duration)) -> Self {
+        Self {
+            cuts: BTreeSet::new(),
+            clogs: BTreeMap::new(),
+            last: BTreeMap::new(),
+            past: BTreeMap::new(),
+            delay,
+            loss_permille: 0,
+            duplicate_permille: 0,
+            reorder_permille: 0,
+            replay_permille: 0,
+        }
+    }
+
+    /// Cuts what `from` sends to `to`.
+    pub fn cut(&mut self, from: u64, to: u64) {
+        self.cuts.insert((from, to));
+    }
+
+    /// Mends one direction.
+    pub fn heal(&mut self, from: u64, to: u64) {
+        self.cuts.remove(&(from, to));
+    }
+
+    /// Mends every wire.
+    pub fn heal_all(&mut self) {
+        self.cuts.clear();
+        self.clogs.clear();
+    }
+
+    /// Holds back what `from` sends to `to` until then.
+    pub fn clog(&mut self, from: u64, to: u64, until: Moment) {
+        self.clogs.insert((from, to), until);
+    }
+
+    /// Whether the wire is cut.
+    #[must_use]
+    pub fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+
+    fn happens(permille: u64, dice: &mut SplitMix) -> bool {
+        permille > 0 && dice.below(1000) < permille
+    }
+
+    fn take_time(&self, dice: &mut SplitMix) -> Duration {
+        let (min, max) = self.delay;
+        let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
+        min + Duration::from_nanos(dice.below(range + 1))
+    }
+
+    /// What becomes of a message that is sent now.
+    pub(super) fn send(&mut self, now: Moment, message: &Message, dice: &mut SplitMix) -> Arrivals {
+        let route = (message.from.0, message.to.0);
+        let lost = Self::happens(self.loss_permille, dice);
+        let late = now.after(self.take_time(dice));
+        if lost || self.cuts.contains(&route) {
+            return Arrivals::new();
+        }
+        let clogged = self.clogs.get(&route).copied().unwrap_or_default();
+        let last = self.last.get(&route).copied().unwrap_or_default();
+        let in_order = late.max(last).max(clogged);
+        let mut arrivals = Arrivals::new();
+        if Self::happens(self.duplicate_permille, dice) {
+            arrivals.push(in_order.after(self.take_time(dice)));
+        }
+        if Self::happens(self.reorder_permille, dice) {
+            arrivals.push(in_order.after(self.take_time(dice) * 3));
+        } else {
+            self.last.insert(route, in_order);
+            arrivals.push(in_order);
+        }
+        arrivals
+    }
+
+    /// An old message that comes again with this one.
+    pub(super) fn replay(&mut self, message: &Message, dice: &mut SplitMix) -> Option<Message> {
+        if self.replay_permille == 0 {
+            return None;
+        }
+        let past = self.past.entry((message.from.0, message.to.0)).or_default();
+        let again = (!past.is_empty() && Self::happens(self.replay_permille, dice)).then(|| {
+            let place = usize::try_from(dice.below(past.len() as u64)).expect("small");
+            past[place].clone()
+        });
+        past.push_back(message.clone());
+        if past.len() > REPLAY_MAX {
+            past.pop_front();
+        }
+        again
+    }
+}

@@ -1,0 +1,98 @@
+//! Meetings that a long run of core worlds must have had, found in the typed events of the nodes.
+
+use raft::{Event, NodeId, Role, VoteRefusal};
+
+use super::CoreWorld;
+
+/// All of them, beside every kind of fault.
+pub const CORE_SOMETIMES: &[&str] = &[
+    SPLIT_VOTE,
+    JOINT_CRASH,
+    SECOND_SNAPSHOT,
+    "sometimes: an election is lost and won by another",
+    "sometimes: a conflicting suffix is dropped",
+    "sometimes: a leader loses its quorum",
+    "sometimes: a leader's disk has stopped for too long",
+    "sometimes: a leader removes itself",
+    "sometimes: a snapshot is installed",
+    "sometimes: a log is cut",
+    "sometimes: a transfer is aborted",
+    "sometimes: a transfer is asked for",
+    "sometimes: a read round is confirmed",
+    "sometimes: a read is answered on the lease",
+    "sometimes: a group rests",
+    "sometimes: a group wakes",
+    "sometimes: a message is stale",
+    "sometimes: a vote is refused to an old term",
+    "sometimes: a vote is refused since it was given",
+    "sometimes: a vote is refused to a log that is behind",
+    "sometimes: a vote is refused since the leader is alive",
+];
+const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
+const JOINT_CRASH: &str = "sometimes: a leader crashes in a joint configuration";
+const SECOND_SNAPSHOT: &str = "sometimes: a second snapshot comes while one installs";
+
+impl CoreWorld {
+    /// Something was met.
+    pub fn meet(&mut self, name: &'static str) {
+        self.census.meet(name);
+    }
+
+    pub(super) fn count_crash(&mut self, id: NodeId) {
+        let is_joint_leader = self
+            .node(id)
+            .is_some_and(|node| node.role() == Role::Leader && node.configuration().is_joint());
+        if is_joint_leader {
+            self.census.meet(JOINT_CRASH);
+        }
+    }
+
+    pub(super) fn count_event(&mut self, id: NodeId, event: &Event) {
+        if let Event::BecameCandidate { term } = event {
+            let rival = self.candidates.insert(*term, id);
+            if rival.is_some_and(|rival| rival != id) {
+                self.census.meet(SPLIT_VOTE);
+            }
+        }
+        if let Event::BecameLeader { term } = event
+            && self.candidates.get(term).is_some_and(|candidate| *candidate != id)
+        {
+            self.census.meet("sometimes: an election is lost and won by another");
+        }
+        if let Some(name) = name_of(event) {
+            self.census.meet(name);
+        }
+    }
+}
+
+fn name_of(event: &Event) -> Option<&'static str> {
+    if let Event::VoteRefused { because, .. } = event {
+        let names = [
+            (VoteRefusal::OldTerm, "sometimes: a vote is refused to an old term"),
+            (VoteRefusal::AlreadyVoted, "sometimes: a vote is refused since it was given"),
+            (VoteRefusal::LogBehind, "sometimes: a vote is refused to a log that is behind"),
+            (VoteRefusal::LeaderAlive, "sometimes: a vote is refused since the leader is alive"),
+        ];
+        return names.into_iter().find(|(refusal, _)| refusal == because).map(|(_, name)| name);
+    }
+    let names = [
+        (matches!(event, Event::Truncated { .. }), "sometimes: a conflicting suffix is dropped"),
+        (matches!(event, Event::QuorumLost { .. }), "sometimes: a leader loses its quorum"),
+        (
+            matches!(event, Event::WriteStalled { .. }),
+            "sometimes: a leader's disk has stopped for too long",
+        ),
+        (matches!(event, Event::Removed { .. }), "sometimes: a leader removes itself"),
+        (matches!(event, Event::SnapshotInstalled { .. }), "sometimes: a snapshot is installed"),
+        (matches!(event, Event::SnapshotIgnored { .. }), SECOND_SNAPSHOT),
+        (matches!(event, Event::Compacted { .. }), "sometimes: a log is cut"),
+        (matches!(event, Event::TransferAborted { .. }), "sometimes: a transfer is aborted"),
+        (matches!(event, Event::TransferRequested { .. }), "sometimes: a transfer is asked for"),
+        (matches!(event, Event::ReadRoundConfirmed { .. }), "sometimes: a read round is confirmed"),
+        (matches!(event, Event::LeaseRead { .. }), "sometimes: a read is answered on the lease"),
+        (matches!(event, Event::Rests), "sometimes: a group rests"),
+        (matches!(event, Event::Woke), "sometimes: a group wakes"),
+        (matches!(event, Event::StaleMessage { .. }), "sometimes: a message is stale"),
+    ];
+    names.into_iter().find(|(is_it, _)| *is_it).map(|(_, name)| name)
+}

@@ -1,0 +1,69 @@
+//! What leaves a node of a core world: its messages, and its typed events.
+
+use raft::{Event, Message, NodeId};
+
+use super::step::Happening;
+use super::{CoreWorld, GROUP};
+use crate::picture::{Kind, describe};
+
+impl CoreWorld {
+    pub(super) fn send(&mut self, message: Message) {
+        if let Some(again) = self.net.replay(&message, &mut self.dice) {
+            self.census.meet("replayed message");
+            self.put(again);
+        }
+        self.put(message);
+    }
+
+    fn put(&mut self, message: Message) {
+        let now = self.now();
+        let arrivals = self.net.send(now, &message, &mut self.dice);
+        let route = (message.from.0, message.to.0);
+        if arrivals.is_empty()
+            && let Some(recording) = &mut self.recording
+        {
+            recording.sent(0, (now, None), route, GROUP, describe(&message));
+        }
+        for at in arrivals {
+            let number = self.at(at, Happening::Arrival { number: 0, message: message.clone() });
+            if let Some(Happening::Arrival { number: name, .. }) = self.queue.get_mut(&(at, number))
+            {
+                *name = number;
+            }
+            if let Some(recording) = &mut self.recording {
+                recording.sent(number, (now, Some(at)), route, GROUP, describe(&message));
+            }
+        }
+    }
+
+    pub(super) fn note_event(&mut self, id: NodeId, event: &Event) {
+        let now = self.now();
+        self.trace.push(now, format_args!("n{id} {event}"));
+        self.count_event(id, event);
+        if let Some(recording) = &mut self.recording {
+            recording.note(now, (id, GROUP), kind_of(event), event.to_string());
+        }
+    }
+}
+
+fn kind_of(event: &Event) -> Kind {
+    let name = format!("{event:?}");
+    let is_one_of = |names: &[&str]| names.iter().any(|beginning| name.starts_with(beginning));
+    if is_one_of(&["BecameDurable"]) {
+        Kind::Append
+    } else if is_one_of(&["Became", "Voted", "VoteRefused", "LeaderLearned", "QuorumLost"]) {
+        Kind::Election
+    } else if is_one_of(&["Appended", "Truncated", "Committed"]) {
+        Kind::Append
+    } else if is_one_of(&["Read", "LeaseRead"]) {
+        Kind::Read
+    } else if is_one_of(&["Snapshot", "Compacted"]) {
+        Kind::Snapshot
+    } else if is_one_of(&["Transfer", "Configuration", "Remov", "SteppedDown"]) {
+        Kind::Change
+    } else if is_one_of(&["Rests", "Woke"]) {
+        Kind::Heartbeat
+    } else {
+        Kind::Other
+    }
+}

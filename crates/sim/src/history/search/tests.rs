@@ -1,0 +1,210 @@
+use env::SplitMix;
+
+use super::*;
+use crate::history::Change;
+
+const STEPS_MAX: usize = 20_000;
+
+/// A random small history of a store that does what it should: operations overlap, and each is done
+/// at a moment between its beginning and its end.
+fn good(seed: u64) -> History {
+    let mut dice = SplitMix::new(seed);
+    let mut history = History::default();
+    let mut state: BTreeMap<String, Value> = BTreeMap::new();
+    let mut revision = 1;
+    let mut now = 0;
+    for value in 1..=4 + dice.below(7) {
+        now += 10;
+        let key = format!("k{}", dice.below(2));
+        let held = state.get(&key).copied();
+        let request = match dice.below(5) {
+            0 => Request::Get { key: key.clone() },
+            1 => Request::Delete { key: key.clone() },
+            2 => {
+                let expected = if dice.below(3) == 0 { None } else { held };
+                Request::Swap { key: key.clone(), expected, value }
+            }
+            3 => Request::Put { keys: vec!["k0".into(), "k1".into()], value, lease: 0 },
+            _ => Request::Put { keys: vec![key.clone()], value, lease: 0 },
+        };
+        let fate = dice.below(8);
+        let invoked = now - dice.below(35).min(now);
+        let returned = now + 1 + dice.below(35);
+        // Some never happen, and nobody is told which.
+        let outcome = if fate == 0 {
+            if dice.below(2) == 0 { Outcome::Failed } else { Outcome::Unknown }
+        } else {
+            let reply = perform(&request, &mut state, &mut revision, &mut history);
+            if fate == 1 { Outcome::Unknown } else { Outcome::Done { revision, reply } }
+        };
+        history.operations.push(Operation { request, invoked, returned, outcome });
+    }
+    history
+}
+
+fn perform(
+    request: &Request,
+    state: &mut BTreeMap<String, Value>,
+    revision: &mut i64,
+    history: &mut History,
+) -> Reply {
+    let mut change = |key: &String, value: Option<Value>, revision: i64| {
+        let changes = history.changes.entry(revision).or_default();
+        changes.push(Change { key: key.clone(), value });
+    };
+    match request {
+        Request::Get { key } => Reply::Holds(state.get(key).copied()),
+        Request::Put { keys, value, .. } => {
+            *revision += 1;
+            for key in keys {
+                state.insert(key.clone(), *value);
+                change(key, Some(*value), *revision);
+            }
+            Reply::Done
+        }
+        Request::Swap { key, expected, value } => {
+            let held = state.get(key).copied();
+            if held != *expected {
+                return Reply::Holds(held);
+            }
+            *revision += 1;
+            state.insert(key.clone(), *value);
+            change(key, Some(*value), *revision);
+            Reply::Done
+        }
+        Request::Delete { key } => {
+            if state.remove(key).is_none() {
+                return Reply::Deleted(0);
+            }
+            *revision += 1;
+            change(key, None, *revision);
+            Reply::Deleted(1)
+        }
+        Request::Revoke { .. } => Reply::Done,
+    }
+}
+
+/// Something in it is not what it was.
+fn spoil(history: &mut History, dice: &mut SplitMix) {
+    let count = history.operations.len() as u64;
+    let place = usize::try_from(dice.below(count)).expect("small");
+    let operation = &mut history.operations[place];
+    match dice.below(5) {
+        0 => operation.invoked = operation.invoked.saturating_sub(200),
+        1 => {
+            // It began after everything else had ended.
+            let length = operation.returned - operation.invoked;
+            operation.invoked += 1000;
+            operation.returned = operation.invoked + length;
+        }
+        2 => operation.outcome = Outcome::Unknown,
+        3 => operation.outcome = Outcome::Failed,
+        _ => {
+            if let Outcome::Done { reply, .. } = &mut operation.outcome {
+                *reply = match reply {
+                    Reply::Holds(Some(_)) => Reply::Holds(None),
+                    Reply::Holds(None) => Reply::Holds(Some(1)),
+                    Reply::Deleted(count) => Reply::Deleted(1 - *count),
+                    Reply::Done => Reply::Holds(Some(99)),
+                };
+            }
+        }
+    }
+}
+
+#[test]
+fn both_find_an_order_for_what_a_right_store_did() {
+    for seed in 0..2000 {
+        let history = good(seed);
+        assert_eq!(history.check(), Ok(()), "seed {seed}: {history:#?}");
+        assert_eq!(search(&history, STEPS_MAX), Found::Order, "seed {seed}: {history:#?}");
+    }
+}
+
+/// The replay is told revisions, so it may find a fault where an order exists. It must never be
+/// content where there is none.
+#[test]
+fn what_the_search_cannot_explain_the_replay_does_not_explain_either() {
+    let (mut both, mut replay_alone) = (0, 0);
+    for seed in 0..4000 {
+        let mut dice = SplitMix::new(seed ^ 0xbad);
+        let mut history = good(seed);
+        spoil(&mut history, &mut dice);
+        let found = search(&history, STEPS_MAX);
+        assert_ne!(found, Found::Undecided, "seed {seed}: histories are small");
+        match (history.check().is_ok(), found == Found::Order) {
+            (true, false) => panic!("seed {seed}: the replay is content with {history:#?}"),
+            (false, false) => both += 1,
+            (false, true) => replay_alone += 1,
+            (true, true) => {}
+        }
+    }
+    assert!(both > 300, "both found {both} spoilt ones");
+    assert!(replay_alone > 50, "revisions told {replay_alone} more");
+}
+
+fn operation(request: Request, span: (u64, u64), outcome: Outcome) -> Operation {
+    Operation { request, invoked: span.0, returned: span.1, outcome }
+}
+
+fn put(value: Value, span: (u64, u64), outcome: Outcome) -> Operation {
+    operation(Request::Put { keys: vec!["k".into()], value, lease: 0 }, span, outcome)
+}
+
+fn get(held: Option<Value>, span: (u64, u64)) -> Operation {
+    let done = Outcome::Done { revision: 0, reply: Reply::Holds(held) };
+    operation(Request::Get { key: "k".into() }, span, done)
+}
+
+fn done() -> Outcome {
+    Outcome::Done { revision: 0, reply: Reply::Done }
+}
+
+#[track_caller]
+fn check(operations: Vec<Operation>, expect: Found) {
+    let history = History { operations, changes: BTreeMap::new() };
+    assert_eq!(search(&history, STEPS_MAX), expect);
+}
+
+#[test]
+fn known_bad_histories_have_no_order() {
+    // A stale read; a read of the future; a lost update; values that come and go and come.
+    check(
+        vec![put(1, (0, 9), done()), put(2, (10, 19), done()), get(Some(1), (20, 29))],
+        Found::None,
+    );
+    check(vec![get(Some(1), (0, 9)), put(1, (10, 19), done())], Found::None);
+    check(vec![put(1, (0, 9), done()), get(None, (10, 19))], Found::None);
+    check(
+        vec![
+            put(1, (0, 9), done()),
+            put(2, (5, 40), Outcome::Unknown),
+            get(Some(2), (10, 19)),
+            get(Some(1), (20, 29)),
+        ],
+        Found::None,
+    );
+    let swap = |value, span| {
+        let request = Request::Swap { key: "k".into(), expected: None, value };
+        operation(request, span, done())
+    };
+    check(vec![swap(1, (0, 20)), swap(2, (5, 25))], Found::None);
+}
+
+#[test]
+fn an_unknown_write_may_be_done_late_or_never() {
+    let unknown = put(2, (0, 5), Outcome::Unknown);
+    check(vec![put(1, (0, 9), done()), unknown.clone(), get(Some(1), (20, 29))], Found::Order);
+    check(
+        vec![put(1, (10, 19), done()), unknown, get(Some(1), (20, 29)), get(Some(2), (30, 39))],
+        Found::Order,
+    );
+}
+
+#[test]
+fn a_search_that_is_given_up_says_so() {
+    let many = (0..14).map(|value| put(value, (0, 100), done()));
+    let operations: Vec<Operation> = many.chain([get(Some(77), (200, 201))]).collect();
+    let history = History { operations, changes: BTreeMap::new() };
+    assert_eq!(search(&history, 50), Found::Undecided);
+}

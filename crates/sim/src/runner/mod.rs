@@ -1,0 +1,216 @@
+//! Seeds, one after the other: each in its worlds, and what they met.
+
+mod shrink;
+mod totals;
+
+use std::fmt;
+use std::time::Duration;
+
+use env::Moment;
+use serde::Serialize;
+
+use crate::chaos::{Chaos, Plan};
+use crate::core::{CoreChaos, CorePlan};
+use crate::picture::Recording;
+use crate::{Census, Failure, caught};
+
+pub use shrink::{Shrunk, shrink};
+pub use totals::{Broken, Totals};
+
+/// One seed in so many is run twice, to see that it gives the same trace.
+const TWICE_EVERY: u64 = 100;
+
+/// What a world is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The protocol alone.
+    Core,
+    /// Whole hosts with their logs and stores.
+    Hosts,
+}
+
+impl Level {
+    /// As the command line names it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Core => "core",
+            Self::Hosts => "hosts",
+        }
+    }
+
+    /// The events of a seed's plan: their numbers and names.
+    #[must_use]
+    pub fn events(self, seed: u64) -> Vec<(usize, String)> {
+        match self {
+            Self::Core => {
+                let events = CorePlan::of(seed).events.into_iter();
+                let name = |ms: u64, name: &str| format!("{:>7.2} s  {name}", ms as f64 / 1000.0);
+                events.map(|event| (event.number, name(event.at_ms, event.name()))).collect()
+            }
+            Self::Hosts => {
+                let events = Plan::of(seed).events.into_iter();
+                let name = |turn: u64, name: &str| format!("turn {turn:>3}  {name}");
+                events.map(|event| (event.number, name(event.turn, event.deed.name()))).collect()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One world to be run.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What it is made of.
+    pub level: Level,
+    /// Its seed.
+    pub seed: u64,
+    /// Only these events of its plan, if that is wanted.
+    pub events: Option<Vec<usize>>,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// What did not hold.
+    pub failure: Option<Failure>,
+    /// Virtual time that passed.
+    pub virtual_time: Duration,
+    /// The trace, as a number.
+    pub trace_hash: u64,
+    /// The newest lines of the trace.
+    pub newest: Vec<String>,
+    /// What was met.
+    pub census: Census,
+    /// Faults that were planned.
+    pub events_planned: usize,
+    /// Operations and changes whose order was checked.
+    pub operations: u64,
+    /// Steps of nodes with every invariant checked behind them; of core worlds.
+    pub steps: u64,
+}
+
+impl Job {
+    /// Runs the world to its end, or to its failure.
+    #[must_use]
+    pub fn run(&self) -> Verdict {
+        self.run_with(None).0
+    }
+
+    /// The same, and what a picture is drawn from.
+    #[must_use]
+    pub fn draw(&self) -> (Verdict, Recording) {
+        let mut recording = Recording::default();
+        let title = format!("Seed {} ({})", self.seed, self.level);
+        let about = match self.level {
+            Level::Core => "A group of the protocol's nodes, alone, under the faults of its seed.",
+            Level::Hosts => "Whole hosts with their stores, under the faults of their seed.",
+        };
+        recording.entitle(&title, &[about], &self.command());
+        let (verdict, drawn) = self.run_with(Some(recording));
+        (verdict, drawn.unwrap_or_default())
+    }
+
+    /// The one command that does it again.
+    #[must_use]
+    pub fn command(&self) -> String {
+        let mut command = format!("flotilla sim --world {} --seed {}", self.level, self.seed);
+        if let Some(events) = &self.events {
+            let numbers: Vec<String> = events.iter().map(ToString::to_string).collect();
+            command.push_str(&format!(" --events {}", numbers.join(",")));
+        }
+        command
+    }
+
+    fn run_with(&self, recording: Option<Recording>) -> (Verdict, Option<Recording>) {
+        match self.level {
+            Level::Core => self.run_core(recording),
+            Level::Hosts => self.run_hosts(recording),
+        }
+    }
+
+    fn run_core(&self, recording: Option<Recording>) -> (Verdict, Option<Recording>) {
+        let mut plan = CorePlan::of(self.seed);
+        if let Some(events) = &self.events {
+            plan = plan.with_events(events);
+        }
+        let events_planned = plan.events.len();
+        let mut chaos = CoreChaos::new(plan);
+        if let Some(recording) = recording {
+            chaos.record(recording);
+        }
+        let failure = caught(|| chaos.run()).err();
+        let world = chaos.world();
+        let drawn = world.recording().map(std::mem::take);
+        let drawn = drawn.map(|drawn| ended(drawn, world.now(), failure.as_ref()));
+        let verdict = Verdict {
+            failure,
+            virtual_time: world.now().since(Moment(0)),
+            trace_hash: world.trace().hash(),
+            newest: world.trace().newest().to_vec(),
+            census: world.census().clone(),
+            events_planned,
+            operations: world.answered(),
+            steps: world.steps(),
+        };
+        (verdict, drawn)
+    }
+
+    fn run_hosts(&self, recording: Option<Recording>) -> (Verdict, Option<Recording>) {
+        let mut plan = Plan::of(self.seed);
+        if let Some(events) = &self.events {
+            plan = plan.with_events(events);
+        }
+        let events_planned = plan.events.len();
+        let mut chaos = Chaos::new(plan);
+        if let Some(recording) = recording {
+            chaos.cluster().world.record(recording);
+        }
+        let failure = caught(|| chaos.run()).err();
+        let world = &mut chaos.cluster().world;
+        let now = world.now();
+        let drawn = world.recording().map(std::mem::take);
+        let drawn = drawn.map(|drawn| ended(drawn, now, failure.as_ref()));
+        let verdict = Verdict {
+            failure,
+            virtual_time: now.since(Moment(0)),
+            trace_hash: chaos.trace().hash(),
+            newest: chaos.trace().newest().to_vec(),
+            census: chaos.census().clone(),
+            events_planned,
+            operations: chaos.checked_count(),
+            steps: 0,
+        };
+        (verdict, drawn)
+    }
+
+    /// Runs it, and one in a hundred seeds twice: another trace for the same seed is a failure.
+    #[must_use]
+    pub fn run_and_doubt(&self) -> Verdict {
+        let mut verdict = self.run();
+        if self.seed.is_multiple_of(TWICE_EVERY) && verdict.failure.is_none() {
+            let again = self.run();
+            if again.trace_hash != verdict.trace_hash {
+                let (one, other) = (verdict.trace_hash, again.trace_hash);
+                let detail = format!("traces {one:016x} and {other:016x} of seed {}", self.seed);
+                verdict.failure = Some(Failure::new("a run is a function of its seed", detail));
+            }
+        }
+        verdict
+    }
+}
+
+/// A recording ends where the world did; what broke without a place broke there.
+fn ended(mut drawn: Recording, now: Moment, failure: Option<&Failure>) -> Recording {
+    drawn.end_at(now);
+    if let Some(failure) = failure {
+        drawn.broken(now, (raft::NodeId(0), 0), failure);
+    }
+    drawn
+}

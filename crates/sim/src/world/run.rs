@@ -1,0 +1,218 @@
+//! The loop of a world: what is ready, in an order that the seed decides, and what is checked.
+
+use std::time::Duration;
+
+use env::mem::NetEvent;
+use env::{Clock, Moment};
+use host::{GroupId, Inspected, Stage, Stages, StateMachine};
+use raft::invariants::{Before, Cluster, Violation, check_state, holds_durably};
+use raft::{NodeId, Role};
+
+use super::World;
+use crate::Failure;
+use crate::picture::{Kind, View, describe};
+
+impl<S: StateMachine> World<S> {
+    /// Runs until `done`, or for `limit` of virtual time. Returns whether it is done.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.clock.now().after(limit);
+        while !done(self) {
+            if self.clock.now() >= end {
+                return false;
+            }
+            self.run_one(end);
+        }
+        true
+    }
+
+    /// Runs for `duration` of virtual time.
+    pub fn run_for(&mut self, duration: Duration) {
+        self.run_until(duration, |_| false);
+    }
+
+    /// One event: a stage that has work, or a frame that arrives, or time that passes.
+    fn run_one(&mut self, end: Moment) {
+        let now = self.clock.now();
+        self.deliver(now);
+        let ready: Vec<(NodeId, Stage)> = self
+            .nodes
+            .iter()
+            .filter_map(|(id, node)| Some((*id, node.clock.now(), node.stages.as_ref()?)))
+            .flat_map(|(id, its_now, stages)| {
+                stages
+                    .stages()
+                    .filter(move |stage| stages.has_work(*stage, its_now))
+                    .map(move |s| (id, s))
+            })
+            .filter(|ready| !self.paused.contains(ready))
+            .collect();
+        if ready.is_empty() {
+            return self.pass_time(end);
+        }
+        let choice = self.dice.below(ready.len() as u64);
+        let (id, stage) = ready[usize::try_from(choice).unwrap_or(0)];
+        self.step(now, id, stage);
+        // Work takes time, so that orders of events differ and timers meet work half done.
+        self.clock.advance(Duration::from_nanos(1_000 + self.dice.below(40_000)));
+    }
+
+    fn step(&mut self, now: Moment, id: NodeId, stage: Stage) {
+        self.trace.push(now, format_args!("{id} {stage:?}"));
+        let node = self.nodes.get_mut(&id).expect("a node of this world");
+        let Some(stages) = node.stages.as_mut() else {
+            return;
+        };
+        let is_worker = matches!(stage, Stage::Worker(_));
+        let before = match stage {
+            Stage::Worker(_) => befores(stages),
+            Stage::LogWriter | Stage::Applier | Stage::Bulk => Vec::new(),
+        };
+        let stepped = stages.step(stage);
+        let mut violated = None;
+        for (group, before) in before {
+            let seen = self.seen.entry(group).or_default();
+            if let Err(violation) = check(seen, stages, group, &before) {
+                violated.get_or_insert((group, violation));
+            }
+        }
+        if is_worker && violated.is_none() {
+            violated = self.check_quorums(id);
+        }
+        self.draw(id);
+        if let Some((group, violation)) = violated {
+            self.fail(id, group, violation);
+        }
+        if let Err(fatal) = stepped {
+            self.trace.push(now, format_args!("{id} dies: {fatal}"));
+            let node = self.nodes.get_mut(&id).expect("a node of this world");
+            node.fatal = Some(fatal);
+            node.end();
+            node.disk.kill();
+            self.net.drop_frames_of(id.0);
+            self.resume(id);
+            self.draw(id);
+        }
+    }
+
+    /// What a leader takes for committed is on the disks of a majority.
+    fn check_quorums(&mut self, id: NodeId) -> Option<(GroupId, Violation)> {
+        let stages = self.nodes[&id].stages.as_ref()?;
+        for group in stages.group_ids() {
+            let Some(leader) = stages.node(group) else { continue };
+            let commit = leader.commit_index();
+            let before = self.commits.insert((id, group), commit);
+            if leader.role() != Role::Leader || before.is_some_and(|before| before >= commit) {
+                continue;
+            }
+            let checked = Cluster::observe_commit(leader, |voter, entry| {
+                let Some(node) = self.nodes.get(&voter) else { return false };
+                let running = node.stages.as_ref().and_then(|stages| stages.node(group));
+                let replica = running.or_else(|| node.left.get(&group));
+                replica.is_some_and(|replica| holds_durably(replica, entry))
+            });
+            if let Err(violation) = checked {
+                return Some((group, violation));
+            }
+        }
+        None
+    }
+
+    /// The world stops at the place where a property broke.
+    fn fail(&mut self, id: NodeId, group: GroupId, violation: Violation) {
+        let failure = Failure::from(violation);
+        if let Some(recording) = &mut self.recording {
+            recording.broken(self.clock.now(), (id, group.0), &failure);
+        }
+        let lines = self.trace.newest().join("\n");
+        self.broken = Some(failure.clone());
+        panic!("{} does not hold in {group:?}: {}\n{lines}", failure.property, failure.detail);
+    }
+
+    /// Something happens to a node.
+    pub(super) fn tell(&mut self, id: NodeId, what: &str) {
+        let now = self.clock.now();
+        self.trace.push(now, format_args!("{id} {what}"));
+        if let Some(recording) = &mut self.recording {
+            recording.note(now, (id, 0), Kind::Fault, what);
+        }
+    }
+
+    /// Draws a node and what it has sent.
+    pub(super) fn draw(&mut self, id: NodeId) {
+        let Some(recording) = &mut self.recording else { return };
+        let now = self.clock.now();
+        let node = &self.nodes[&id];
+        for group in self.seen.keys() {
+            recording.introduce(id, [group.0]);
+            let raft = node.stages.as_ref().and_then(|stages| stages.node(*group));
+            recording.state(now, id, group.0, raft.map_or_else(View::off, View::of));
+        }
+        for event in self.net.take_events() {
+            match event {
+                NetEvent::Dropped { number, at } => recording.lost(number, at),
+                NetEvent::Sent { number, at, arrives, delivery } => {
+                    for (group, said) in host::inspect(&delivery.frame) {
+                        let route = (delivery.from, delivery.to);
+                        let words = match said {
+                            Inspected::Message(message) => describe(&message),
+                            Inspected::Other(text) => (Kind::Client, text.to_owned()),
+                        };
+                        recording.sent(number, (at, arrives), route, group.0, words);
+                    }
+                }
+            }
+        }
+        recording.end_at(now);
+    }
+
+    fn deliver(&mut self, now: Moment) {
+        for delivery in self.net.due(now) {
+            let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
+            let length = delivery.frame.len();
+            let Some(stages) = self.nodes.get(&to).and_then(|node| node.stages.as_ref()) else {
+                continue;
+            };
+            let outcome = stages.receiver().deliver(from, delivery.frame);
+            self.trace.push(now, format_args!("{from} -> {to} {length} bytes {outcome:?}"));
+        }
+    }
+
+    fn pass_time(&mut self, end: Moment) {
+        let now = self.clock.now();
+        // A deadline that has passed belongs to a stage that stands still, or it would have run.
+        let deadlines = self.nodes.values().filter_map(|node| {
+            let deadline = node.stages.as_ref()?.next_deadline()?;
+            node.clock.world_time_of(deadline)
+        });
+        let deadlines = deadlines.filter(|deadline| *deadline > now);
+        // It may hide a later one of another stage of its node, so time then goes on in small
+        // steps.
+        let step = (!self.paused.is_empty()).then(|| now.after(PAUSED_STEP));
+        let deadlines = deadlines.chain(step);
+        let next = deadlines.chain(self.net.next_due()).min().unwrap_or(end);
+        // At least a nanosecond, so that a deadline that is now cannot stop the world.
+        let next = next.max(now.after(Duration::from_nanos(1)));
+        self.clock.set(next.min(end));
+    }
+}
+
+fn befores<S: StateMachine>(stages: &Stages<S>) -> Vec<(GroupId, Before)> {
+    let groups = stages.group_ids();
+    groups.filter_map(|group| Some((group, Before::of(stages.node(group)?)))).collect()
+}
+
+/// Everything that Raft promises, of one node after a step and of what all nodes were seen to do.
+fn check<S: StateMachine>(
+    seen: &mut Cluster,
+    stages: &Stages<S>,
+    group: GroupId,
+    before: &Before,
+) -> Result<(), Violation> {
+    let Some(node) = stages.node(group) else { return Ok(()) };
+    before.check(node)?;
+    check_state(node)?;
+    seen.observe(node)
+}
+
+/// The longest that time jumps while a stage stands still.
+const PAUSED_STEP: Duration = Duration::from_millis(5);
