@@ -45,7 +45,18 @@ enum Command {
     /// Measure any etcd v3 endpoints.
     #[command(after_help = "Example: flotilla bench put --clients 128 --secs 10 --pid 4711")]
     Bench(client::bench::BenchOptions),
+    /// Run whole clusters in one thread from one seed, and look at what happened.
+    #[command(after_help = SIM_AFTER_HELP)]
+    Sim(sim::command::SimOptions),
 }
+
+const SIM_AFTER_HELP: &str = "\
+Exit code 1: a property broke, and the seed is printed with the command that shows it again.
+Exit code 3: a long run never met a fault or a meeting that it should have met.
+
+Example: flotilla sim --minutes 10
+Example: flotilla sim --seed 7 --html seed-7.html
+Example: flotilla sim --scenario figure-8 --html figure-8.html";
 
 fn main() -> ExitCode {
     let arguments = as_etcd_if_called_so(std::env::args_os().collect());
@@ -71,6 +82,9 @@ fn main() -> ExitCode {
         }
         Command::Bench(options) => {
             client::bench::run(options, &mut std::io::stdout().lock()).map_err(Failure::from)
+        }
+        Command::Sim(options) => {
+            sim::command::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
     })
 }
@@ -99,6 +113,12 @@ impl Failure {
 
 impl From<client::ClientError> for Failure {
     fn from(error: client::ClientError) -> Self {
+        Self::new(&error, error.exit_code())
+    }
+}
+
+impl From<sim::command::SimError> for Failure {
+    fn from(error: sim::command::SimError) -> Self {
         Self::new(&error, error.exit_code())
     }
 }

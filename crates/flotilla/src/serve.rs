@@ -215,7 +215,7 @@ mod tests {
         let words = ["flotilla", "serve"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Serve(options) => options.into(),
-            other @ (Command::Dev(_) | Command::Ctl(_) | Command::Bench(_)) => {
+            other @ (Command::Dev(_) | Command::Ctl(_) | Command::Bench(_) | Command::Sim(_)) => {
                 panic!("parsed as {other:?}")
             }
         }

@@ -21,8 +21,11 @@ const FLOORS: &[(&str, u32)] = &[
     ("flotilla", 5),
 ];
 
-/// The workshop may use everything; no crate of the product uses the workshop.
+/// The workshop may use everything; no library of the product uses the workshop.
 const WORKSHOP: &[&str] = &["sim", "conformance", "xtask", "api-codegen"];
+
+/// The one door from the product into the workshop: `flotilla sim` (docs/adr/0015).
+const WORKSHOP_DOORS: &[(&str, &str)] = &[("flotilla", "sim")];
 
 /// Arrows within one floor, each with its reason: the log of all groups is one segment log.
 const SAME_FLOOR: &[(&str, &str)] = &[("wal", "seglog")];
@@ -153,7 +156,7 @@ fn check_arrow(from: &str, dependency: &Dependency) -> Option<String> {
     if let Some((_, _, reason)) = FORBIDDEN.iter().find(|(a, b, _)| (*a, *b) == (from, to)) {
         return Some(format!("{from} must not use {to}: {reason}"));
     }
-    if WORKSHOP.contains(&to) && floor(from).is_some() {
+    if WORKSHOP.contains(&to) && floor(from).is_some() && !WORKSHOP_DOORS.contains(&(from, to)) {
         return Some(format!("{from} must not use {to}, which belongs to the workshop"));
     }
     if let (Some(upper), Some(lower)) = (floor(from), floor(to))
@@ -223,6 +226,14 @@ mod tests {
     fn an_arrow_to_a_test_only_crate_above_is_refused_as_well() {
         let dependency = Dependency { development: true, ..arrow("server") };
         check_red("store", dependency, "arrows point down only");
+    }
+
+    #[test]
+    fn only_the_binary_has_a_door_into_the_workshop() {
+        check_red("server", arrow("sim"), "belongs to the workshop");
+        check_red("flotilla", arrow("conformance"), "belongs to the workshop");
+        let package = Package { name: "flotilla".to_owned(), dependencies: vec![arrow("sim")] };
+        assert_eq!(check(&[package]), []);
     }
 
     #[test]
