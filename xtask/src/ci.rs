@@ -26,6 +26,11 @@ const STAGES: &[Stage] = &[
         variables: &[],
     },
     Stage {
+        name: "sim",
+        arguments: &["run", "--quiet", "-p", "sim", "--example", "seeds", "--", "--minutes", "1"],
+        variables: &[],
+    },
+    Stage {
         name: "docs",
         arguments: &["doc", "--workspace", "--no-deps", "--quiet"],
         variables: &[("RUSTDOCFLAGS", "-D warnings")],

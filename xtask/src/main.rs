@@ -13,6 +13,7 @@ mod ci;
 mod conformance;
 mod generate;
 mod seeded_bugs;
+mod seeded_sim;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ Usage: cargo xtask <command>
                           --tighten records smaller sizes in xtask/ratchet.txt
   rewrite [crate]         write the expected part of the golden scripts again (REWRITE=1)
   codegen                 generate the protobuf code of crates/api again
-  seeded-bugs [--json] [bug]...
+  seeded-bugs [--json] [--sim] [bug]...
                           put known bugs back, one at a time: the tests must notice each
   conformance [--long] [--release] [--etcd] [filter]
                           real clients and killed processes against three nodes;

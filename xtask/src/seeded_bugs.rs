@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 use crate::ci::now;
 
 const LIST: &str = "crates/raft/src/seeded.rs";
-const VARIABLE: &str = "SEEDED_BUG";
+pub(crate) const VARIABLE: &str = "SEEDED_BUG";
 const USAGE: &str = "\
 Puts known bugs back, one at a time, and fails if the tests of crate raft do not notice one.
 
-Usage: cargo xtask seeded-bugs [--json] [--list] [name or scenario]...
+Usage: cargo xtask seeded-bugs [--json] [--list] [--sim] [name or scenario]...
 
   --list   print the bugs and run nothing
+  --sim    put them before the simulator in place of the tests, and print how long it took
   --json   one JSON object on standard output in place of the table
 
 Examples: cargo xtask seeded-bugs
@@ -40,10 +41,10 @@ const TIME_MAX: Duration = Duration::from_secs(120);
 
 /// A line of the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Bug {
-    name: String,
-    scenario: String,
-    story: String,
+pub(crate) struct Bug {
+    pub(crate) name: String,
+    pub(crate) scenario: String,
+    pub(crate) story: String,
 }
 
 /// A program of tests, built with the bugs inside.
@@ -63,11 +64,13 @@ struct Outcome {
 pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     let mut as_json = false;
     let mut only_list = false;
+    let mut by_simulator = false;
     let mut wanted = Vec::new();
     for &argument in arguments {
         match argument {
             "--json" => as_json = true,
             "--list" => only_list = true,
+            "--sim" => by_simulator = true,
             "--help" | "-h" => {
                 println!("{USAGE}");
                 return Ok(());
@@ -82,6 +85,9 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
             println!("{scenario:<15} {name:<32} {story}");
         }
         return Ok(());
+    }
+    if by_simulator {
+        return crate::seeded_sim::run(root, &bugs, as_json);
     }
     let programs = build(root)?;
     check_without_bugs(&programs)?;
