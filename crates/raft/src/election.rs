@@ -74,6 +74,7 @@ impl Node {
         (votes || bug(Bug::LearnersCampaign))
             && (!self.apply.is_installing() || bug(Bug::CampaignsWhileInstalling))
             && self.removal.by().is_none()
+            && !self.is_stranger()
             && !self.elections_are_paused
             && !self.is_write_stalled()
     }
@@ -119,10 +120,12 @@ impl Node {
         leader.quorum_check_at = next;
         let quorum_is_active =
             leader.quorum_value(|member| u64::from(member.is_active || member.id == id)) > 0;
-        for member in &mut leader.members {
-            member.is_active = false;
+        let is_lost = self.options.check_quorum && !quorum_is_active && !bug(Bug::NoCheckQuorum);
+        let steps_down = is_lost && !self.abandon_without_quorum();
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.members.iter_mut().for_each(|member| member.is_active = false);
         }
-        if self.options.check_quorum && !quorum_is_active && !bug(Bug::NoCheckQuorum) {
+        if steps_down {
             let term = self.current_term();
             self.record(|| Event::QuorumLost { term });
             self.become_follower(term, None);
@@ -159,9 +162,20 @@ impl Node {
             self.become_pre_candidate();
             self.ask_for_pre_votes();
         } else {
-            self.become_candidate();
-            self.ask_for_votes(why);
+            self.stand(why);
         }
+    }
+
+    /// Begins a term, unless the group has committed what this node lacks: it would lose, unless
+    /// others have forgotten that as well.
+    fn stand(&mut self, why: Campaign) {
+        if !self.reaches_group_commit(self.log.last()) {
+            let index = self.group_commit.index;
+            self.record(|| Event::LacksCommitted { index });
+            return self.reset_election_timer();
+        }
+        self.become_candidate();
+        self.ask_for_votes(why);
     }
 
     fn ask_for_pre_votes(&mut self) {
@@ -205,8 +219,11 @@ impl Node {
             Some(VoteRefusal::OldTerm)
         } else if self.hears_a_leader() {
             Some(VoteRefusal::LeaderAlive)
+        } else if self.is_stranger() {
+            Some(VoteRefusal::OtherDisk)
         } else {
-            let is_behind = last < self.log.last() && !bug(Bug::PreVotesForAnyLog);
+            let is_behind = last < self.log.last() && !bug(Bug::PreVotesForAnyLog)
+                || !self.reaches_group_commit(last);
             is_behind.then_some(VoteRefusal::LogBehind)
         };
         if let Some(because) = refusal {
@@ -232,8 +249,7 @@ impl Node {
         ballots.record(from, granted);
         match ballots.tally(self.configurations.current()) {
             ElectionResult::Won(_) => {
-                self.become_candidate();
-                self.ask_for_votes(Campaign::Timeout);
+                self.stand(Campaign::Timeout);
             }
             // The timer goes on; the next round may meet a leader, or fewer refusals.
             ElectionResult::Lost | ElectionResult::Open => {}
@@ -260,12 +276,14 @@ impl Node {
         let is_behind = if bug(Bug::ComparesLogsByLength) {
             last.index < self.log.last().index
         } else {
-            last < self.log.last() && !bug(Bug::VotesForAnyLog)
+            last < self.log.last() && !bug(Bug::VotesForAnyLog) || !self.reaches_group_commit(last)
         };
         let is_unknown =
             bug(Bug::VoterMustKnowTheCandidate) && !self.configurations.current().contains(from);
         let refusal = if !vote_is_free {
             Some(VoteRefusal::AlreadyVoted)
+        } else if self.is_stranger() {
+            Some(VoteRefusal::OtherDisk)
         } else if is_promised && self.hard_state.voted_for.is_none() {
             Some(VoteRefusal::LeaderAlive)
         } else {

@@ -30,9 +30,14 @@ pub enum PeerFault {
     UnexpectedTimeoutNow,
     /// Told this node that it was removed, and does not prove it.
     FalseRemoval,
+    /// Votes or acknowledges from another disk than the one on record.
+    OtherDisk,
+    /// No longer holds what it acknowledged: its disk was set back, or does not keep what it says
+    /// it has written.
+    ForgotAcknowledged,
 }
 
-const KINDS: usize = 11;
+const KINDS: usize = 13;
 
 /// How often each fault was seen since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -70,6 +75,8 @@ impl fmt::Display for PeerFault {
             Self::AcknowledgedUnsent => "acknowledged unsent",
             Self::UnexpectedTimeoutNow => "unexpected timeout-now",
             Self::FalseRemoval => "false removal",
+            Self::OtherDisk => "other disk",
+            Self::ForgotAcknowledged => "forgot what it acknowledged",
         })
     }
 }

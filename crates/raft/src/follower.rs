@@ -28,6 +28,7 @@ impl Node {
         session: u64,
         entries: Vec<Entry>,
     ) {
+        self.learn_group_commit(leader_commit);
         let slice = match LogSlice::new(self.current_term(), prev, entries) {
             Ok(slice) => slice,
             Err(fault) => return self.fault(from, fault),
@@ -111,6 +112,7 @@ impl Node {
     /// the log has is not believed (L9).
     pub(crate) fn handle_heartbeat(&mut self, from: NodeId, commit_index: LogIndex, round: u64) {
         let last_index = self.log.last().index;
+        self.learn_group_commit(commit_index);
         if bug(Bug::HeartbeatIsBelieved) {
             self.learn_commit_index(commit_index.min(last_index));
         } else if commit_index > last_index {

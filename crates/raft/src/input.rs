@@ -59,6 +59,9 @@ pub enum Input {
     /// [`Node::propose_configuration_change`](crate::Node::propose_configuration_change) to learn
     /// whether the change began.
     ChangeConfiguration(ConfigurationChange),
+    /// Give up a change of the members that does not come to its end. Use
+    /// [`Node::abandon_change`](crate::Node::abandon_change) to learn whether that is possible.
+    AbandonChange,
     /// Give leadership up, to whoever wins the next election.
     StepDown,
     /// No campaigns of this node from now on, or again.

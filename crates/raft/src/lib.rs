@@ -73,7 +73,7 @@
 //! | file | duty | source |
 //! | --- | --- | --- |
 //! | `types` `entry` `message` | the words | Raft Figure 2 |
-//! | `input` `output` `node` | the doors | |
+//! | `input` `output` `node` `status` | the doors | |
 //! | `options` `restored` `restore` | how a node begins | |
 //! | `step` | the term gate and the dispatch of messages | Raft §5.1 |
 //! | `role` | the four roles and the ways between them | Raft Figure 4 |
@@ -91,6 +91,8 @@
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `incarnation` | disks that were lost or set back | |
+//! | `recovery` | a group that lost its majority for good | |
 //! | `removal` | telling a node that it was removed | |
 //! | `log` | the log as seen in memory | |
 //! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
@@ -113,6 +115,7 @@ mod election;
 mod entry;
 mod fault;
 mod follower;
+mod incarnation;
 mod input;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
@@ -134,6 +137,7 @@ pub mod quorum;
 mod read;
 mod read_index;
 mod read_local;
+mod recovery;
 mod refusal;
 mod removal;
 mod replication;
@@ -142,6 +146,7 @@ mod restored;
 mod role;
 mod seeded;
 mod snapshot;
+mod status;
 mod step;
 mod trace;
 mod transfer;
@@ -152,12 +157,14 @@ pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTON
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
 pub use message::{AppendOutcome, Body, Message};
-pub use node::{FollowerStatus, Node, QuorumStatus, Status};
+pub use node::Node;
 pub use options::{Options, OptionsError, RestoredFault};
 pub use output::{Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot};
 pub use read::{ReadError, ReadMode, ReadPoint, ReadRequest, Staleness};
+pub use recovery::RecoveryError;
 pub use refusal::{ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
+pub use status::{FollowerStatus, QuorumStatus, Status};
 pub use trace::{Event, VoteRefusal};
 pub use types::{EntryId, Incarnation, LogIndex, NodeId, Term, Tick};

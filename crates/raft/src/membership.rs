@@ -20,12 +20,28 @@
 //! a majority of C; the rule is kept because with it nobody has to prove that again for each
 //! change.
 //!
+//! # A change that does not come to its end (M18)
+//!
+//! If half of a joint configuration has no majority alive, nothing is committed. The leader that
+//! began the change may go back to C_old, by one more configuration in force on append:
+//!
+//! ```text
+//!   C_old   C_old,new   C_old        while C_old,new is not committed
+//! ```
+//!
+//! Every decision under C_old,new takes a majority of C_old, as under C_old itself, so those never
+//! decide apart. Only C_new could, and it is appended once C_old,new is committed. That can be done
+//! by this leader, which has not, or by one of a later term, which was elected by a majority of
+//! C_old: then this leader's C_old is never committed. A leader of a later term may not go back:
+//! the one before may have committed C_old,new and appended C_new.
+//!
 //! Scripts: `testdata/membership/`.
 
 use alloc::collections::BTreeSet;
 
 use crate::configuration::change::{enter, leave, target};
 use crate::progress::Progress;
+use crate::quorum::{Ballots, ElectionResult};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
@@ -38,6 +54,8 @@ impl Node {
         &mut self,
         change: &ConfigurationChange,
     ) -> Result<EntryId, ChangeError> {
+        // So that who is promoted is on record.
+        self.record_disks();
         self.may_begin_change()?;
         let current = self.configurations.current();
         if change.expected.as_ref().is_some_and(|expected| expected != current) {
@@ -53,7 +71,7 @@ impl Node {
     }
 
     /// One change at a time, and none before this leader knows which configuration it begins from.
-    fn may_begin_change(&self) -> Result<(), ChangeError> {
+    pub(crate) fn may_begin_change(&self) -> Result<(), ChangeError> {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ChangeError::NotLeader { leader_id: self.leader_id() });
         };
@@ -111,7 +129,9 @@ impl Node {
         let (first, last) = (book.match_index.next(), self.log.last().index);
         let has_little_to_come = self.log.cache().contains(first)
             && self.log.cache().size_bytes_of(first, last) <= self.options.promotion_lag_bytes_max;
-        self.hears(book) && (book.match_index >= self.commit_index || has_little_to_come)
+        self.hears(book)
+            && book.counts()
+            && (book.match_index >= self.commit_index || has_little_to_come)
     }
 
     fn book(&self, node: NodeId) -> Option<&Progress> {
@@ -122,6 +142,49 @@ impl Node {
     fn hears(&self, member: &Progress) -> bool {
         let timeout = self.options.election_timeout_ticks;
         member.heard_at.is_some_and(|heard| self.now < heard.after(timeout))
+    }
+
+    /// M18: back to C_old; the head of this file says why that is safe.
+    pub(crate) fn abandon(&mut self) -> Result<EntryId, ChangeError> {
+        let RoleState::Leader(leader) = &self.role else {
+            return Err(ChangeError::NotLeader { leader_id: self.leader_id() });
+        };
+        if let Some(transfer) = leader.transfer {
+            return Err(ChangeError::TransferInProgress { to: transfer.to });
+        }
+        let index = self.configurations.index();
+        let began_here = self.log.id_at(index).is_some_and(|id| id.term == self.current_term())
+            || bug(Bug::AnyLeaderAbandons);
+        let is_open = index > self.commit_index || bug(Bug::CommittedChangeIsAbandoned);
+        if !self.configurations.current().is_joint() || !is_open || !began_here {
+            return Err(ChangeError::NothingToAbandon);
+        }
+        let joint = self.configurations.current();
+        let mut before = self.configurations.at(index.previous()).clone();
+        // A learner that the change removed may know that it is: its tombstone stays.
+        before.learners.retain(|learner| joint.contains(*learner));
+        let (voters, learners) = (before.voters.clone(), before.learners.clone());
+        before.attributes.retain(|node, _| voters.contains(node) || learners.contains(node));
+        before.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
+        before.removed.clone_from(&joint.removed);
+        self.record(|| Event::ChangeAbandoned { index });
+        Ok(self.append_configuration(before))
+    }
+
+    /// No quorum answers. If that is for C_new alone, the change is given up rather than the group.
+    pub(crate) fn abandon_without_quorum(&mut self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let mut alive = Ballots::default();
+        for member in leader.members.iter().filter(|member| member.counts()) {
+            alive.record(member.id, member.is_active || member.id == self.options.id);
+        }
+        let index = self.configurations.index();
+        if index <= self.commit_index {
+            return false;
+        }
+        let before = self.configurations.at(index.previous());
+        let is_alive = matches!(alive.tally(before), ElectionResult::Won(_));
+        is_alive && self.abandon().is_ok()
     }
 
     /// Goes on with a change after the commit index has moved, or a transfer has ended. The two
@@ -160,7 +223,7 @@ impl Node {
         self.become_follower(term, None);
     }
 
-    fn append_configuration(&mut self, configuration: Configuration) -> EntryId {
+    pub(crate) fn append_configuration(&mut self, configuration: Configuration) -> EntryId {
         let id = EntryId { term: self.current_term(), index: self.log.last().index.next() };
         let entry = Entry { id, payload: Payload::Configuration(configuration) };
         if let RoleState::Leader(leader) = &mut self.role {
@@ -174,8 +237,7 @@ impl Node {
     pub(crate) fn adopt_configuration(&mut self) {
         let last_index = self.log.last().index;
         if let RoleState::Leader(leader) = &mut self.role {
-            let session = self.configurations.index().0;
-            leader.adopt(self.configurations.current(), last_index, session);
+            leader.adopt(self.configurations.current(), last_index, self.now);
         }
         let index = self.configurations.index();
         self.record(|| Event::ConfigurationInForce { index });

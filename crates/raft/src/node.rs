@@ -58,74 +58,9 @@ pub struct Node {
     /// When a leader of the current term was last heard from.
     pub(crate) leader_heard_at: Option<Tick>,
     pub(crate) removal: Removal,
-}
-
-/// What a node looks like from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Status {
-    /// This node.
-    pub id: NodeId,
-    /// Its role.
-    pub role: Role,
-    /// Term and vote, durable or about to be.
-    pub hard_state: HardState,
-    /// The leader of the term, as far as known.
-    pub leader_id: Option<NodeId>,
-    /// Where the log begins.
-    pub mark: EntryId,
-    /// The last entry.
-    pub last: EntryId,
-    /// The log is on disk up to here.
-    pub durable_index: LogIndex,
-    /// Known to be committed up to here.
-    pub commit_index: LogIndex,
-    /// Applied up to here.
-    pub applied_index: LogIndex,
-    /// The configuration in force.
-    pub configuration: Configuration,
-    /// Where it stands in the log; not committed if above `commit_index`.
-    pub configuration_index: LogIndex,
-    /// The committed configuration, by its place, that says that this node was removed.
-    pub removed_by: Option<EntryId>,
-    /// How many voters of each half a leader hears; `None` on others.
-    pub quorum: Option<QuorumStatus>,
-    /// Whether the group rests, as far as this node is concerned.
-    pub is_resting: bool,
-    /// Whether campaigns of this node are paused.
-    pub elections_are_paused: bool,
-    /// Whether the disk has taken too long; such a node neither leads nor campaigns.
-    pub is_write_stalled: bool,
-    /// The peer to which leadership is being handed over.
-    pub transfer_to: Option<NodeId>,
-    /// What the leader knows of each follower; empty on others.
-    pub followers: Vec<FollowerStatus>,
-    /// What peers did wrong.
-    pub peer_faults: PeerFaults,
-}
-
-/// How many voters of each half of the configuration a leader has heard from within an election
-/// timeout, itself included. A half without its majority is what keeps a change from ending (M18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuorumStatus {
-    /// Voters of C_new that are alive, of how many.
-    pub incoming: (usize, usize),
-    /// Voters of C_old that are alive, of how many; zero of zero unless the configuration is joint.
-    pub outgoing: (usize, usize),
-}
-
-/// What a leader knows of a follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FollowerStatus {
-    /// The follower.
-    pub id: NodeId,
-    /// Its log is durably the leader's up to here.
-    pub match_index: LogIndex,
-    /// The next entry to send.
-    pub next_index: LogIndex,
-    /// Heard from since the last quorum check.
-    pub is_active: bool,
-    /// Waits for a snapshot.
-    pub needs_snapshot: bool,
+    /// The largest commit index that a leader named, and the term in which it did. Not remembered
+    /// over a restart.
+    pub(crate) group_commit: EntryId,
 }
 
 impl Node {
@@ -159,6 +94,7 @@ impl Node {
             Input::StepDown => drop(self.begin_rest()),
             Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
             Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
+            Input::AbandonChange => drop(self.abandon()),
         }
         self.handle_time();
     }
@@ -226,6 +162,18 @@ impl Node {
         self.begin_change(change)
     }
 
+    /// Gives up a change whose joint configuration is not committed, since one half has no majority
+    /// that is alive ([`Status::quorum`]): the members are to be what they were before. Returns the
+    /// name of the entry; the change is off when that is committed. A leader that check-quorum
+    /// would make step down does the same by itself, if the old members are alive.
+    ///
+    /// # Errors
+    /// There is no such change, or it began under another leader, or it is committed.
+    pub fn abandon_change(&mut self, now: Tick) -> Result<EntryId, ChangeError> {
+        self.tell_time(now);
+        self.abandon()
+    }
+
     /// When [`Input::Tick`] is needed next; `None` while only other inputs can change anything. Ask
     /// again after every input.
     /// Before the first input it is [`Tick`] zero: the node does not know the time yet.
@@ -259,6 +207,7 @@ impl Node {
         self.answer_awaited();
         self.begin_read_round();
         self.forward_reads();
+        self.record_disks();
         self.replicate();
         self.hand_out_committed();
         let mut output = core::mem::take(&mut self.output);
@@ -279,40 +228,6 @@ impl Node {
         let configuration = self.configurations.at(index);
         (!configuration.voters.is_empty())
             .then(|| SnapshotMark { last, configuration: configuration.clone() })
-    }
-
-    /// What a node looks like from outside.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let (transfer_to, followers) = match &self.role {
-            RoleState::Leader(leader) => {
-                (leader.transfer.map(|transfer| transfer.to), leader.follower_status(self.id()))
-            }
-            RoleState::Follower { .. }
-            | RoleState::PreCandidate(_)
-            | RoleState::Candidate { .. } => (None, Vec::new()),
-        };
-        Status {
-            id: self.id(),
-            role: self.role(),
-            hard_state: self.hard_state,
-            leader_id: self.leader_id(),
-            mark: self.log.mark(),
-            last: self.log.last(),
-            durable_index: self.persister.durable_index(),
-            commit_index: self.commit_index,
-            applied_index: self.apply.applied(),
-            configuration: self.configurations.current().clone(),
-            configuration_index: self.configurations.index(),
-            removed_by: self.removal.by(),
-            quorum: self.quorum_status(),
-            is_resting: self.is_resting,
-            elections_are_paused: self.elections_are_paused,
-            is_write_stalled: self.is_write_stalled(),
-            transfer_to,
-            followers,
-            peer_faults: self.faults,
-        }
     }
 
     /// This node.

@@ -37,7 +37,10 @@ impl Node {
                 leader.heartbeat_at = self.now;
                 leader.quorum_check_at = check_at;
                 // Nobody was asked meanwhile, so nobody is to blame.
-                leader.members.iter_mut().for_each(|member| member.is_active = true);
+                for member in &mut leader.members {
+                    member.is_active = true;
+                    member.silent_since = self.now;
+                }
             }
             RoleState::Follower { .. } => {
                 self.leader_heard_at = Some(self.now);

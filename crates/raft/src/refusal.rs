@@ -75,6 +75,9 @@ pub enum ChangeError {
         /// Where the configuration in force stands.
         index: LogIndex,
     },
+    /// No change is under way that this leader began and that is not committed: it will be gone
+    /// through with.
+    NothingToAbandon,
     /// Nothing is to change.
     Empty,
     /// A node is named more than once.
@@ -164,6 +167,7 @@ impl fmt::Display for ChangeError {
             Self::Unexpected { index } => {
                 write!(f, "the configuration at {index} is not the expected one")
             }
+            Self::NothingToAbandon => f.write_str("no change under way can be abandoned"),
             Self::Empty => f.write_str("nothing to change"),
             Self::NamedTwice { node } => write!(f, "node {node} is named twice"),
             Self::DoesNotFit { change } => write!(f, "{change} does not fit the configuration"),

@@ -28,6 +28,7 @@ use alloc::collections::BTreeSet;
 
 use crate::configuration::is_sound;
 use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
 use crate::{
     Body, Configuration, EntryId, Event, Incarnation, Node, NodeId, PeerFault, SnapshotMark,
 };
@@ -62,6 +63,9 @@ impl Node {
 
     /// Whether `node` was removed, for all that is known to be committed here.
     pub(crate) fn is_tombstone(&self, node: NodeId) -> bool {
+        if bug(Bug::UncommittedRemovalIsTold) {
+            return self.configurations.current().removed.contains(&node);
+        }
         self.committed_configuration().removed.contains(&node)
     }
 
@@ -142,7 +146,8 @@ impl Node {
             return self.record(|| Event::StaleMessage { from, term });
         }
         let others = current.members().filter(|member| *member != own && current.is_voter(*member));
-        let needed = others.count().clamp(1, CLAIMS);
+        let claims = if bug(Bug::RemovalIsBelievedAtOnce) { 1 } else { CLAIMS };
+        let needed = others.count().clamp(1, claims);
         self.record(|| Event::RemovalClaimed { from, by: last });
         self.removal.claims.insert(from);
         if self.removal.claims.len() < needed {

@@ -17,11 +17,11 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::progress::{Progress, ProgressState};
-use crate::role::{Leader, RoleState};
+use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    AppendOutcome, Body, Entry, EntryId, Event, Fetch, FollowerStatus, LogIndex, Message, Node,
-    NodeId, Payload, PeerFault, ProposeError, SendSnapshot, Tick,
+    AppendOutcome, Body, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId, Payload,
+    PeerFault, ProposeError, SendSnapshot, Tick,
 };
 
 /// What feeding one follower came to.
@@ -204,6 +204,11 @@ impl Node {
                 self.fault(from, PeerFault::AcknowledgedUnsent);
             }
             AppendOutcome::Accepted { match_index, .. } => self.handle_accepted(from, match_index),
+            AppendOutcome::Rejected { prev_index, hint, .. }
+                if member.question.is_some_and(|held| prev_index <= held) =>
+            {
+                self.begin_book_anew(from, hint.index);
+            }
             AppendOutcome::Rejected { prev_index, hint, .. } => {
                 // A late refusal (L10): the follower has accepted that entry since, or another
                 // probe is on its way.
@@ -233,6 +238,7 @@ impl Node {
         let Some(member) = self.answering_member(from) else { return };
         let is_news = match_index > member.match_index;
         member.acknowledge(match_index);
+        member.question = member.question.filter(|held| match_index < *held);
         match &member.state {
             ProgressState::Probe { .. } => member.replicate(),
             // The follower has caught up to the log by itself.
@@ -270,6 +276,9 @@ impl Node {
             ProgressState::Snapshot { .. } => {}
         }
         member.match_at_heartbeat = member.match_index;
+        if last_index < member.match_index {
+            self.ask_what_it_holds(from);
+        }
         self.confirm_reads(from, round);
     }
 
@@ -286,6 +295,7 @@ impl Node {
         let member = leader.member(from)?;
         member.is_active = true;
         member.heard_at = Some(now);
+        member.silent_since = now;
         Some(member)
     }
 }
@@ -362,20 +372,5 @@ impl Progress {
             ProgressState::Replicate(inflights) => inflights.is_full(options),
             ProgressState::Snapshot { .. } => true,
         }
-    }
-}
-
-impl Leader {
-    pub(crate) fn follower_status(&self, own: NodeId) -> Vec<FollowerStatus> {
-        let others = self.members.iter().filter(|member| member.id != own);
-        others
-            .map(|member| FollowerStatus {
-                id: member.id,
-                match_index: member.match_index,
-                next_index: member.next_index,
-                is_active: member.is_active,
-                needs_snapshot: matches!(member.state, ProgressState::Snapshot { .. }),
-            })
-            .collect()
     }
 }

@@ -15,7 +15,7 @@ use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{LogIndex, Node, Options, Output, Payload, Restored, RestoredFault, Tick};
+use crate::{EntryId, LogIndex, Node, Options, Output, Payload, Restored, RestoredFault, Tick};
 
 impl Node {
     pub(crate) fn restore(options: Options, restored: &Restored) -> Result<Self, RestoredFault> {
@@ -60,6 +60,7 @@ impl Node {
             elections_are_paused: false,
             leader_heard_at: None,
             removal: Removal::default(),
+            group_commit: EntryId::default(),
         };
         node.notice_removal();
         // A crash came between the durable mark and the state machine's new state.
@@ -73,7 +74,9 @@ impl Node {
 }
 
 /// The configurations as given, and those among the entries that were not given apart.
-fn restore_configurations(restored: &Restored) -> Result<ConfigurationHistory, RestoredFault> {
+pub(crate) fn restore_configurations(
+    restored: &Restored,
+) -> Result<ConfigurationHistory, RestoredFault> {
     let mut behind = restored.configurations.clone();
     if bug(Bug::ConfigurationIsLostInACrash) {
         return ConfigurationHistory::restore(&restored.mark, &[], restored.last.index);

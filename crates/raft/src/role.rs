@@ -69,6 +69,10 @@ pub(crate) struct Leader {
     pub(crate) reads: LeaderReads,
     pub(crate) lease: LeaderLease,
     pub(crate) transfer: Option<Transfer>,
+    /// Books opened so far: the name of the next.
+    sessions: u64,
+    /// A member's disk may have to be put on record.
+    pub(crate) has_unrecorded: bool,
     /// Room for the values of the two halves, kept so that counting allocates nothing.
     scratch: [Vec<u64>; 2],
 }
@@ -94,14 +98,17 @@ impl Leader {
         if place < members { &mut self.members[place] } else { &mut self.leaving[place - members] }
     }
 
+    /// The name of a new book, or of new books that begin together.
+    pub(crate) fn next_session(&mut self) -> u64 {
+        let session = self.sessions;
+        self.sessions += 1;
+        session
+    }
+
     /// Follows a change of configuration: new members start as unknown, old ones keep their books.
-    /// `session` names the new books.
-    pub(crate) fn adopt(
-        &mut self,
-        configuration: &Configuration,
-        last_index: LogIndex,
-        session: u64,
-    ) {
+    pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex, now: Tick) {
+        let session = self.next_session();
+        self.has_unrecorded = true;
         let rounds_before = self.reads.newest_round();
         let old = core::mem::take(&mut self.members);
         let is_kept =
@@ -119,8 +126,10 @@ impl Leader {
                 let mut member = known.unwrap_or_else(|| Progress {
                     session,
                     rounds_before,
+                    silent_since: now,
                     ..Progress::new(id, last_index)
                 });
+                member.look_up(configuration);
                 member.votes_incoming = configuration.voters.contains(&id)
                     || bug(Bug::LearnersCount) && configuration.learners.contains(&id);
                 member.votes_outgoing = configuration.outgoing.contains(&id);
@@ -131,6 +140,7 @@ impl Leader {
     }
 
     fn collect(&mut self, value: impl Fn(&Progress) -> u64) -> (&mut [u64], &mut [u64]) {
+        let value = |member: &Progress| if member.counts() { value(member) } else { 0 };
         let [incoming, outgoing] = &mut self.scratch;
         incoming.clear();
         outgoing.clear();
@@ -253,9 +263,14 @@ impl Node {
             reads: LeaderReads::default(),
             lease: LeaderLease::default(),
             transfer: None,
+            sessions: 0,
+            has_unrecorded: true,
             scratch: [Vec::new(), Vec::new()],
         };
-        leader.adopt(self.configurations.current(), last.index, 0);
+        leader.adopt(self.configurations.current(), last.index, self.now);
+        if let Some(own) = leader.member(self.options.id) {
+            own.incarnation = self.options.incarnation;
+        }
         self.role = RoleState::Leader(Box::new(leader));
         self.record(|| Event::BecameLeader { term });
         let id = EntryId { term, index: last.index.next() };

@@ -128,6 +128,16 @@ bugs! {
     TwoRolesAreTaken "M13" "A node may be voter and learner at once.",
     EmptyLearnerIsPromoted "M17" "A learner is promoted whatever it lacks.",
     EmptyMajorityIsAdded "M17" "A majority of empty voters is added at once.",
+    RemovedIdComesBack "M14" "The id of a removed member is given to a new one.",
+    RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",
+    UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
+    AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
+    CommittedChangeIsAbandoned "M18" "A committed joint configuration is given up.",
+    // Disks that were lost or set back.
+    AnyDiskCounts "D2" "A vote or an acknowledgement counts from whatever disk.",
+    ForgetfulMembersCount "D2" "A member that forgot what it held goes on counting.",
+    ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
+    VotersAreRecordedAnew "D2" "A voter's new disk is put on record in place of the old.",
     // Snapshots and compaction.
     SnapshotKeepsTheTail "S1" "A snapshot leaves a conflicting tail on disk.",
     InstallsBeforeTheMark "S1" "The state is replaced before the log's mark is on disk.",

@@ -15,7 +15,7 @@ use crate::{
 
 /// Numbers above this cannot be reached by electing and appending; a peer that sends one is
 /// broken, and believing it would leave no room to count on.
-const PLAUSIBLE_MAX: u64 = 1 << 62;
+pub(crate) const PLAUSIBLE_MAX: u64 = 1 << 62;
 
 impl Node {
     pub(crate) fn step(&mut self, message: Message) {
@@ -37,9 +37,15 @@ impl Node {
         if !matches!(body, Body::Quiesce { .. }) {
             self.wake();
         }
+        if !self.may_count(from, incarnation, &body) {
+            return self.fault(from, PeerFault::OtherDisk);
+        }
         match term.cmp(&self.current_term()) {
             Ordering::Less => self.handle_lower_term(from, term, &body),
-            Ordering::Equal => self.dispatch(from, term, body),
+            Ordering::Equal => {
+                self.look_at_disk(from, incarnation, &body);
+                self.dispatch(from, term, body);
+            }
             Ordering::Greater => self.handle_higher_term(from, term, body),
         }
     }

@@ -44,6 +44,16 @@ pub enum Event {
     RemovalClaimed { from: NodeId, by: EntryId },
     /// A request came from a node that was removed, and was told so.
     RemovalTold { to: NodeId },
+    /// A member speaks from another disk than before, or than the one on record.
+    DiskChanged { of: NodeId },
+    /// The disks of members are put on record.
+    DisksRecorded { index: LogIndex },
+    /// A member was counted for holding `held`, and holds only `holds`.
+    Forgot { of: NodeId, held: LogIndex, holds: LogIndex },
+    /// Does not stand for election: the group has committed more than this node holds.
+    LacksCommitted { index: LogIndex },
+    /// A joint configuration is given up; the members are to be what they were.
+    ChangeAbandoned { index: LogIndex },
     /// A leader gave up on request.
     SteppedDown { term: Term },
     /// A leader gave up since its disk has stopped.
@@ -92,6 +102,8 @@ pub enum VoteRefusal {
     LogBehind,
     /// A leader was heard from within the election timeout (thesis §4.2.3).
     LeaderAlive,
+    /// The configuration records another disk for this node: its vote would count for nothing.
+    OtherDisk,
 }
 
 impl fmt::Display for Event {
@@ -122,6 +134,13 @@ impl fmt::Display for Event {
             Self::RemovedFromGroup { by } => write!(f, "removed from the group by={by}"),
             Self::RemovalClaimed { from, by } => write!(f, "removal claimed by=n{from} at={by}"),
             Self::RemovalTold { to } => write!(f, "removal told to=n{to}"),
+            Self::DiskChanged { of } => write!(f, "disk changed of=n{of}"),
+            Self::DisksRecorded { index } => write!(f, "disks recorded at={index}"),
+            Self::Forgot { of, held, holds } => {
+                write!(f, "forgetful n{of} held={held} holds={holds}")
+            }
+            Self::LacksCommitted { index } => write!(f, "lacks committed up to={index}"),
+            Self::ChangeAbandoned { index } => write!(f, "change abandoned of={index}"),
             Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
             Self::WriteStalled { term } => write!(f, "write stalled term={term}"),
             Self::ReadRoundBegan { round, index } => {
@@ -156,6 +175,7 @@ impl fmt::Display for VoteRefusal {
             Self::AlreadyVoted => "already voted",
             Self::LogBehind => "log behind",
             Self::LeaderAlive => "leader alive",
+            Self::OtherDisk => "other disk",
         })
     }
 }

@@ -34,7 +34,10 @@ impl Node {
         }
         // A voter of C_old alone is about to lose its vote: it would have to hand over again (E20).
         let voters = leader.members.iter().filter(|member| {
-            member.id != own && member.votes_incoming && to.is_none_or(|to| to == member.id)
+            member.id != own
+                && member.votes_incoming
+                && member.counts()
+                && to.is_none_or(|to| to == member.id)
         });
         // The most up-to-date, of the living ones; the smallest id among equals.
         let best =

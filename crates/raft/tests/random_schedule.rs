@@ -62,6 +62,7 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
     let small = dice.one_in(2);
     let quiesces = dice.one_in(3);
     let leases = check_quorum && dice.one_in(2);
+    let disks_are_known = dice.one_in(2);
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
@@ -69,6 +70,9 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
         options.quiesce_after_ticks = quiesces.then_some(5);
         options.lease_drift_ppm = leases.then_some(0);
         options.log_tail_kept = 3;
+        if disks_are_known {
+            options.incarnation = Incarnation(options.id.0);
+        }
         if options.id == NodeId(2) {
             options.campaign_delay_ticks = 20;
         }
@@ -131,6 +135,10 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
         }
         92 => drop(cluster.transfer(node, None)),
         93 => change(cluster, dice, &nodes),
+        94 if dice.one_in(2) => {
+            lose_disk(cluster, dice, &nodes);
+            repair(cluster, &nodes);
+        }
         94 => match dice.roll(4) {
             0 => cluster.input(node, cluster.members[&node].now, Input::StepDown),
             1 => {
@@ -198,14 +206,75 @@ fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: &[u64]) {
     }
 }
 
-/// Any change, sensible or not, asked of whoever leads.
-fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
-    let leads = |node: &u64| {
+/// The disk of a voter that is guarded is lost: it is found out, and the operator makes the node a
+/// learner and then a voter again. One at a time, as a quorum of disks must stay.
+fn lose_disk(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
+    let Some(leader) = leader(cluster, nodes) else { return };
+    let status = cluster.status(leader);
+    let recorded = &status.configuration.incarnations;
+    let members: Vec<u64> = status.configuration.members().map(|member| member.0).collect();
+    let voters = status.configuration.voters.len();
+    let all_are_well = members.iter().all(|node| cluster.members[node].node.is_some())
+        && disks_are_on_record(cluster, &status.configuration)
+        && status.unguarded.is_empty()
+        // Without one of two nobody can agree.
+        && voters >= 3;
+    let is_settled = status.configuration_index <= status.commit_index;
+    let others: Vec<u64> = members.into_iter().filter(|node| *node != leader).collect();
+    // Only whoever leads the newest term knows what is on record.
+    let newest =
+        nodes.iter().filter_map(|node| cluster.members[node].node.as_ref()).map(Node::term);
+    if all_are_well
+        && is_settled
+        && !others.is_empty()
+        && recorded.len() > others.len()
+        && newest.max() == Some(status.hard_state.current_term)
+    {
+        cluster.lose_disk(others[dice.place(others.len())]);
+    }
+}
+
+fn disks_are_on_record(cluster: &Cluster, configuration: &Configuration) -> bool {
+    configuration.incarnations.iter().all(|(node, recorded)| {
+        let member = cluster.members.get(&node.0);
+        member.is_none_or(|member| member.options.incarnation == *recorded)
+    })
+}
+
+/// Who speaks from another disk than the one on record is made a learner.
+fn repair(cluster: &mut Cluster, nodes: &[u64]) {
+    let Some(leader) = leader(cluster, nodes) else { return };
+    let status = cluster.status(leader);
+    let recorded = &status.configuration.incarnations;
+    for follower in &status.followers {
+        let is_stranger = recorded.get(&follower.id).is_some_and(|at| *at != follower.incarnation);
+        let change = if follower.incarnation.is_known() && is_stranger {
+            MemberChange::Demote(follower.id)
+        } else if status.configuration.learners.contains(&follower.id) {
+            MemberChange::Promote(follower.id)
+        } else {
+            continue;
+        };
+        let _refused = cluster.change(leader, &ConfigurationChange::of([change]));
+        return;
+    }
+}
+
+fn leader(cluster: &Cluster, nodes: &[u64]) -> Option<u64> {
+    let leads = |node: &&u64| {
         let raft = cluster.members[node].node.as_ref();
         raft.is_some_and(|raft| raft.role() == Role::Leader)
     };
-    let Some(&leader) = nodes.iter().find(|node| leads(node)) else { return };
+    nodes.iter().find(leads).copied()
+}
+
+/// Any change, sensible or not, asked of whoever leads.
+fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
+    let Some(leader) = leader(cluster, nodes) else { return };
     let configuration = cluster.node(leader).configuration().clone();
+    if !disks_are_on_record(cluster, &configuration) {
+        return;
+    }
     let mut members = Vec::new();
     for node in nodes.iter().copied().map(NodeId) {
         if dice.one_in(2) {
@@ -280,7 +349,12 @@ fn come_to_rest(cluster: &mut Cluster) {
             while cluster.carry_snapshot(node).is_some() {}
         }
         cluster.stabilize();
-        if round == 200 {
+        if round % 20 == 0 && round < 300 {
+            let nodes = cluster.ids();
+            repair(cluster, &nodes);
+            cluster.stabilize();
+        }
+        if round == 350 {
             for node in cluster.ids() {
                 let _refused = cluster.propose(node, &["the last"]);
             }
@@ -296,7 +370,8 @@ fn come_to_rest(cluster: &mut Cluster) {
     assert!(!configuration.is_joint(), "{configuration} is left\n{}", lines(cluster));
     for node in cluster.ids() {
         let faults = cluster.status(node).peer_faults;
-        assert_eq!(faults.total(), 0, "honest peers make no faults: {faults:?}");
+        let is_honest = cluster.disks_were_lost || faults.total() == 0;
+        assert!(is_honest, "honest peers make no faults: {faults:?}");
         // Who was removed has what it had.
         if !configuration.contains(id(node)) {
             continue;

@@ -23,7 +23,9 @@ folders! {
     quiesce at least 6,
     read at least 15,
     snapshot at least 10,
-    membership at least 26,
+    membership at least 31,
+    incarnation at least 8,
+    recovery at least 3,
     transfer at least 4,
     durability at least 10,
 }

@@ -21,6 +21,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::seeded::{Bug, bug};
 use crate::{ChangeError, Configuration, NodeId};
 
 /// A change of the members of a group, made in one step whatever it holds.
@@ -100,7 +101,7 @@ pub(crate) fn target(
         if !named.insert(node) {
             return Err(ChangeError::NamedTwice { node });
         }
-        if current.removed.contains(&node) {
+        if current.removed.contains(&node) && !bug(Bug::RemovedIdComesBack) {
             return Err(ChangeError::WasRemoved { node });
         }
         let fits = match change {

@@ -66,6 +66,16 @@ impl ConfigurationHistory {
         self.0[behind - 1].0
     }
 
+    /// Since which configuration the disk of `node` is on record as it is now.
+    pub(crate) fn recorded_at(&self, node: NodeId) -> Option<LogIndex> {
+        let recorded = self.current().incarnations.get(&node)?;
+        let newest_first = self.0.iter().rev();
+        let same = newest_first.take_while(|(_, configuration)| {
+            configuration.incarnations.get(&node) == Some(recorded)
+        });
+        same.last().map(|(index, _)| *index)
+    }
+
     /// Whether `node` votes in the newest configuration that is known to be committed, or in one
     /// behind it: until the last of those is committed, the others may still need this node.
     pub(crate) fn votes_from(&self, commit_index: LogIndex, node: NodeId) -> bool {

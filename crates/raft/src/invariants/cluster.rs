@@ -5,6 +5,7 @@ use alloc::format;
 
 use super::{Violation, require};
 use crate::configuration::change::may_follow;
+use crate::recovery::recoveries;
 use crate::{Configuration, Entry, EntryId, LogIndex, Node, NodeId, Payload, Role, Term};
 
 /// Every configuration in a log follows from the one before it by a step of joint consensus.
@@ -16,9 +17,16 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
         || format!("node {} begins at {}", node.id(), node.log.mark()),
     )?;
     let behind = node.configurations.iter().skip(1);
-    for ((_, before), (index, next)) in node.configurations.iter().zip(behind) {
+    let term_at = |index: &LogIndex| node.log.id_at(*index).map_or(Term(0), |id| id.term);
+    for ((at, before), (index, next)) in node.configurations.iter().zip(behind) {
+        let is_back = before.is_joint()
+            && !next.is_joint()
+            && next.voters == before.outgoing
+            && next.removed == before.removed;
+        let is_forced = recoveries(term_at(index)) > recoveries(term_at(at));
         // A node that was not yet a member when the log began does not know what was before.
-        let follows = *before == Configuration::default() || may_follow(before, next);
+        let follows =
+            *before == Configuration::default() || may_follow(before, next) || is_back || is_forced;
         require(follows, "One Change at a Time", || {
             format!("{before} becomes {next} at {index} on node {}", node.id())
         })?;

@@ -4,15 +4,24 @@ pub(crate) mod inflights;
 
 use self::inflights::Inflights;
 use crate::seeded::{Bug, bug};
-use crate::{LogIndex, NodeId, Tick};
+use crate::{Configuration, Incarnation, LogIndex, NodeId, Tick};
 
 /// The leader's book on one member. Lives as long as the leadership.
 #[derive(Clone, Debug)]
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
-    /// Tells this book from an earlier one on the same node, which was removed and has come back
-    /// (L11). 0 for the members at the election, else the index of the configuration that added it.
+    /// Tells this book from an earlier one on the same node (L11). Books are counted in a
+    /// leadership; 0 are those of the members at the election.
     pub(crate) session: u64,
+    /// The disk that this book is about; unknown until the member says.
+    pub(crate) incarnation: Incarnation,
+    /// The configuration in force records another disk.
+    pub(crate) is_stranger: bool,
+    /// What an earlier book of this leadership says that the member held: below that it has
+    /// forgotten something, and counts for nothing.
+    pub(crate) frontier: LogIndex,
+    /// Under this session nothing up to here can be refused, unless it was forgotten.
+    pub(crate) question: Option<LogIndex>,
     /// Has a vote in C_new, in C_old: both while a joint configuration keeps a voter.
     pub(crate) votes_incoming: bool,
     pub(crate) votes_outgoing: bool,
@@ -25,6 +34,8 @@ pub(crate) struct Progress {
     pub(crate) is_active: bool,
     /// When it was last heard from in this leadership.
     pub(crate) heard_at: Option<Tick>,
+    /// Since when it has been silent: as `heard_at`, but from when it could first be heard.
+    pub(crate) silent_since: Tick,
     /// The newest ReadIndex round that the member confirmed; rounds from before this book began do
     /// not count. Invariant: a round above `rounds_before`, or 0.
     pub(crate) confirmed_round: u64,
@@ -61,6 +72,10 @@ impl Progress {
         Self {
             id,
             session: 0,
+            incarnation: Incarnation::default(),
+            is_stranger: false,
+            frontier: LogIndex::default(),
+            question: None,
             votes_incoming: false,
             votes_outgoing: false,
             match_index: LogIndex::default(),
@@ -70,12 +85,49 @@ impl Progress {
             // A member is given one election timeout to be heard from.
             is_active: true,
             heard_at: None,
+            silent_since: Tick(0),
             confirmed_round: 0,
             rounds_before: 0,
             commit_sent: LogIndex::default(),
             match_at_heartbeat: LogIndex::default(),
             wants_nudge: false,
         }
+    }
+
+    /// Whether what this member says counts: it speaks from the disk that is on record, and holds
+    /// what it was ever counted for.
+    pub(crate) fn counts(&self) -> bool {
+        let is_known = !self.is_stranger || bug(Bug::AnyDiskCounts);
+        is_known && (self.match_index >= self.frontier || bug(Bug::ForgetfulMembersCount))
+    }
+
+    /// Compares the disk with the one that `configuration` records.
+    pub(crate) fn look_up(&mut self, configuration: &Configuration) {
+        let recorded = configuration.incarnations.get(&self.id);
+        self.is_stranger = self.incarnation_was_heard()
+            && recorded.is_some_and(|recorded| *recorded != self.incarnation);
+    }
+
+    fn incarnation_was_heard(&self) -> bool {
+        self.incarnation.is_known() || self.heard_at.is_some()
+    }
+
+    /// A new book on the same member, which has less than the old one says: it is fed from the
+    /// beginning, and counts again when it has caught up with what it was counted for.
+    pub(crate) fn begin_anew(&mut self, session: u64, rounds_before: u64, last_index: LogIndex) {
+        *self = Self {
+            session,
+            rounds_before,
+            incarnation: self.incarnation,
+            is_stranger: self.is_stranger,
+            frontier: self.frontier.max(self.match_index),
+            votes_incoming: self.votes_incoming,
+            votes_outgoing: self.votes_outgoing,
+            is_active: false,
+            heard_at: self.heard_at,
+            silent_since: self.silent_since,
+            ..Self::new(self.id, last_index)
+        };
     }
 
     /// The member holds everything up to `index`; a late answer (L4) changes nothing.

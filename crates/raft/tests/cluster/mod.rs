@@ -78,6 +78,10 @@ pub(crate) struct Member {
     /// `None` while crashed.
     pub(crate) node: Option<Node>,
     pub(crate) disk: Disk,
+    /// What it began with, before it had any disk.
+    birth: Disk,
+    /// A copy of the disk that somebody made once.
+    pub(crate) copy: Option<Disk>,
     /// Written, but not yet on disk.
     pub(crate) in_flight: VecDeque<Persist>,
     /// The disk is as fast as thought.
@@ -105,7 +109,9 @@ impl Member {
         Self {
             options,
             node: None,
-            disk: Disk { mark, ..Disk::default() },
+            disk: Disk { mark: mark.clone(), ..Disk::default() },
+            birth: Disk { mark, ..Disk::default() },
+            copy: None,
             in_flight: VecDeque::new(),
             disk_is_instant: true,
             apply_is_instant: true,
@@ -130,6 +136,8 @@ pub(crate) struct Cluster {
     pub(crate) lines: Vec<String>,
     pub(crate) steps: u64,
     checker: Checker,
+    /// A disk was lost or set back: what a quorum held at a commit is not there to be counted.
+    pub(crate) disks_were_lost: bool,
     commits: BTreeMap<u64, (Term, LogIndex)>,
     /// The largest index that any node ever knew to be committed.
     committed_max: LogIndex,
@@ -173,6 +181,7 @@ impl Cluster {
             lines: Vec::new(),
             steps: 0,
             checker: Checker::default(),
+            disks_were_lost: false,
             commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             read_floors: BTreeMap::new(),
@@ -228,6 +237,52 @@ impl Cluster {
         member.unreported = None;
         member.snapshots_wanted.clear();
         member.applied.clear();
+    }
+
+    /// The disk breaks; the node begins again as on its first day, with a new one.
+    pub(crate) fn lose_disk(&mut self, node: u64) {
+        self.crash(node);
+        self.disks_were_lost = true;
+        let member = self.member(node);
+        member.disk = member.birth.clone();
+        // Alone it would begin another group; such a node must be told to wait.
+        if member.birth.mark.configuration.voters.len() == 1 {
+            member.disk = Disk::default();
+        }
+        if member.options.incarnation.is_known() {
+            member.options.incarnation.0 += 100;
+        }
+        self.restart(node);
+    }
+
+    /// The node begins again from a copy of its disk.
+    pub(crate) fn set_disk_back(&mut self, node: u64) {
+        self.crash(node);
+        self.disks_were_lost = true;
+        let member = self.member(node);
+        member.disk = member.copy.clone().expect("a copy was made");
+        self.restart(node);
+    }
+
+    /// The operator gives up everybody but the survivors, on one of them. What the group was is no
+    /// measure for what it is now.
+    pub(crate) fn force_survivors(
+        &mut self,
+        node: u64,
+        survivors: &[u64],
+    ) -> Result<(), RecoveryError> {
+        self.crash(node);
+        let survivors = survivors.iter().copied().map(NodeId).collect();
+        let restored = self.members[&node].disk.restored(usize::MAX);
+        let persist = restored.force_survivors(id(node), &survivors, 5)?;
+        self.member(node).disk.write(persist);
+        self.checker = Checker::default();
+        self.disks_were_lost = true;
+        self.commits.clear();
+        self.committed_max = LogIndex(0);
+        self.read_floors.clear();
+        self.restart(node);
+        Ok(())
     }
 
     /// Gives a node the disk of a story and starts it anew: terms of the entries behind the mark.
@@ -291,7 +346,7 @@ impl Cluster {
         let seen = (status.hard_state.current_term, status.commit_index);
         self.committed_max = self.committed_max.max(status.commit_index);
         let is_news = self.commits.insert(node, seen).is_none_or(|before| before.1 < seen.1);
-        if is_news && status.role == Role::Leader {
+        if is_news && status.role == Role::Leader && !self.disks_were_lost {
             let holds = |voter: NodeId, entry| {
                 self.members.get(&voter.0).is_some_and(|member| member.disk.durable().holds(entry))
             };

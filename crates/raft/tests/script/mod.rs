@@ -172,6 +172,9 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         if ticks("low") == Some(options.id.0) {
             options.campaign_delay_ticks = 40;
         }
+        if words.named("disks") == Some("known") {
+            options.incarnation = Incarnation(options.id.0);
+        }
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }
@@ -220,6 +223,12 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         }
         "change" => {
             if let Err(error) = cluster.change(words.number(0), &parse_change(words)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "abandon" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.abandon_change(now)) {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
@@ -296,6 +305,18 @@ fn run_world_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool 
             cluster.member(words.number(0)).disk = Default::default();
             cluster.restart(words.number(0));
         }
+        "lose-disk" => cluster.lose_disk(words.number(0)),
+        "force-survivors" => {
+            let survivors = words.numbers("survivors");
+            if let Err(error) = cluster.force_survivors(words.number(0), &survivors) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "copy-disk" => {
+            let member = cluster.member(words.number(0));
+            member.copy = Some(member.disk.clone());
+        }
+        "set-disk-back" => cluster.set_disk_back(words.number(0)),
         // Time passes, and the node is told nothing.
         "sleep" => {
             let member = cluster.member(words.number(0));
@@ -361,6 +382,10 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             };
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
+        "disks" => {
+            let line = disks_line(&cluster.status(words.number(0)));
+            cluster.lines.push(line);
+        }
         "log" => {
             let disk = &cluster.members[&words.number(0)].disk;
             let entries = disk.entries.iter().map(|entry| entry.id.to_string());
@@ -380,6 +405,19 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Which disks are on record, who is not guarded by that, and whose word does not count.
+fn disks_line(status: &Status) -> String {
+    let list = |nodes: Vec<String>| if nodes.is_empty() { "-".into() } else { nodes.join(",") };
+    let recorded = status.configuration.incarnations.iter();
+    let recorded = recorded.map(|(node, disk)| format!("n{node}:{}", disk.0)).collect();
+    let unguarded = status.unguarded.iter().map(|node| format!("n{node}")).collect();
+    let silent = status.followers.iter().filter(|follower| !follower.counts);
+    let silent = silent.map(|follower| format!("n{}<{}", follower.id, follower.frontier)).collect();
+    let stranger = if status.is_stranger { " stranger" } else { "" };
+    let (recorded, unguarded, silent) = (list(recorded), list(unguarded), list(silent));
+    format!("n{}{stranger} disks={recorded} unguarded={unguarded} silent={silent}", status.id)
 }
 
 /// What happens on the wire.

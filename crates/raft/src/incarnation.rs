@@ -1,0 +1,210 @@
+//! Disks that were lost or set back: whose word counts (M-rows of amnesia, L9, D2).
+//!
+//! Raft rests on promises that a node keeps on its disk: its vote in a term, and the entries that
+//! it acknowledged. A node that comes back with another disk, or with an old copy of its own, has
+//! forgotten them, and nothing in the paper notices. Two things are done about it. The whole
+//! argument, with what cannot be closed and why, is in `docs/adr/0008-who-is-a-member.md`.
+//!
+//! # Another disk: incarnations
+//!
+//! Each disk has a random number, and every message carries it. The leader puts the number of each
+//! member on record in the configuration, as soon as it has heard it. From then on a vote or an
+//! acknowledgement of that member from any other disk counts for nothing.
+//!
+//! ```text
+//!   n1  1 2 3 R      led; R records the disks of n1, n2 and n3; 3 and R are committed
+//!   n2  1 2 3 R      loses its disk, and begins again with nothing
+//!   n3  1 2          was cut off
+//! ```
+//!
+//! n2, without its memory, would vote for n3, and 3 would be lost. But who could be elected by n2
+//! and another voter that has R must have R itself, and then knows better than to count n2. So a
+//! voter is *guarded* once no quorum can be made of it and voters without R: the record then meets
+//! every candidate that could win with it. Above, n3 has no R: `{n2, n3}` is a quorum, and n2 is
+//! not guarded until n3 has R. [`Status::unguarded`](crate::Status::unguarded) names who is not;
+//! in a group whose members are all up that lasts for two round trips.
+//!
+//! The leader records only what it can put into the log as a change of its own, so never during
+//! another change. Who is promoted was recorded as a learner, when no quorum had it: it is guarded
+//! from its first vote on.
+//!
+//! # An old copy: frontiers
+//!
+//! An old copy has the right number. It is found out by what others remember of it:
+//!
+//! - **The leader's book.** A member that no longer holds what it acknowledged in this leadership
+//!   is asked, under a new session, so that no answer from before can be taken for the reply. If it
+//!   refuses what it once held, its book begins anew, and it counts for nothing until it holds
+//!   again what it was counted for. Everything that it ever acknowledged and that was committed is
+//!   then in its log: this leader has all of it (Leader Completeness).
+//! - **The commit index.** A node that has heard of a commit index beyond its own log neither
+//!   stands for election nor votes for a log that is shorter. Were all disks well it could not be
+//!   elected anyway, so no election is lost by it. If the index comes in a heartbeat, which never
+//!   speaks beyond what this node is known to hold, it is this node that has forgotten (L9).
+//!
+//! What nobody else remembers cannot be found out:
+//!
+//! ```text
+//!   n1  1 2 3        led, committed 3 with n2, died
+//!   n2  1 2 3  →  1 2     an old copy of its disk
+//!   n3  1 2
+//! ```
+//!
+//! What n2 and n3 have and know is the same, bit by bit, as if 3 had never been acknowledged; so no
+//! rule that lets them elect a leader in the one case can keep them from it in the other.
+//!
+//! Scripts: `testdata/incarnation/`.
+
+use alloc::vec::Vec;
+
+use crate::quorum::{Ballots, ElectionResult};
+use crate::recovery::recoveries;
+use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
+use crate::{Body, EntryId, Event, Incarnation, LogIndex, Node, NodeId, PeerFault};
+
+impl Node {
+    /// Whether the configuration in force lets `node` vouch by this disk.
+    fn is_on_record(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let recorded = self.configurations.current().incarnations.get(&node);
+        recorded.is_none_or(|recorded| *recorded == incarnation)
+    }
+
+    /// Whether this node has another disk than the one on record.
+    pub(crate) fn is_stranger(&self) -> bool {
+        !self.is_on_record(self.options.id, self.options.incarnation)
+    }
+
+    /// A vote counts by the disk on record. Acknowledgements are looked at when they are counted,
+    /// so that a member with a new disk is fed meanwhile.
+    pub(crate) fn may_count(&self, from: NodeId, incarnation: Incarnation, body: &Body) -> bool {
+        let is_vote =
+            matches!(body, Body::PreVoteResponse { .. } | Body::RequestVoteResponse { .. });
+        !is_vote || self.is_on_record(from, incarnation) || bug(Bug::AnyDiskCounts)
+    }
+
+    /// A member answers its leader: by which disk?
+    pub(crate) fn look_at_disk(&mut self, from: NodeId, incarnation: Incarnation, body: &Body) {
+        let answers = matches!(
+            body,
+            Body::AppendEntriesResponse(_)
+                | Body::HeartbeatResponse { .. }
+                | Body::InstallSnapshotResponse { .. }
+        );
+        let last_index = self.log.last().index;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let newest_round = leader.reads.newest_round();
+        let Some(member) = leader.member(from) else { return };
+        let is_first = !member.incarnation.is_known();
+        if !answers || member.incarnation == incarnation && member.heard_at.is_some() {
+            return;
+        }
+        let has_changed = member.incarnation != incarnation && !is_first;
+        member.heard_at = Some(self.now);
+        member.incarnation = incarnation;
+        member.look_up(self.configurations.current());
+        let is_stranger = member.is_stranger;
+        leader.has_unrecorded = true;
+        if has_changed {
+            let session = leader.next_session();
+            if let Some(member) = leader.member(from) {
+                member.begin_anew(session, newest_round, last_index);
+            }
+        }
+        if has_changed || is_stranger {
+            self.record(|| Event::DiskChanged { of: from });
+            self.fault(from, PeerFault::OtherDisk);
+        }
+    }
+
+    /// Puts the disks that were heard on record, unless another change is under way. A voter's
+    /// record stays; a learner vouches for nothing, so that it may come with a new disk.
+    pub(crate) fn record_disks(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
+        if !leader.has_unrecorded || self.may_begin_change().is_err() {
+            return;
+        }
+        let current = self.configurations.current();
+        let mut next = current.clone();
+        for member in &leader.members {
+            let is_recorded = current.incarnations.contains_key(&member.id);
+            let may_change =
+                !is_recorded || !current.is_voter(member.id) || bug(Bug::VotersAreRecordedAnew);
+            let is_whole = member.match_index >= member.frontier;
+            if member.incarnation.is_known() && may_change && is_whole {
+                next.incarnations.insert(member.id, member.incarnation);
+            }
+        }
+        let has_news = next != *current;
+        if let RoleState::Leader(leader) = &mut self.role {
+            // Who is not whole yet is looked at again when it is.
+            leader.has_unrecorded =
+                leader.members.iter().any(|member| member.match_index < member.frontier);
+        }
+        if has_news {
+            let id = self.append_configuration(next);
+            self.record(|| Event::DisksRecorded { index: id.index });
+        }
+    }
+
+    /// A sign that a member holds less than it was counted for. It may be an old message: what it
+    /// says under a new session is no old one.
+    pub(crate) fn ask_what_it_holds(&mut self, from: NodeId) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if leader.member(from).is_none_or(|member| member.question.is_some()) {
+            return;
+        }
+        let session = leader.next_session();
+        let Some(member) = leader.member(from) else { return };
+        let held = member.match_index;
+        member.session = session;
+        member.question = Some(held);
+        member.probe_from(held.next(), false);
+    }
+
+    /// The member refuses what it once held.
+    pub(crate) fn begin_book_anew(&mut self, from: NodeId, holds: LogIndex) {
+        let last_index = self.log.last().index;
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let session = leader.next_session();
+        let newest_round = leader.reads.newest_round();
+        let Some(member) = leader.member(from) else { return };
+        let held = member.match_index;
+        member.begin_anew(session, newest_round, last_index);
+        member.probe_from(holds.next(), false);
+        self.record(|| Event::Forgot { of: from, held, holds });
+        self.fault(from, PeerFault::ForgotAcknowledged);
+    }
+
+    /// The leader of this term says that the group has committed up to `index`.
+    pub(crate) fn learn_group_commit(&mut self, index: LogIndex) {
+        if index > self.group_commit.index {
+            self.group_commit = EntryId { term: self.current_term(), index };
+        }
+    }
+
+    /// Whether a log that ends in `last` can hold all that is known to be committed.
+    pub(crate) fn reaches_group_commit(&self, last: EntryId) -> bool {
+        // Survivors that were forced have given up what the others may have committed.
+        let is_of_survivors = recoveries(last.term) > recoveries(self.group_commit.term);
+        last.index >= self.group_commit.index || is_of_survivors || bug(Bug::ForgetsTheGroupsCommit)
+    }
+
+    /// Voters whose lost disk would not be noticed: one that makes a quorum with voters that lack
+    /// its record.
+    pub(crate) fn unguarded(&self) -> Vec<NodeId> {
+        let RoleState::Leader(leader) = &self.role else { return Vec::new() };
+        let configuration = self.configurations.current();
+        let is_unguarded = |voter: &NodeId| {
+            let Some(recorded_at) = self.configurations.recorded_at(*voter) else { return true };
+            let mut without = Ballots::default();
+            for member in &leader.members {
+                let lacks_it = member.match_index < recorded_at || !member.counts();
+                without.record(member.id, lacks_it || member.id == *voter);
+            }
+            matches!(without.tally(configuration), ElectionResult::Won(_))
+        };
+        let voters = configuration.members().filter(|member| configuration.is_voter(*member));
+        voters.filter(is_unguarded).collect()
+    }
+}
