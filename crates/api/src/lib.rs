@@ -17,6 +17,9 @@
     reason = "written by a generator, which has a taste of its own"
 )]
 
+/// All services and messages as protobuf's own `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
 /// Keys and events.
 pub mod mvccpb {
     include!("generated/mvccpb.rs");

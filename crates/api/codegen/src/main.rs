@@ -11,12 +11,16 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use protox::prost::Message as _;
+
 /// The texts, each with all it imports.
 const TEXTS: [&str; 4] = ["rpc.proto", "v3lock.proto", "v3election.proto", "health.proto"];
 
 /// Compiles the texts into Rust in `out`.
 fn generate(api: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     let descriptors = protox::compile(TEXTS, [api.join("proto")])?;
+    // What the JSON gateway and the table of permissions know the services by.
+    fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .out_dir(out)
         // A key or value stays the piece of the socket's buffer that it arrived in.
@@ -49,9 +53,8 @@ mod tests {
         for entry in fs::read_dir(out.path()).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap();
-            let wanted = fs::read_to_string(&path).unwrap();
-            let checked_in =
-                fs::read_to_string(api_folder().join("src/generated").join(name)).unwrap();
+            let wanted = fs::read(&path).unwrap();
+            let checked_in = fs::read(api_folder().join("src/generated").join(name)).unwrap();
             assert!(
                 wanted == checked_in,
                 "{}: run `cargo run -p api-codegen` and commit the result",
@@ -59,6 +62,6 @@ mod tests {
             );
             compared += 1;
         }
-        assert_eq!(compared, 6, "one file for each package");
+        assert_eq!(compared, 7, "one file for each package, and the descriptors");
     }
 }
