@@ -3,19 +3,21 @@
 //! A checkpoint is written in small steps while apply goes on, so its parts are of different
 //! moments. That does no harm: recovery begins with the records that were written when the
 //! checkpoint began, and a change that a part has already is recognised by its revision. The tables
-//! (leases, alarms, members) are all of the first moment.
+//! (leases, alarms, members, users and roles) are all of the first moment.
 //!
 //! A file is a sequence of blocks, each with length and checksum; the last one says that it is.
+
+mod load;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use env::{Disk, File, OpenMode};
 use raft::EntryId;
 use seglog::Position;
 
+use crate::auth::encode_state;
 use crate::codec::{
     Decoder, Encoder, Malformed, decode_alarm, decode_member, encode_alarm, encode_member,
 };
@@ -23,6 +25,8 @@ use crate::index::{Location, Version, Versions};
 use crate::request::{AlarmMember, LeaseId, MemberAttributes};
 use crate::state::{Lease, SegmentUse, State};
 use crate::store::Shared;
+
+pub(crate) use load::{Loaded, load};
 
 const MAGIC: &[u8; 8] = b"flotckp1";
 const PREFIX: &str = "checkpoint-";
@@ -32,6 +36,8 @@ const BLOCK_TABLES: u8 = 1;
 const BLOCK_HISTORY: u8 = 2;
 const BLOCK_KEYS: u8 = 3;
 const BLOCK_END: u8 = 4;
+/// Users and roles, if there ever were any.
+const BLOCK_AUTH: u8 = 5;
 
 /// Chunks of the index, or this many times 256 revisions, that one step takes under the lock.
 const CHUNKS_PER_STEP: usize = 4;
@@ -63,6 +69,9 @@ pub(crate) struct CheckpointJob {
     written: u64,
     synced: u64,
     encoder: Encoder,
+    /// The block of users and roles, of the same moment as the tables; empty when it is written, or
+    /// if there are none.
+    auth: Vec<u8>,
     next_revision: i64,
     end_revision: i64,
     after: Option<Box<[u8]>>,
@@ -84,6 +93,7 @@ impl CheckpointJob {
             written: 0,
             synced: 0,
             encoder,
+            auth: encode_auth(state),
             next_revision: state.history.first,
             end_revision: state.revision,
             after: None,
@@ -107,8 +117,10 @@ impl CheckpointJob {
             file.write_all_at(MAGIC, 0)?;
             self.written = MAGIC.len() as u64;
             self.file = Some(file.into());
-        } else {
+        } else if self.auth.is_empty() {
             self.collect(&shared.state.read());
+        } else {
+            self.encoder.bytes = std::mem::take(&mut self.auth);
         }
         self.write_block()?;
         Ok(self.done)
@@ -200,92 +212,6 @@ fn block_crc(at: u64, block: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&at.to_le_bytes()), block)
 }
 
-/// What a checkpoint says, on its way into the state.
-pub(crate) struct Loaded {
-    applied: EntryId,
-    state: State,
-}
-
-impl Loaded {
-    /// The state that it holds.
-    pub(crate) fn into_state(self, state: &mut State) {
-        let budget = state.memory_budget_bytes;
-        *state = self.state;
-        state.applied = self.applied;
-        state.memory_budget_bytes = budget;
-    }
-}
-
-/// Loads the newest checkpoint of a folder, if there is one. There is at most one: it gets its
-/// name when all of it is durable, so a damaged one is an error.
-pub(crate) fn load(disk: &dyn Disk, dir: &Path) -> io::Result<Option<(Checkpoint, Loaded)>> {
-    let mut newest = None;
-    for name in disk.list(dir)? {
-        if name.ends_with(NEW_SUFFIX) {
-            disk.remove_file(&dir.join(name))?;
-        } else if let Some(number) = name.strip_prefix(PREFIX).and_then(|n| n.parse().ok()) {
-            newest = newest.max(Some(number));
-        }
-    }
-    let Some(number) = newest else { return Ok(None) };
-    let path = dir.join(file_name(number));
-    let file: Arc<dyn File> = disk.open(&path, OpenMode::ReadOnly)?.into();
-    let len_bytes = file.len_bytes()?;
-    match read_blocks(&*file, len_bytes)? {
-        Some((replay_from, loaded)) => {
-            Ok(Some((Checkpoint { number, replay_from, len_bytes, file }, loaded)))
-        }
-        None => Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("{} is damaged: restore the node from its peers", path.display()),
-        )),
-    }
-}
-
-/// `None` for damage.
-fn read_blocks(file: &dyn File, len_bytes: u64) -> io::Result<Option<(Position, Loaded)>> {
-    let mut magic = [0; 8];
-    if len_bytes < 8 {
-        return Ok(None);
-    }
-    file.read_exact_at(&mut magic, 0)?;
-    if magic != *MAGIC {
-        return Ok(None);
-    }
-    let mut at = 8;
-    let mut result: Option<(Position, Loaded)> = None;
-    while at + 8 <= len_bytes {
-        let mut head = [0; 8];
-        file.read_exact_at(&mut head, at)?;
-        let (len, crc) = head.split_at(4);
-        let len = u32::from_le_bytes(len.try_into().expect("four bytes"));
-        let crc = u32::from_le_bytes(crc.try_into().expect("four bytes"));
-        if u64::from(len) > len_bytes - at - 8 {
-            return Ok(None);
-        }
-        let mut block = vec![0; len as usize];
-        file.read_exact_at(&mut block, at + 8)?;
-        if block_crc(at, &block) != crc {
-            return Ok(None);
-        }
-        at += 8 + u64::from(len);
-        let mut d = Decoder::new(Bytes::from(block));
-        let block = match (d.u8(), &mut result) {
-            (Ok(BLOCK_TABLES), None) => decode_tables(&mut d).map(|tables| {
-                result = Some(tables);
-            }),
-            (Ok(BLOCK_HISTORY), Some((_, loaded))) => decode_history(&mut d, &mut loaded.state),
-            (Ok(BLOCK_KEYS), Some((_, loaded))) => decode_keys(&mut d, &mut loaded.state),
-            (Ok(BLOCK_END), Some(_)) => return Ok(result),
-            _ => Err(Malformed),
-        };
-        if block.is_err() {
-            return Ok(None);
-        }
-    }
-    Ok(None)
-}
-
 fn encode_location(e: &mut Encoder, location: Location) {
     e.u64(u64::from(location.segment));
     e.u64(u64::from(location.offset));
@@ -298,6 +224,15 @@ fn decode_u32(d: &mut Decoder) -> Result<u32, Malformed> {
 
 fn decode_location(d: &mut Decoder) -> Result<Location, Malformed> {
     Ok(Location { segment: decode_u32(d)?, offset: decode_u32(d)?, len_bytes: decode_u32(d)? })
+}
+
+fn encode_auth(state: &State) -> Vec<u8> {
+    let mut e = Encoder::default();
+    if !state.auth.is_pristine() {
+        e.u8(BLOCK_AUTH);
+        encode_state(&mut e, &state.auth);
+    }
+    e.bytes
 }
 
 fn encode_tables(e: &mut Encoder, replay_from: Position, state: &State) {

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use crate::auth::{self, Principal};
 use crate::codec::LogOp;
 use crate::error::RequestError;
 use crate::index::Place;
@@ -32,7 +33,13 @@ pub(crate) struct Plan {
 
 /// Plans a command against the state. Pure: the same state and command give the same plan on every
 /// replica, wherever the values are kept.
-pub(crate) fn plan(state: &State, command: &Command, fetched: &Fetched) -> Result<Plan, Stop> {
+pub(crate) fn plan(
+    state: &State,
+    who: Option<&Principal>,
+    command: &Command,
+    fetched: &Fetched,
+) -> Result<Plan, Stop> {
+    auth::check_command(state, who, command)?;
     check_command(command)?;
     check_alarms(state, command)?;
     let mut execution = Execution {
@@ -91,6 +98,11 @@ pub(crate) fn plan(state: &State, command: &Command, fetched: &Fetched) -> Resul
             }
             Response::Member { revision }
         }
+        Command::Auth(command) => {
+            let (ops, response) = auth::plan(state, command)?;
+            execution.ops = ops;
+            response
+        }
     };
     Ok(Plan { ops: execution.ops, response, place: execution.place })
 }
@@ -140,7 +152,8 @@ fn check_alarms(state: &State, command: &Command) -> Result<(), RequestError> {
         Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
         | Command::MemberAttributes(_)
-        | Command::MemberRemove { .. } => (false, false),
+        | Command::MemberRemove { .. }
+        | Command::Auth(_) => (false, false),
     };
     if on_keys {
         refuse_corrupt(state)?;
@@ -162,7 +175,8 @@ pub(crate) fn takes_space(command: &Command) -> bool {
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
         | Command::MemberAttributes(_)
-        | Command::MemberRemove { .. } => false,
+        | Command::MemberRemove { .. }
+        | Command::Auth(_) => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Hashes, equal on replicas that are equal.
 
+use crate::auth::encode_state;
+use crate::codec::Encoder;
 use crate::error::RequestError;
 use crate::index::ValueRef;
 use crate::state::State;
@@ -106,7 +108,8 @@ fn hash_bytes(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)
 }
 
-/// Everything but the keys: leases with what is attached, alarms, members, revisions.
+/// Everything but the keys: leases with what is attached, alarms, members, users and roles,
+/// revisions.
 pub(crate) fn hash_tables(state: &State) -> u32 {
     let mut crc = 0;
     for number in [state.revision, state.compact_revision] {
@@ -125,6 +128,11 @@ pub(crate) fn hash_tables(state: &State) -> u32 {
     }
     for member in state.members.values() {
         crc = hash_bytes(crc, format!("{member:?}").as_bytes());
+    }
+    if !state.auth.is_pristine() {
+        let mut e = Encoder::default();
+        encode_state(&mut e, &state.auth);
+        crc = hash_bytes(crc, &e.bytes);
     }
     crc
 }

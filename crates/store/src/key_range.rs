@@ -32,6 +32,15 @@ impl KeyRange {
         matches!(&self.end, RangeEnd::Before(end) if *end <= self.start)
     }
 
+    /// As it was given.
+    pub(crate) fn range_end(&self) -> Bytes {
+        match &self.end {
+            RangeEnd::Single => Bytes::new(),
+            RangeEnd::Before(end) => end.clone(),
+            RangeEnd::Open => Bytes::from_static(&[0]),
+        }
+    }
+
     pub(crate) fn is_single(&self) -> bool {
         self.end == RangeEnd::Single
     }

@@ -10,12 +10,16 @@ use crate::store::{LeaseChange, LeaseChanges, Store};
 
 /// The deadlines of the leases, kept by the leader.
 ///
-/// Invariant: `by_deadline` has one element per element of `leases`.
+/// Invariant: `by_deadline` has one element per element of `leases`, and `by_checkpoint` one per
+/// element with a `checkpoint_at`.
 #[derive(Debug, Default)]
 pub struct Lessor {
     leading: bool,
     leases: BTreeMap<LeaseId, Deadline>,
     by_deadline: BTreeSet<(Moment, LeaseId)>,
+    by_checkpoint: BTreeSet<(Moment, LeaseId)>,
+    /// Between two checkpoints of a lease; zero for none.
+    checkpoint_interval: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +29,11 @@ struct Deadline {
     /// When [`Lessor::expired`] tells of it next: `at`, later again if a revocation was lost.
     tell_at: Moment,
     ttl: i64,
+    /// When it is written down what the lease has left; not for one that ends before.
+    checkpoint_at: Option<Moment>,
+    /// Whether something less than `ttl` is, or may be, written down: the next leader would begin
+    /// with that.
+    is_shortened: bool,
 }
 
 /// What a lease that exists has left.
@@ -41,6 +50,12 @@ impl Lessor {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The same; when it leads, what leases have left is to be written down at this interval.
+    #[must_use]
+    pub fn with_checkpoints(checkpoint_interval: Duration) -> Self {
+        Self { checkpoint_interval, ..Self::default() }
     }
 
     /// Whether this node keeps the deadlines.
@@ -61,7 +76,7 @@ impl Lessor {
     /// The node does not lead any more.
     pub fn demote(&mut self, store: &Store) {
         store.unsubscribe_lease_changes();
-        *self = Self::default();
+        *self = Self::with_checkpoints(self.checkpoint_interval);
     }
 
     /// Takes up leases that were granted or revoked since the last call. The leader calls it before
@@ -85,7 +100,7 @@ impl Lessor {
                 for change in changes {
                     match change {
                         LeaseChange::Granted { id, ttl } => {
-                            self.set(id, Deadline::new(now, ttl, ttl));
+                            self.add(id, now, ttl);
                         }
                         LeaseChange::Revoked { id } => self.remove(id),
                     }
@@ -101,8 +116,45 @@ impl Lessor {
         if deadline.at <= now {
             return None;
         }
-        self.set(id, Deadline::new(now, deadline.ttl, deadline.ttl));
+        self.set(id, self.deadline(now, deadline.ttl, deadline.ttl));
         Some(deadline.ttl)
+    }
+
+    /// Whether less than its full time is written down for a lease. Then that must be mended
+    /// through the log **before** it is renewed: a leader that came after the renewal and did not
+    /// know of it would end the lease early.
+    #[must_use]
+    pub fn is_shortened(&self, id: LeaseId) -> bool {
+        self.leases.get(&id).is_some_and(|deadline| deadline.is_shortened)
+    }
+
+    /// Leases whose checkpoint is due, at most `limit`, and the seconds they have left, rounded up.
+    /// They count as written down from now on.
+    pub fn checkpoints(&mut self, now: Moment, limit: usize) -> Vec<(LeaseId, i64)> {
+        let due = self.by_checkpoint.iter().take_while(|(at, _)| *at <= now).take(limit);
+        let due: Vec<LeaseId> = due.map(|(_, id)| *id).collect();
+        let mut remaining = Vec::with_capacity(due.len());
+        for id in due {
+            let Some(deadline) = self.leases.get(&id).copied() else { continue };
+            let left = deadline.at.since(now);
+            let secs = left.as_secs() + u64::from(left.subsec_nanos() > 0);
+            let secs = i64::try_from(secs).unwrap_or(i64::MAX).min(deadline.ttl);
+            remaining.push((id, secs));
+            let checkpoint_at = self.next_checkpoint(now, deadline.at);
+            self.set(id, Deadline { checkpoint_at, is_shortened: true, ..deadline });
+        }
+        remaining
+    }
+
+    fn next_checkpoint(&self, now: Moment, at: Moment) -> Option<Moment> {
+        let next = now.after(self.checkpoint_interval);
+        (!self.checkpoint_interval.is_zero() && next < at).then_some(next)
+    }
+
+    fn deadline(&self, now: Moment, ttl: i64, remaining_ttl: i64) -> Deadline {
+        let at = now.after(Duration::from_secs(u64::try_from(remaining_ttl).unwrap_or(0)));
+        let checkpoint_at = self.next_checkpoint(now, at);
+        Deadline { at, tell_at: at, ttl, checkpoint_at, is_shortened: remaining_ttl < ttl }
     }
 
     /// What a lease has left.
@@ -149,8 +201,16 @@ impl Lessor {
     fn reload(&mut self, now: Moment, store: &Store) {
         self.leases.clear();
         self.by_deadline.clear();
+        self.by_checkpoint.clear();
         for lease in store.leases() {
-            self.set(lease.id, Deadline::new(now, lease.ttl, lease.remaining_ttl));
+            self.set(lease.id, self.deadline(now, lease.ttl, lease.remaining_ttl));
+        }
+    }
+
+    /// One that is known was written down anew, which is no renewal.
+    fn add(&mut self, id: LeaseId, now: Moment, ttl: i64) {
+        if !self.leases.contains_key(&id) {
+            self.set(id, self.deadline(now, ttl, ttl));
         }
     }
 
@@ -158,19 +218,16 @@ impl Lessor {
         self.remove(id);
         self.leases.insert(id, deadline);
         self.by_deadline.insert((deadline.tell_at, id));
+        self.by_checkpoint.extend(deadline.checkpoint_at.map(|at| (at, id)));
     }
 
     fn remove(&mut self, id: LeaseId) {
         if let Some(deadline) = self.leases.remove(&id) {
             let there = self.by_deadline.remove(&(deadline.tell_at, id));
             assert!(there, "a lease with a deadline must be in the order of deadlines");
+            if let Some(at) = deadline.checkpoint_at {
+                self.by_checkpoint.remove(&(at, id));
+            }
         }
-    }
-}
-
-impl Deadline {
-    fn new(now: Moment, ttl: i64, remaining_ttl: i64) -> Self {
-        let at = now.after(Duration::from_secs(u64::try_from(remaining_ttl).unwrap_or(0)));
-        Self { at, tell_at: at, ttl }
     }
 }

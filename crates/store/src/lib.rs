@@ -10,18 +10,22 @@
 //!   checked without the state.
 //! - `execute`: what a command does, as a plan; `view`: what a read sees; `state`: the state, and
 //!   what a log record does to it.
+//! - `auth`: who may do what.
 //! - `machine`: apply; `generation`, `checkpoint`, `snapshot`: the files; `sweep`, `mover`: the
 //!   work behind a compaction.
+//! - `export`: all of it as of one moment, for backups.
 //! - `watch`: who watches what.
 //!
 //! This crate knows neither Raft nor protobuf nor a runtime.
 #![forbid(unsafe_code)]
 
+mod auth;
 mod batch;
 mod checkpoint;
 mod codec;
 mod error;
 mod execute;
+mod export;
 mod generation;
 mod hash;
 mod index;
@@ -42,7 +46,11 @@ mod validate;
 mod view;
 mod watch;
 
+pub use auth::{
+    Access, AuthCommand, AuthStatus, PasswordHash, Permission, Principal, ROOT, Standing,
+};
 pub use error::RequestError;
+pub use export::{ExportedTables, ExportedUser, ExportedVersion};
 pub use lessor::{LeaseRemaining, Lessor};
 pub use machine::StoreMachine;
 pub use options::StoreOptions;

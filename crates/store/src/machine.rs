@@ -9,6 +9,7 @@ use env::Disk;
 use host::{CommittedEntry, SnapshotSource, StateMachine};
 use raft::EntryId;
 
+use crate::auth::Principal;
 use crate::batch::BatchBuilder;
 use crate::codec::{LogRecord, Part, decode_command, encode_command};
 use crate::error::RequestError;
@@ -35,14 +36,20 @@ impl Command {
     /// The bytes that go into the log.
     #[must_use]
     pub fn encode(&self) -> bytes::Bytes {
-        encode_command(self)
+        encode_command(None, self)
     }
 
-    /// The command that `bytes` say.
+    /// The same with who proposes it: needed while authentication is on.
+    #[must_use]
+    pub fn encode_as(&self, who: &Principal) -> bytes::Bytes {
+        encode_command(Some(who), self)
+    }
+
+    /// The command that `bytes` say, and who proposed it.
     ///
     /// # Errors
     /// [`RequestError::UnknownCommand`] for anything else.
-    pub fn decode(bytes: bytes::Bytes) -> Result<Self, RequestError> {
+    pub fn decode(bytes: bytes::Bytes) -> Result<(Option<Principal>, Self), RequestError> {
         decode_command(bytes).map_err(|_| RequestError::UnknownCommand)
     }
 }
@@ -184,7 +191,9 @@ impl StoreMachine {
         batch: &mut BatchBuilder,
     ) -> io::Result<Applied> {
         let planned = match Command::decode(command.clone()) {
-            Ok(command) => plan(state, &command, fetched).map(|plan| (plan, command)),
+            Ok((who, command)) => {
+                plan(state, who.as_ref(), &command, fetched).map(|plan| (plan, command))
+            }
             Err(error) => Err(Stop::Refused(error)),
         };
         let (Plan { ops, response, place }, command) = match planned {
@@ -195,6 +204,9 @@ impl StoreMachine {
                 return Ok(Applied::Answer(Err(error)));
             }
         };
+        if let Command::Auth(command) = &command {
+            self.shared.note_sign_in(id.index.0, command);
+        }
         if ops.is_empty() {
             state.applied = id;
             return Ok(Applied::Answer(Ok(response)));
@@ -205,6 +217,9 @@ impl StoreMachine {
         let record = LogRecord { id, revision, part: Part::WHOLE, ops };
         let parts = self.generation.append(&record)?;
         state.commit(record, &parts, place);
+        if matches!(command, Command::Auth(_)) {
+            self.shared.publish_auth(state.auth.status());
+        }
         // As etcd: the write that crosses the quota is done, and answered as if it were not. The
         // state stays a function of the log alone, although sizes differ between replicas.
         if takes_space(&command) && self.is_over_quota() {
@@ -313,7 +328,11 @@ impl StateMachine for StoreMachine {
         snapshot::verify(&generation)?;
         generation::make_current(&*self.disk, &self.dir, number)?;
         let revision = state.revision;
+        let auth = state.auth.status();
         *self.shared.state.write() = state;
+        // Who signed in elsewhere, and whose password was changed since, is not in a snapshot.
+        self.shared.tokens.lock().clear();
+        self.shared.publish_auth(auth);
         {
             let mut sweep = self.shared.sweep.lock();
             sweep.restart();

@@ -142,7 +142,8 @@ fn live_values(record: &LogRecord, segment: u32, state: &State) -> Vec<LogOp> {
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
             | LogOp::Member(_)
-            | LogOp::MemberRemove { .. } => continue,
+            | LogOp::MemberRemove { .. }
+            | LogOp::Auth(_) => continue,
         };
         if is_live(key, mod_revision, sub) {
             let (key, value) = (key.clone(), value.clone());

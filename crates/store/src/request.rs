@@ -3,6 +3,8 @@
 
 use bytes::Bytes;
 
+use crate::auth::AuthCommand;
+
 /// The name of a lease; 0 is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct LeaseId(pub i64);
@@ -262,4 +264,6 @@ pub enum Command {
         /// The member.
         id: u64,
     },
+    /// Changes users and roles, or signs a user in.
+    Auth(AuthCommand),
 }

@@ -147,4 +147,16 @@ pub enum Response {
         /// The current revision.
         revision: i64,
     },
+    /// Of a change of users and roles.
+    Auth {
+        /// The current revision.
+        revision: i64,
+    },
+    /// Of a user who has signed in.
+    Authenticate {
+        /// The current revision.
+        revision: i64,
+        /// The entry that did it, which is part of the token's name.
+        index: u64,
+    },
 }

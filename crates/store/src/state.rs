@@ -7,6 +7,7 @@ use bytes::Bytes;
 use raft::EntryId;
 use seglog::{Position, Reader};
 
+use crate::auth::AuthState;
 use crate::codec::{LogOp, LogRecord};
 use crate::index::{Index, Location, Place, Version, Versions};
 use crate::request::{AlarmKind, AlarmMember, LeaseId, MemberAttributes};
@@ -120,6 +121,7 @@ pub(crate) struct State {
     pub(crate) leases: BTreeMap<LeaseId, Lease>,
     pub(crate) alarms: BTreeSet<AlarmMember>,
     pub(crate) members: BTreeMap<u64, MemberAttributes>,
+    pub(crate) auth: AuthState,
     /// All records up to this revision can be read from disk; those behind it are `unwritten`.
     pub(crate) written_revision: i64,
     pub(crate) unwritten: Unwritten,
@@ -142,6 +144,7 @@ impl State {
             leases: BTreeMap::new(),
             alarms: BTreeSet::new(),
             members: BTreeMap::new(),
+            auth: AuthState::default(),
             written_revision: FIRST_REVISION,
             unwritten: Unwritten::default(),
             segments: BTreeMap::new(),
@@ -207,6 +210,7 @@ impl State {
                 LogOp::MemberRemove { id } => {
                     self.members.remove(id);
                 }
+                LogOp::Auth(op) => self.auth.commit(op),
             }
         }
         if sub > 0 {

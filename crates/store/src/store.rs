@@ -8,17 +8,17 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use seglog::{Reader, Spares};
 
+use crate::auth::{Principal, Tokens};
 use crate::codec::{LogOp, LogRecord, decode_record};
 use crate::error::RequestError;
-use crate::execute::{read_txn, refuse_corrupt, resolve_revision};
+use crate::execute::resolve_revision;
 use crate::hash::{HashStep, KeyHash, hash_tables};
 use crate::index::Location;
 use crate::request::{AlarmMember, LeaseId, MemberAttributes, RangeRequest, TxnRequest};
 use crate::response::{RangeResponse, TxnResponse};
 use crate::state::{Lease, State};
 use crate::sweep::Sweep;
-use crate::validate::{check_range, check_txn, is_read_only_txn};
-use crate::view::{Fetched, Overlay, Stop, View, Wanted};
+use crate::view::{Fetched, Stop, Wanted};
 use crate::watch::{Hub, OnReady, WatchStream};
 
 /// A lease as the replicated state knows it.
@@ -115,6 +115,9 @@ pub(crate) struct Shared {
     pub(crate) swept_revision: AtomicI64,
     pub(crate) spares: Mutex<Spares>,
     lease_changes: Mutex<LeaseSubscription>,
+    /// Packed: see [`Store::auth_status`].
+    pub(crate) auth_status: AtomicU64,
+    pub(crate) tokens: Mutex<Tokens>,
 }
 
 /// Sizes that the machine tells.
@@ -183,7 +186,8 @@ fn read_value(reader: &Reader, wanted: &Wanted) -> io::Result<Bytes> {
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
             | LogOp::Member(_)
-            | LogOp::MemberRemove { .. } => {}
+            | LogOp::MemberRemove { .. }
+            | LogOp::Auth(_) => {}
         }
     }
     Err(io::Error::new(io::ErrorKind::InvalidData, "a record lacks the value it should have"))
@@ -201,6 +205,7 @@ impl Shared {
     pub(crate) fn new(state: State, spares: Spares) -> Self {
         let hub = Hub::new(state.revision);
         let sweep = Mutex::new(Sweep::new(state.compact_revision));
+        let auth = state.auth.status();
         Self {
             state: RwLock::new(state),
             hub,
@@ -209,6 +214,8 @@ impl Shared {
             swept_revision: AtomicI64::new(i64::MIN),
             spares: Mutex::new(spares),
             lease_changes: Mutex::default(),
+            auth_status: AtomicU64::new(auth.pack()),
+            tokens: Mutex::default(),
         }
     }
 
@@ -248,7 +255,8 @@ impl Shared {
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
             | LogOp::Member(_)
-            | LogOp::MemberRemove { .. } => return,
+            | LogOp::MemberRemove { .. }
+            | LogOp::Auth(_) => return,
         };
         /// Beyond this reading all leases is cheaper than telling.
         const CHANGES_MAX: usize = 65_536;
@@ -278,22 +286,16 @@ pub struct Store {
 }
 
 impl Store {
-    /// Reads a key or a range of keys.
+    /// Reads a key or a range of keys, for the server itself.
     ///
     /// # Errors
     /// Why it is refused.
     pub fn range(&self, request: &RangeRequest) -> Result<RangeResponse, RequestError> {
-        check_range(request)?;
-        self.shared.read_with(|state, fetched| {
-            refuse_corrupt(state)?;
-            let revision = resolve_revision(state, request.revision)?;
-            let mut response = View { state, fetched }.range(request, revision, &Overlay::new())?;
-            response.revision = state.revision;
-            Ok(response)
-        })
+        self.range_as(Some(&Principal::Server), request)
     }
 
-    /// A transaction that only reads, which [`is_read_only_txn`](crate::is_read_only_txn) tells.
+    /// A transaction that only reads, which [`is_read_only_txn`](crate::is_read_only_txn) tells,
+    /// for the server itself.
     ///
     /// # Errors
     /// Why it is refused.
@@ -301,9 +303,7 @@ impl Store {
     /// # Panics
     /// If the transaction could write.
     pub fn read_txn(&self, request: &TxnRequest) -> Result<TxnResponse, RequestError> {
-        assert!(is_read_only_txn(request), "a transaction that may write goes through the log");
-        check_txn(request, usize::MAX)?;
-        self.shared.read_with(|state, fetched| read_txn(state, request, fetched))
+        self.read_txn_as(Some(&Principal::Server), request)
     }
 
     /// The current revision.
@@ -497,7 +497,7 @@ impl Store {
 }
 
 impl LeaseInfo {
-    fn of(id: LeaseId, lease: &Lease) -> Self {
+    pub(crate) fn of(id: LeaseId, lease: &Lease) -> Self {
         Self { id, ttl: lease.ttl, remaining_ttl: lease.remaining_ttl }
     }
 }

@@ -47,7 +47,8 @@ impl Unwritten {
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
             | LogOp::Member(_)
-            | LogOp::MemberRemove { .. } => None,
+            | LogOp::MemberRemove { .. }
+            | LogOp::Auth(_) => None,
         }
     }
 

@@ -78,7 +78,8 @@ pub fn check_command(command: &Command) -> Result<(), RequestError> {
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
         | Command::MemberAttributes(_)
-        | Command::MemberRemove { .. } => Ok(()),
+        | Command::MemberRemove { .. }
+        | Command::Auth(_) => Ok(()),
     }
 }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{Decoder, Encoder, Malformed};
+use crate::auth::{self, Principal};
 use crate::request::{
     AlarmCommand, AlarmKind, AlarmMember, Command, CompactRequest, Compare, CompareResult,
     CompareTarget, DeleteRangeRequest, LeaseId, MemberAttributes, PutRequest, RangeRequest,
@@ -12,22 +13,35 @@ use crate::validate::TXN_DEPTH_MAX;
 
 const VERSION: u8 = 1;
 
-pub(crate) fn encode_command(command: &Command) -> Bytes {
+/// The command of a principal follows.
+const GUARDED: u8 = 20;
+
+/// Encodes a command with who proposes it; a cluster without users has no need to say that.
+pub(crate) fn encode_command(who: Option<&Principal>, command: &Command) -> Bytes {
     let mut e = Encoder::default();
     e.bytes.reserve(64);
     e.u8(VERSION);
+    if let Some(who) = who {
+        e.u8(GUARDED);
+        auth::encode_principal(&mut e, who);
+    }
+    encode_body(&mut e, command);
+    e.bytes.into()
+}
+
+fn encode_body(e: &mut Encoder, command: &Command) {
     match command {
         Command::Put(put) => {
             e.u8(1);
-            encode_put(&mut e, put);
+            encode_put(e, put);
         }
         Command::DeleteRange(delete) => {
             e.u8(2);
-            encode_delete(&mut e, delete);
+            encode_delete(e, delete);
         }
         Command::Txn(txn) => {
             e.u8(3);
-            encode_txn(&mut e, txn);
+            encode_txn(e, txn);
         }
         Command::Compact(compact) => {
             e.u8(4);
@@ -58,26 +72,33 @@ pub(crate) fn encode_command(command: &Command) -> Bytes {
                 AlarmCommand::Deactivate(alarm) => (false, alarm),
             };
             e.bool(on);
-            encode_alarm(&mut e, *alarm);
+            encode_alarm(e, *alarm);
         }
         Command::MemberAttributes(member) => {
             e.u8(9);
-            encode_member(&mut e, member);
+            encode_member(e, member);
         }
         Command::MemberRemove { id } => {
             e.u8(10);
             e.u64(*id);
         }
+        Command::Auth(command) => {
+            e.u8(21);
+            auth::encode_auth_command(e, command);
+        }
     }
-    e.bytes.into()
 }
 
-pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, Malformed> {
+pub(crate) fn decode_command(bytes: Bytes) -> Result<(Option<Principal>, Command), Malformed> {
     let mut d = Decoder::new(bytes);
     if d.u8()? != VERSION {
         return Err(Malformed);
     }
-    let command = match d.u8()? {
+    let (who, tag) = match d.u8()? {
+        GUARDED => (Some(auth::decode_principal(&mut d)?), d.u8()?),
+        tag => (None, tag),
+    };
+    let command = match tag {
         1 => Command::Put(decode_put(&mut d)?),
         2 => Command::DeleteRange(decode_delete(&mut d)?),
         3 => Command::Txn(decode_txn(&mut d, TXN_DEPTH_MAX)?),
@@ -96,9 +117,10 @@ pub(crate) fn decode_command(bytes: Bytes) -> Result<Command, Malformed> {
         }
         9 => Command::MemberAttributes(decode_member(&mut d)?),
         10 => Command::MemberRemove { id: d.u64()? },
+        21 => Command::Auth(auth::decode_auth_command(&mut d)?),
         _ => return Err(Malformed),
     };
-    if d.is_at_end() { Ok(command) } else { Err(Malformed) }
+    if d.is_at_end() { Ok((who, command)) } else { Err(Malformed) }
 }
 
 pub(crate) fn encode_alarm(e: &mut Encoder, alarm: AlarmMember) {

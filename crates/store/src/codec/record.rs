@@ -4,6 +4,8 @@ use bytes::Bytes;
 use raft::EntryId;
 
 use super::command::{decode_alarm, decode_member, encode_alarm, encode_member};
+use crate::auth::{self, AuthOp};
+
 use super::{Decoder, Encoder, Malformed};
 use crate::request::{AlarmMember, LeaseId, MemberAttributes};
 
@@ -30,6 +32,8 @@ pub(crate) enum LogOp {
     Member(MemberAttributes),
     /// A member is gone.
     MemberRemove { id: u64 },
+    /// A change of users and roles.
+    Auth(AuthOp),
 }
 
 /// Which part of an entry's changes a record has.
@@ -116,6 +120,7 @@ fn size_bytes_max(op: &LogOp) -> usize {
         | LogOp::Alarm { .. }
         | LogOp::Member(_)
         | LogOp::MemberRemove { .. } => NUMBERS,
+        LogOp::Auth(op) => NUMBERS + op.size_bytes_max(),
     }
 }
 
@@ -167,6 +172,10 @@ fn encode_op(e: &mut Encoder, op: &LogOp) {
             e.u8(9);
             e.u64(*id);
         }
+        LogOp::Auth(op) => {
+            e.u8(20);
+            auth::encode_op(e, op);
+        }
     }
 }
 
@@ -208,6 +217,7 @@ fn decode_op(d: &mut Decoder) -> Result<LogOp, Malformed> {
         7 => LogOp::Alarm { alarm: decode_alarm(d)?, on: d.bool()? },
         8 => LogOp::Member(decode_member(d)?),
         9 => LogOp::MemberRemove { id: d.u64()? },
+        20 => LogOp::Auth(auth::decode_op(d)?),
         _ => return Err(Malformed),
     })
 }

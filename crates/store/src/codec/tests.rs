@@ -1,6 +1,7 @@
 use env::SplitMix;
 
 use super::*;
+use crate::auth::{Access, AuthCommand, PasswordHash, Permission, Principal};
 use crate::request::*;
 
 fn everything() -> Vec<Command> {
@@ -70,6 +71,56 @@ fn everything() -> Vec<Command> {
     ]
 }
 
+/// Those of users and roles, each as a user proposes it.
+fn guarded() -> Vec<(Option<Principal>, Command)> {
+    let b = Bytes::from_static;
+    let (user, role) = ("alice".to_owned(), "reader".to_owned());
+    let hash = || PasswordHash("$2a$04$x".to_owned());
+    let permission = |access| Permission { access, key: b(b"k"), range_end: b(b"\0") };
+    let grant = |access| AuthCommand::RoleGrantPermission {
+        role: role.clone(),
+        permission: permission(access),
+    };
+    let commands = vec![
+        AuthCommand::Enable,
+        AuthCommand::Disable,
+        AuthCommand::UserAdd { name: user.clone(), password_hash: Some(hash()) },
+        AuthCommand::UserAdd { name: user.clone(), password_hash: None },
+        AuthCommand::UserDelete { name: user.clone() },
+        AuthCommand::UserChangePassword { name: user.clone(), password_hash: hash() },
+        AuthCommand::UserGrantRole { user: user.clone(), role: role.clone() },
+        AuthCommand::UserRevokeRole { user: user.clone(), role: role.clone() },
+        AuthCommand::RoleAdd { name: role.clone() },
+        AuthCommand::RoleDelete { name: role.clone() },
+        grant(Access::Read),
+        grant(Access::Write),
+        grant(Access::ReadWrite),
+        AuthCommand::RoleRevokePermission { role: role.clone(), key: b(b"k"), range_end: b(b"") },
+        AuthCommand::Authenticate { user, token_digest: [7; 32], auth_revision: 300 },
+    ];
+    let who = Principal::User { name: "root".to_owned(), auth_revision: 128 };
+    let mut all: Vec<_> =
+        commands.into_iter().map(|command| (Some(who.clone()), Command::Auth(command))).collect();
+    all.push((Some(Principal::Server), Command::LeaseRevoke { id: LeaseId(7) }));
+    all.push((None, Command::Auth(AuthCommand::Enable)));
+    all
+}
+
+#[test]
+fn golden_with_users() {
+    let encoded = guarded().into_iter().map(|(who, command)| {
+        let bytes = encode_command(who.as_ref(), &command);
+        for len in 0..bytes.len() {
+            assert_eq!(decode_command(bytes.slice(..len)), Err(Malformed), "cut at {len}");
+        }
+        assert_eq!(decode_command(bytes.clone()), Ok((who, command)));
+        hex(&bytes)
+    });
+    let lines: Vec<String> = encoded.collect();
+    let golden = include_str!("../../testdata/auth_commands_v1.hex");
+    assert_eq!(lines, golden.lines().collect::<Vec<_>>());
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -77,7 +128,7 @@ fn hex(bytes: &[u8]) -> String {
 /// Logs with these bytes exist on disks: they may be added to, and never change.
 #[test]
 fn golden() {
-    let lines: Vec<String> = everything().iter().map(|c| hex(&encode_command(c))).collect();
+    let lines: Vec<String> = everything().iter().map(|c| hex(&encode_command(None, c))).collect();
     let golden = include_str!("../../testdata/commands_v1.hex");
     assert_eq!(lines, golden.lines().collect::<Vec<_>>());
 }
@@ -126,7 +177,7 @@ fn records() -> Vec<LogRecord> {
 #[test]
 fn what_was_encoded_is_decoded() {
     for command in everything() {
-        assert_eq!(decode_command(encode_command(&command)), Ok(command));
+        assert_eq!(decode_command(encode_command(None, &command)), Ok((None, command)));
     }
 }
 
@@ -136,7 +187,7 @@ fn what_was_encoded_is_decoded() {
 fn hostile_bytes_are_refused() {
     let mut dice = SplitMix::new(1);
     for command in everything() {
-        let bytes = encode_command(&command);
+        let bytes = encode_command(None, &command);
         for len in 0..bytes.len() {
             assert_eq!(decode_command(bytes.slice(..len)), Err(Malformed), "cut at {len}");
         }

@@ -44,7 +44,8 @@ pub(crate) fn event_of(op: &LogOp, mod_revision: i64) -> Option<Event> {
         | LogOp::Compact { .. }
         | LogOp::Alarm { .. }
         | LogOp::Member(_)
-        | LogOp::MemberRemove { .. } => None,
+        | LogOp::MemberRemove { .. }
+        | LogOp::Auth(_) => None,
     }
 }
 

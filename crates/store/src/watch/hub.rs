@@ -37,9 +37,9 @@ pub(crate) struct Batch {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct WatcherId {
-    stream: u64,
-    watcher: i64,
+pub(super) struct WatcherId {
+    pub(super) stream: u64,
+    pub(super) watcher: i64,
 }
 
 #[derive(Debug)]
@@ -55,11 +55,11 @@ pub(super) struct Watcher {
     had_events: bool,
 }
 
-struct Stream {
+pub(super) struct Stream {
     on_ready: OnReady,
     queue: VecDeque<WatchMessage>,
     queued_events: usize,
-    watchers: BTreeMap<i64, Watcher>,
+    pub(super) watchers: BTreeMap<i64, Watcher>,
     unsynced: BTreeSet<i64>,
     next_id: i64,
 }
@@ -74,7 +74,7 @@ impl fmt::Debug for Stream {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     revision: i64,
     next_stream: u64,
     streams: BTreeMap<u64, Stream>,
@@ -124,7 +124,7 @@ pub(crate) struct HubCounts {
 }
 
 /// Streams to wake once the lock is free.
-type Wakes = Vec<OnReady>;
+pub(super) type Wakes = Vec<OnReady>;
 
 impl Hub {
     pub(crate) fn new(revision: i64) -> Self {
@@ -160,7 +160,11 @@ impl Hub {
         self.release(inner, wakes);
     }
 
-    fn release(&self, inner: MutexGuard<'_, Inner>, wakes: Wakes) {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock()
+    }
+
+    pub(super) fn release(&self, inner: MutexGuard<'_, Inner>, wakes: Wakes) {
         self.wants_events.store(inner.synced_count > 0, Ordering::Release);
         self.wants_prev.store(inner.prev_kv_count > 0, Ordering::Release);
         drop(inner);
@@ -342,7 +346,19 @@ impl Hub {
 }
 
 impl Stream {
-    fn push(&mut self, message: WatchMessage, wakes: &mut Wakes) {
+    /// Events that wait for a watcher that is gone.
+    pub(super) fn drop_events(&mut self, gone: i64) {
+        let queued_events = &mut self.queued_events;
+        self.queue.retain(|message| {
+            let WatchMessage::Events { watch_id, events, .. } = message else { return true };
+            if *watch_id == gone {
+                *queued_events -= events.len();
+            }
+            *watch_id != gone
+        });
+    }
+
+    pub(super) fn push(&mut self, message: WatchMessage, wakes: &mut Wakes) {
         if self.queue.is_empty() {
             wakes.push(Arc::clone(&self.on_ready));
         }
@@ -367,7 +383,15 @@ impl Inner {
         self.streams.get(&id).expect("a stream lives as long as its handle")
     }
 
-    fn stream_mut(&mut self, id: u64) -> &mut Stream {
+    pub(super) fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    pub(super) fn on_ready(&self) -> impl Iterator<Item = OnReady> {
+        self.streams.values().map(|stream| Arc::clone(&stream.on_ready))
+    }
+
+    pub(super) fn stream_mut(&mut self, id: u64) -> &mut Stream {
         self.streams.get_mut(&id).expect("a stream lives as long as its handle")
     }
 
@@ -474,7 +498,7 @@ impl Inner {
         }
     }
 
-    fn remove(&mut self, id: WatcherId) -> bool {
+    pub(super) fn remove(&mut self, id: WatcherId) -> bool {
         let stream = self.stream_mut(id.stream);
         let Some(watcher) = stream.watchers.remove(&id.watcher) else { return false };
         stream.unsynced.remove(&id.watcher);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::error::RequestError;
 use crate::request::LeaseId;
 use crate::response::{Event, EventKind, KeyValue};
 
@@ -38,6 +39,8 @@ pub enum WatchRejection {
     EmptyRange,
     /// The start revision is negative.
     NegativeStart,
+    /// Who asks may not read the range.
+    Denied(RequestError),
 }
 
 impl std::fmt::Display for WatchRejection {
@@ -46,6 +49,7 @@ impl std::fmt::Display for WatchRejection {
             Self::DuplicateId => "mvcc: duplicate watch ID provided on the WatchStream",
             Self::EmptyRange => "mvcc: watcher range is empty",
             Self::NegativeStart => "etcdserver: mvcc: required revision has been compacted",
+            Self::Denied(error) => return error.fmt(f),
         })
     }
 }
@@ -90,6 +94,15 @@ pub enum WatchMessage {
         watch_id: i64,
         /// The oldest revision that can be watched.
         compact_revision: i64,
+    },
+    /// Who asked for it may not read the range any more: on the wire, canceled with the reason.
+    Denied {
+        /// The watcher.
+        watch_id: i64,
+        /// The current revision.
+        revision: i64,
+        /// Why.
+        reason: RequestError,
     },
     /// All changes up to `revision` were delivered. The id is −1 for an answer to
     /// [`WatchStream::request_progress`](crate::WatchStream::request_progress).

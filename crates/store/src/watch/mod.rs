@@ -1,5 +1,6 @@
 //! Watching keys change.
 
+mod enforce;
 mod history;
 mod hub;
 mod message;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::auth::Standing;
 use crate::error::RequestError;
 use crate::store::Shared;
 
@@ -52,6 +54,18 @@ impl WatchStream {
     /// Why it was not made.
     pub fn create(&self, request: WatchCreateRequest) -> Result<i64, WatchRejection> {
         self.shared.hub.create(self.id, request)
+    }
+
+    /// Puts out that a watcher was not made, in its turn.
+    pub fn reject(&self, reason: WatchRejection) {
+        self.shared.hub.reject(self.id, reason);
+    }
+
+    /// Ends the watchers whose range is not permitted; `Denied` comes out for each, and nothing
+    /// that waits for it. To be called before [`WatchStream::poll`] whenever users or roles have
+    /// changed.
+    pub fn enforce(&self, standing: &Result<Standing, RequestError>) {
+        self.shared.hub.enforce(self.id, standing);
     }
 
     /// Ends a watcher; `Canceled` comes out. `false`, and nothing comes out, if there is none.

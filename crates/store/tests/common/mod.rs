@@ -173,6 +173,9 @@ pub(crate) fn events(messages: &[WatchMessage]) -> Vec<String> {
             WatchMessage::Compacted { watch_id, compact_revision } => {
                 all.push(format!("{watch_id} compacted {compact_revision}"));
             }
+            WatchMessage::Denied { watch_id, reason, .. } => {
+                all.push(format!("{watch_id} {reason}"));
+            }
             WatchMessage::Progress { watch_id, revision } => {
                 all.push(format!("{watch_id} progress {revision}"));
             }
