@@ -15,6 +15,8 @@ use super::greeting;
 use crate::frame::{self, FrameFault};
 use crate::{Receiver, StartError};
 
+/// After a connection that could not be accepted.
+const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// Connections at a time. A cluster needs two for each peer; the rest is room for those that have
 /// died and are not yet found out. More are closed at once.
 const CONNECTIONS_MAX: usize = 256;
@@ -103,6 +105,9 @@ fn accept_loop(listener: &TcpListener, shared: &Arc<Shared>) {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a peer's connection was lost before it was accepted");
+                // With no file descriptor left the error comes at once again: it must not take a
+                // processor from those who could give one back.
+                thread::park_timeout(ACCEPT_BACK_OFF);
                 continue;
             }
         };
