@@ -357,7 +357,9 @@ fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
         other @ (Response::Compact { .. }
         | Response::LeaseCheckpoint { .. }
         | Response::Alarm { .. }
-        | Response::Member { .. }) => panic!("{other:?} answers no request of these clients"),
+        | Response::Member { .. }
+        | Response::Auth { .. }
+        | Response::Authenticate { .. }) => panic!("{other:?} answers no request of these clients"),
     };
     Outcome::Done { revision, reply }
 }

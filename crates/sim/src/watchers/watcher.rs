@@ -190,7 +190,11 @@ impl Watcher {
                     brought.was_compacted = true;
                     return Ok(brought);
                 }
-                Some(other @ (WatchMessage::Rejected { .. } | WatchMessage::Canceled { .. })) => {
+                Some(
+                    other @ (WatchMessage::Rejected { .. }
+                    | WatchMessage::Canceled { .. }
+                    | WatchMessage::Denied { .. }),
+                ) => {
                     return Err(Failure::new("watch: answers", format!("{who:?}: {other:?}")));
                 }
             }
