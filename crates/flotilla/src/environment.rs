@@ -6,7 +6,7 @@ use std::ffi::OsString;
 
 const PREFIXES: [&str; 2] = ["FLOTILLA_", "ETCD_"];
 /// Variables of the other commands.
-const NOT_FLAGS: &[&str] = &["FLOTILLA_ENDPOINTS"];
+const NOT_FLAGS: &[&str] = &["FLOTILLA_ENDPOINTS", "FLOTILLA_USER"];
 
 /// A command line with the flags that the environment added.
 #[derive(Debug)]

@@ -38,7 +38,7 @@ enum Command {
     Dev(dev::DevOptions),
     /// One member of a cluster, with etcd's flags.
     #[command(after_help = serve::AFTER_HELP)]
-    Serve(serve::ServeOptions),
+    Serve(Box<serve::ServeOptions>),
     /// Look at a cluster and its keys.
     #[command(after_help = "Example: flotilla ctl get users/ --prefix")]
     Ctl(client::ctl::CtlOptions),
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
     };
     finish(match cli.command {
         Command::Dev(options) => dev::run(&options),
-        Command::Serve(options) => serve::run(options, &expanded.unknown_variables),
+        Command::Serve(options) => serve::run(*options, &expanded.unknown_variables),
         Command::Ctl(options) => {
             client::ctl::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
@@ -162,7 +162,8 @@ mod tests {
                 command.get_subcommands().for_each(check);
             }
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let has_example = help.contains("Example: ") || command.get_name() == "lease";
+            let has_example =
+                help.contains("Example: ") || ["lease", "snapshot"].contains(&command.get_name());
             assert!(has_example, "{} has no example", command.get_name());
         }
         check(&Cli::command());

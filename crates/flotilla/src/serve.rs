@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use server::{ClusterState, ExitReason, RunningServer, Server, ServerOptions};
+use server::{ClusterState, ExitReason, RunningServer, Server, ServerOptions, TlsFiles};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -78,6 +78,35 @@ pub(crate) struct ServeOptions {
     /// Streams that one connection may have open.
     #[arg(long, value_name = "STREAMS")]
     max_concurrent_streams: Option<u32>,
+    /// The certificate for clients' connections to those --listen-client-urls that begin with
+    /// https.
+    #[arg(long, value_name = "FILE")]
+    cert_file: Option<PathBuf>,
+    /// Its key.
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Who signs the certificates of clients; if given, they must show one.
+    #[arg(long, value_name = "FILE")]
+    trusted_ca_file: Option<PathBuf>,
+    /// Certificates of clients that are no longer good.
+    #[arg(long, value_name = "FILE")]
+    client_crl_file: Option<PathBuf>,
+    /// Clients must show a certificate; the common name in it is a user.
+    #[arg(long)]
+    client_cert_auth: bool,
+    /// Whether the JSON gateway is served under /v3/ [default: true].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    enable_grpc_gateway: Option<bool>,
+    /// What a token is; only simple ones are made.
+    #[arg(long, value_parser = ["simple"], default_value = "simple")]
+    auth_token: String,
+    /// Seconds that a token lives without being used [default: 300].
+    #[arg(long, value_name = "SECS")]
+    auth_token_ttl: Option<u64>,
+    /// What bcrypt shall cost: each step doubles the time that a password takes to check
+    /// [default: 10].
+    #[arg(long, value_name = "COST")]
+    bcrypt_cost: Option<u32>,
     /// What is logged: debug, info, warn, error, or a filter such as info,raft=debug.
     #[arg(long, default_value = "info")]
     log_level: String,
@@ -115,6 +144,16 @@ impl From<ServeOptions> for ServerOptions {
             max_concurrent_streams: given
                 .max_concurrent_streams
                 .unwrap_or(default.max_concurrent_streams),
+            client_tls: TlsFiles {
+                cert_file: given.cert_file,
+                key_file: given.key_file,
+                trusted_ca_file: given.trusted_ca_file,
+                client_crl_file: given.client_crl_file,
+                client_cert_auth: given.client_cert_auth,
+            },
+            enable_grpc_gateway: given.enable_grpc_gateway.unwrap_or(default.enable_grpc_gateway),
+            auth_token_ttl_secs: given.auth_token_ttl.unwrap_or(default.auth_token_ttl_secs),
+            bcrypt_cost: given.bcrypt_cost.unwrap_or(default.bcrypt_cost),
             ..default
         }
     }
@@ -214,7 +253,7 @@ mod tests {
     fn options(line: &str) -> ServerOptions {
         let words = ["flotilla", "serve"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Serve(options) => options.into(),
+            Command::Serve(options) => (*options).into(),
             other @ (Command::Dev(_) | Command::Ctl(_) | Command::Bench(_) | Command::Sim(_)) => {
                 panic!("parsed as {other:?}")
             }

@@ -32,8 +32,14 @@ pub(crate) enum ApiError {
     MessageTooLarge { found_bytes: u64, max_bytes: u64 },
     /// It has an enumeration value that this version does not know.
     UnknownEnumValue,
-    /// Authentication is off.
-    AuthNotEnabled,
+    /// A version to go down to that is none.
+    DowngradeFormat,
+    /// One that is not just below this one.
+    DowngradeTarget,
+    /// Nothing goes down.
+    NoDowngrade,
+    /// A password that cannot be hashed; the text says why.
+    Password(&'static str),
     /// A broken promise between our own parts; the text says which.
     Internal(&'static str),
 }
@@ -82,9 +88,17 @@ impl ApiError {
             Self::UnknownEnumValue => {
                 (Code::InvalidArgument, "etcdserver: unknown enumeration value in request")
             }
-            Self::AuthNotEnabled => {
-                (Code::FailedPrecondition, "etcdserver: authentication is not enabled")
+            Self::DowngradeFormat => {
+                (Code::InvalidArgument, "etcdserver: wrong downgrade target version format")
             }
+            Self::DowngradeTarget => {
+                (Code::InvalidArgument, "etcdserver: invalid downgrade target version")
+            }
+            Self::NoDowngrade => {
+                (Code::FailedPrecondition, "etcdserver: no inflight downgrade job")
+            }
+            // etcd passes Go's error on, which has no code.
+            Self::Password(text) => (Code::Unknown, *text),
             Self::Internal(text) => (Code::Internal, *text),
         };
         (code, text.to_owned())
@@ -106,13 +120,32 @@ fn request_code(error: RequestError) -> Code {
         | RequestError::LeaseProvided
         | RequestError::TooManyOps
         | RequestError::DuplicateKey
-        | RequestError::InvalidSortOption => Code::InvalidArgument,
+        | RequestError::InvalidSortOption
+        | RequestError::UserEmpty
+        | RequestError::RoleEmpty
+        | RequestError::AuthFailed
+        | RequestError::PermissionNotGiven
+        | RequestError::InvalidAuthManagement
+        | RequestError::AuthOldRevision => Code::InvalidArgument,
         RequestError::Compacted | RequestError::FutureRevision | RequestError::LeaseTtlTooLarge => {
             Code::OutOfRange
         }
         RequestError::NoSpace => Code::ResourceExhausted,
         RequestError::LeaseNotFound => Code::NotFound,
-        RequestError::LeaseExists => Code::FailedPrecondition,
+        RequestError::LeaseExists
+        | RequestError::UserExists
+        | RequestError::UserNotFound
+        | RequestError::RoleExists
+        | RequestError::RoleNotFound
+        | RequestError::RootUserNotExist
+        | RequestError::RootRoleNotExist
+        | RequestError::RoleNotGranted
+        | RequestError::PermissionNotGranted
+        | RequestError::AuthNotEnabled => Code::FailedPrecondition,
+        RequestError::PermissionDenied => Code::PermissionDenied,
+        RequestError::InvalidAuthToken => Code::Unauthenticated,
+        // etcd has no code for it: what reaches the wire is UNKNOWN.
+        RequestError::NoPasswordUser => Code::Unknown,
         RequestError::Corrupt => Code::DataLoss,
         RequestError::UnknownCommand | RequestError::ReadFailed => Code::Internal,
         _ => UNMAPPED.0,
@@ -186,6 +219,14 @@ pub(crate) fn parse_oversize(code: Code, text: &str) -> Option<ApiError> {
 mod tests {
     use super::*;
 
+    #[track_caller]
+    fn check(table: &[(ApiError, Code, &str)]) {
+        for (error, code, text) in table {
+            let expect = (*code, format!("etcdserver: {text}"));
+            assert_eq!(error.code_and_text(), expect, "{error:?}");
+        }
+    }
+
     /// Section 12 of the contract, as far as this version can say it.
     #[test]
     fn codes_and_texts_are_those_that_clients_match() {
@@ -243,12 +284,67 @@ mod tests {
             (ApiError::TimedOut, Code::Unavailable, "request timed out"),
             (ApiError::Stopped, Code::Unavailable, "server stopped"),
             (ApiError::RequestTooLarge, Code::InvalidArgument, "request is too large"),
-            (ApiError::AuthNotEnabled, Code::FailedPrecondition, "authentication is not enabled"),
         ];
-        for (error, code, text) in table {
-            let expect = (*code, format!("etcdserver: {text}"));
-            assert_eq!(error.code_and_text(), expect, "{error:?}");
-        }
+        check(table);
+    }
+
+    #[test]
+    fn so_are_those_about_users_and_roles() {
+        check(&[
+            (RequestError::UserEmpty.into(), Code::InvalidArgument, "user name is empty"),
+            (RequestError::RoleEmpty.into(), Code::InvalidArgument, "role name is empty"),
+            (
+                RequestError::PermissionNotGiven.into(),
+                Code::InvalidArgument,
+                "permission not given",
+            ),
+            (
+                RequestError::InvalidAuthManagement.into(),
+                Code::InvalidArgument,
+                "invalid auth management",
+            ),
+            (
+                RequestError::AuthOldRevision.into(),
+                Code::InvalidArgument,
+                "revision of auth store is old",
+            ),
+            (
+                RequestError::AuthFailed.into(),
+                Code::InvalidArgument,
+                "authentication failed, invalid user ID or password",
+            ),
+            (
+                RequestError::RootUserNotExist.into(),
+                Code::FailedPrecondition,
+                "root user does not exist",
+            ),
+            (
+                RequestError::RootRoleNotExist.into(),
+                Code::FailedPrecondition,
+                "root user does not have root role",
+            ),
+            (RequestError::UserExists.into(), Code::FailedPrecondition, "user name already exists"),
+            (RequestError::UserNotFound.into(), Code::FailedPrecondition, "user name not found"),
+            (RequestError::RoleExists.into(), Code::FailedPrecondition, "role name already exists"),
+            (RequestError::RoleNotFound.into(), Code::FailedPrecondition, "role name not found"),
+            (
+                RequestError::RoleNotGranted.into(),
+                Code::FailedPrecondition,
+                "role is not granted to the user",
+            ),
+            (
+                RequestError::PermissionNotGranted.into(),
+                Code::FailedPrecondition,
+                "permission is not granted to the role",
+            ),
+            (
+                RequestError::AuthNotEnabled.into(),
+                Code::FailedPrecondition,
+                "authentication is not enabled",
+            ),
+            (RequestError::PermissionDenied.into(), Code::PermissionDenied, "permission denied"),
+            (RequestError::InvalidAuthToken.into(), Code::Unauthenticated, "invalid auth token"),
+        ]);
     }
 
     #[test]

@@ -6,34 +6,46 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
     lease_server::LeaseServer, maintenance_server::MaintenanceServer, watch_server::WatchServer,
 };
 use api::grpc::health::v1::health_server::HealthServer;
+use api::v3electionpb::election_server::ElectionServer;
+use api::v3lockpb::lock_server::LockServer;
 use axum::Router;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service};
+use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::{Code, Status};
 
 use crate::api_error::{ApiError, parse_oversize};
+use crate::gate::{CommonName, Credentials};
+use crate::http::gateway;
 use crate::member::Member;
-use crate::metrics::Rpcs;
+use crate::methods::{METHODS, Need, place};
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
+use crate::service::election::ElectionService;
 use crate::service::health::HealthService;
 use crate::service::kv::KvService;
 use crate::service::lease::LeaseService;
+use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::watch::WatchService;
 use crate::unary;
 
 /// Everything that a connection may ask for.
 #[derive(Clone)]
-pub(crate) struct Dispatch(Arc<Services>);
+pub(crate) struct Dispatch {
+    services: Arc<Services>,
+    /// The name in the certificate of the connection's client.
+    common_name: Option<CommonName>,
+}
 
 struct Services {
     member: Arc<Member>,
@@ -46,7 +58,10 @@ struct Services {
     maintenance: MaintenanceServer<MaintenanceService>,
     auth: AuthServer<AuthService>,
     health: HealthServer<HealthService>,
+    lock: LockServer<LockService>,
+    election: ElectionServer<ElectionService>,
     http: Router,
+    with_gateway: bool,
 }
 
 impl fmt::Debug for Dispatch {
@@ -55,10 +70,18 @@ impl fmt::Debug for Dispatch {
     }
 }
 
+/// What the services take for the body of a request.
+pub(crate) trait RequestBody:
+    http_body::Body<Data = Bytes> + Send + Unpin + 'static
+{
+}
+
+impl<B: http_body::Body<Data = Bytes> + Send + Unpin + 'static> RequestBody for B {}
+
 type Answered = BoxFuture<Response<Body>, Infallible>;
 
 impl Dispatch {
-    pub(crate) fn new(member: &Arc<Member>) -> Self {
+    pub(crate) fn new(member: &Arc<Member>, with_gateway: bool) -> Self {
         let member = Arc::clone(member);
         let bytes_max = member.limits.message_bytes_max;
         // The largest answer is etcd's: what fits a signed 32-bit length.
@@ -70,7 +93,7 @@ impl Dispatch {
                     .max_encoding_message_size(answer_bytes_max)
             };
         }
-        Self(Arc::new(Services {
+        let services = Arc::new(Services {
             kv: limited!(KvServer(KvService)),
             unary_kv: KvService(Arc::clone(&member)),
             watch: limited!(WatchServer(WatchService)),
@@ -79,13 +102,26 @@ impl Dispatch {
             maintenance: limited!(MaintenanceServer(MaintenanceService)),
             auth: limited!(AuthServer(AuthService)),
             health: limited!(HealthServer(HealthService)),
+            lock: limited!(LockServer(LockService)),
+            election: limited!(ElectionServer(ElectionService)),
             http: crate::http::router(Arc::clone(&member)),
+            with_gateway,
             member,
-        }))
+        });
+        Self { services, common_name: None }
     }
 
-    fn grpc(&self, request: Request<Incoming>) -> Answered {
-        let services = &*self.0;
+    /// For a connection whose client has shown a certificate.
+    pub(crate) fn of(self, common_name: CommonName) -> Self {
+        Self { common_name: Some(common_name), ..self }
+    }
+
+    /// To the service of a path.
+    fn grpc<B: RequestBody>(&self, request: Request<B>) -> Answered
+    where
+        B::Error: Into<StdError> + Send,
+    {
+        let services = &*self.services;
         let path = request.uri().path();
         let service = path.get(1..).and_then(|path| path.split_once('/')).map(|(name, _)| name);
         match service {
@@ -102,17 +138,94 @@ impl Dispatch {
             Some("etcdserverpb.Maintenance") => services.maintenance.clone().call(request),
             Some("etcdserverpb.Auth") => services.auth.clone().call(request),
             Some("grpc.health.v1.Health") => services.health.clone().call(request),
-            _ => {
-                let text = format!("unknown service {}", service.unwrap_or_default());
-                refuse(Status::unimplemented(text))
-            }
+            Some("v3lockpb.Lock") => services.lock.clone().call(request),
+            Some("v3electionpb.Election") => services.election.clone().call(request),
+            _ => refuse(unknown_method(path)),
         }
     }
 
+    /// A call of gRPC, from a connection or from the gateway: counted, admitted and answered.
+    pub(crate) fn grpc_call<B: RequestBody>(&self, request: Request<B>) -> Answer
+    where
+        B::Error: Into<StdError> + Send,
+    {
+        let member = &self.services.member;
+        let Some(place) = place(request.uri().path()) else {
+            let answered = refuse(unknown_method(request.uri().path()));
+            return Answer { answered, tally: None, deadline: None };
+        };
+        member.metrics.rpcs.started(place);
+        let tally = Some(Tally { member: Arc::clone(member), place });
+        let request_timeout = request.headers().get("grpc-timeout").cloned();
+        let refused = if needs_leader(request.headers()) {
+            member.leadership.require_leader().err()
+        } else {
+            None
+        };
+        let answered = match refused {
+            Some(error) => refuse(error.into()),
+            None if member.store.auth_status().enabled => self.guarded(place, request),
+            None => self.grpc(request),
+        };
+        let deadline = timeout(request_timeout).map(|after| Box::pin(tokio::time::sleep(after)));
+        Answer { answered, tally, deadline }
+    }
+
+    /// The gate, and behind it the service.
+    fn guarded<B: RequestBody>(&self, place: usize, mut request: Request<B>) -> Answered
+    where
+        B::Error: Into<StdError> + Send,
+    {
+        let dispatch = self.clone();
+        let need = METHODS[place].need;
+        Box::pin(async move {
+            let common_name = request.extensions().get::<CommonName>();
+            let credentials = Credentials::new(request.headers(), common_name);
+            match dispatch.services.member.admit(need, &credentials).await {
+                Ok(who) => {
+                    if let Some(who) = who {
+                        request.extensions_mut().insert(who);
+                    }
+                    dispatch.grpc(request).await
+                }
+                Err(error) => {
+                    let (code, text) = error.code_and_text();
+                    // etcd's locks and elections are clients of it, whose errors lose their codes.
+                    let code = if need == Need::Recipe { Code::Unknown } else { code };
+                    Ok(Status::new(code, text).into_http())
+                }
+            }
+        })
+    }
+
     fn plain(&self, request: Request<Incoming>) -> Answered {
-        let answered = self.0.http.clone().call(request);
+        if self.services.with_gateway && gateway::is_path(request.uri().path()) {
+            let bytes_max = self.services.member.limits.message_bytes_max;
+            let answered = gateway::handle(self.clone(), request, bytes_max);
+            return Box::pin(async move { Ok(answered.await?.map(Body::new)) });
+        }
+        let answered = self.services.http.clone().call(request);
         Box::pin(async move { Ok(answered.await?.map(Body::new)) })
     }
+}
+
+/// In the words of Go's servers.
+fn unknown_method(path: &str) -> Status {
+    let service = path.get(1..).and_then(|path| path.split_once('/'));
+    let (service, method) = service.unwrap_or_default();
+    let is_known = METHODS.iter().any(|known| {
+        known
+            .path
+            .get(1..)
+            .and_then(|path| path.split_once('/'))
+            .is_some_and(|(name, _)| name == service)
+    });
+    let text = if is_known {
+        format!("unknown method {method} for service {service}")
+    } else {
+        format!("unknown service {service}")
+    };
+    Status::unimplemented(text)
 }
 
 fn refuse(status: Status) -> Answered {
@@ -134,25 +247,15 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Error = Infallible;
     type Future = Answer;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
-        if !is_grpc(request.headers()) {
-            return Answer { answered: self.plain(request), tally: None };
-        }
-        let member = &self.0.member;
-        let tally = Rpcs::place(request.uri().path()).map(|place| {
-            member.metrics.rpcs.started(place);
-            Tally { member: Arc::clone(member), place }
-        });
-        let refused = if needs_leader(request.headers()) {
-            member.leadership.require_leader().err()
+    fn call(&self, mut request: Request<Incoming>) -> Answer {
+        if is_grpc(request.headers()) {
+            if let Some(name) = &self.common_name {
+                request.extensions_mut().insert(name.clone());
+            }
+            self.grpc_call(request)
         } else {
-            None
-        };
-        let answered = match refused {
-            Some(error) => refuse(error.into()),
-            None => self.grpc(request),
-        };
-        Answer { answered, tally }
+            Answer { answered: self.plain(request), tally: None, deadline: None }
+        }
     }
 }
 
@@ -167,6 +270,27 @@ struct Tally {
 pub(crate) struct Answer {
     answered: Answered,
     tally: Option<Tally>,
+    /// When the client will have given up.
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// What a client says of how long it waits: a number of at most eight digits, and a unit.
+fn timeout(value: Option<HeaderValue>) -> Option<Duration> {
+    let value = value?;
+    let (unit, digits) = value.as_bytes().split_last()?;
+    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(match unit {
+        b'H' => Duration::from_secs(count * 3600),
+        b'M' => Duration::from_secs(count * 60),
+        b'S' => Duration::from_secs(count),
+        b'm' => Duration::from_millis(count),
+        b'u' => Duration::from_micros(count),
+        b'n' => Duration::from_nanos(count),
+        _ => return None,
+    })
 }
 
 impl fmt::Debug for Answer {
@@ -175,11 +299,23 @@ impl fmt::Debug for Answer {
     }
 }
 
+impl Answer {
+    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
+        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
+    }
+}
+
 impl Future for Answer {
     type Output = Result<Response<Body>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answered.as_mut().poll(cx).map(|answered| {
+        let mut polled = self.answered.as_mut().poll(cx);
+        // A stream has its head long before; for all else nobody waits any more.
+        if polled.is_pending() && self.is_late(cx) {
+            let late = Status::deadline_exceeded("context deadline exceeded");
+            polled = Poll::Ready(Ok(late.into_http()));
+        }
+        polled.map(|answered| {
             let mut response = answered?;
             // Only a refusal has its code in the head; where all is well it follows the body.
             let code = match response.headers().get(Status::GRPC_STATUS) {
@@ -202,4 +338,23 @@ impl Future for Answer {
 fn oversize(headers: &HeaderMap<HeaderValue>) -> Option<ApiError> {
     let status = Status::from_header_map(headers)?;
     parse_oversize(status.code(), status.message())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_timeout_is_a_number_and_a_unit() {
+        let check = |text: &str, expect: Option<Duration>| {
+            assert_eq!(timeout(text.parse().ok()), expect, "{text}");
+        };
+        check("20m", Some(Duration::from_millis(20)));
+        check("7S", Some(Duration::from_secs(7)));
+        check("99999999H", Some(Duration::from_secs(99_999_999 * 3600)));
+        check("1u", Some(Duration::from_micros(1)));
+        for text in ["", "m", "20", "20x", "-1S", "+1S", "100000000S", "1 S"] {
+            check(text, None);
+        }
+    }
 }

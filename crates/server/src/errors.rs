@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::tls::TlsFault;
 use crate::url::UrlFault;
 
 /// An option that makes no sense.
@@ -146,6 +147,8 @@ pub enum StartError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A certificate, a key or a list of them cannot be used.
+    Tls(TlsFault),
     /// An address cannot be listened on.
     Listen {
         /// `client` or `peer`.
@@ -190,6 +193,7 @@ impl StartError {
             Self::Options(_) | Self::ExistingWithoutCluster => 10,
             Self::DataOfAnotherMember { .. } | Self::DataOfAnotherCluster { .. } => 11,
             Self::DataDirInUse { .. } => 12,
+            Self::Tls(_) => 17,
             Self::Listen { .. } => 13,
             Self::IdentityDamaged { .. } => 14,
             Self::Log { error, .. } => log_exit_code(error),
@@ -259,6 +263,7 @@ impl fmt::Display for StartError {
                 "{} is in use by another process: stop it, or choose another --data-dir",
                 dir.display()
             ),
+            Self::Tls(fault) => write!(f, "TLS for clients: {fault}"),
             Self::Listen { what, address, error } => write!(
                 f,
                 "cannot listen for {what}s on {address}: {error}: stop what listens there, or \

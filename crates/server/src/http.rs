@@ -1,5 +1,6 @@
 //! Plain HTTP on the client port: what probes, load balancers and Prometheus ask.
 
+pub(crate) mod gateway;
 mod health;
 pub(crate) mod metrics;
 

@@ -22,6 +22,8 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(250);
 const REVOKED_AT_ONCE_MAX: usize = 250;
 /// A revocation that was not applied by then is proposed again.
 const REVOKE_RETRY: Duration = Duration::from_secs(3);
+/// Leases whose remaining time is written down at a time: with the interval, a thousand a second.
+const CHECKPOINTS_AT_ONCE_MAX: usize = 250;
 /// Between two attempts to find the leader.
 const ASK_RETRY: Duration = Duration::from_millis(50);
 
@@ -39,7 +41,10 @@ pub(crate) async fn run(member: Arc<Member>) {
             leads_in = now_leads_in;
         }
         let wait = match leads_in {
-            Some(term) => revoke_expired(&member, term),
+            Some(term) => {
+                checkpoint(&member, term);
+                revoke_expired(&member, term)
+            }
             None => Duration::MAX,
         };
         tokio::select! {
@@ -67,6 +72,30 @@ fn change_role(member: &Arc<Member>, leads_in: Option<Term>) {
     if leads_in.is_some() {
         lessor.promote(member.clock.now(), &member.store);
     }
+}
+
+/// Writes down what leases have left, so that the next leader does not begin with their full time.
+fn checkpoint(member: &Arc<Member>, term: Term) {
+    // One at a time, and none beside a renewal that mends one: see `renew`.
+    let Ok(turn) = Arc::clone(&member.checkpointing).try_lock_owned() else { return };
+    let now = member.clock.now();
+    let remaining = {
+        let mut lessor = member.lessor.lock();
+        lessor.observe(now, &member.store);
+        lessor.checkpoints(now, CHECKPOINTS_AT_ONCE_MAX)
+    };
+    if remaining.is_empty() {
+        return;
+    }
+    let member = Arc::clone(member);
+    tokio::spawn(async move {
+        let command = Command::LeaseCheckpoint { remaining };
+        if let Err(error) = member.propose_as_leader(term, &command).await {
+            // The next leader gives more time than it need.
+            tracing::debug!(?error, "what leases have left was not written down");
+        }
+        drop(turn);
+    });
 }
 
 /// Proposes the end of what has expired and returns how long to wait.
@@ -110,7 +139,7 @@ pub(crate) async fn answer_here(
         return Ok(Answer::NotLeader);
     }
     let answer = match question {
-        Question::Renew(id) => renew(member, id),
+        Question::Renew(id) => renew(member, id).await?,
         Question::TimeToLive { .. } => None,
     };
     member.read_barrier().await?;
@@ -120,12 +149,32 @@ pub(crate) async fn answer_here(
     Ok(match (answer, question) {
         (Some(answer), _) => answer,
         // A lease that was granted a moment ago, by another member: the barrier brought it.
-        (None, Question::Renew(id)) => renew(member, id).unwrap_or(Answer::NoSuchLease),
+        (None, Question::Renew(id)) => renew(member, id).await?.unwrap_or(Answer::NoSuchLease),
         (None, Question::TimeToLive { id, keys }) => time_to_live(member, id, keys),
     })
 }
 
-fn renew(member: &Arc<Member>, id: LeaseId) -> Option<Answer> {
+/// Gives a lease its full time again. If less is written down for it, that is mended first: the
+/// next leader would end the lease early otherwise. `checkpointing` keeps a checkpoint that is
+/// under way from coming into the log behind the one that mends it.
+async fn renew(member: &Arc<Member>, id: LeaseId) -> Result<Option<Answer>, ApiError> {
+    let is_shortened = {
+        let now = member.clock.now();
+        let mut lessor = member.lessor.lock();
+        lessor.observe(now, &member.store);
+        lessor.is_shortened(id)
+    };
+    let Some(lease) = member.store.lease(id).filter(|_| is_shortened) else {
+        return Ok(renew_now(member, id));
+    };
+    let Some(term) = member.leadership.leads_in() else { return Ok(Some(Answer::NotLeader)) };
+    let _turn = member.checkpointing.lock().await;
+    let command = Command::LeaseCheckpoint { remaining: vec![(id, lease.ttl)] };
+    member.propose_as_leader(term, &command).await?;
+    Ok(renew_now(member, id))
+}
+
+fn renew_now(member: &Arc<Member>, id: LeaseId) -> Option<Answer> {
     let now = member.clock.now();
     let mut lessor = member.lessor.lock();
     lessor.observe(now, &member.store);

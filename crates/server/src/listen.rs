@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::authority::Lenient;
 use crate::dispatch::Dispatch;
+use crate::gate::CommonName;
 use crate::member::Member;
+use crate::tls::{self, Tls};
 
 /// Connections at a time; more are closed at once. Each costs some tens of kilobytes.
 const CONNECTIONS_MAX: usize = 16_384;
@@ -20,6 +23,8 @@ const CONNECTIONS_MAX: usize = 16_384;
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/1 requests must have their head whole by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// A TLS handshake is over by then, or the connection is.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to finish what they are doing when the server goes away.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// After an error that will be there again at once, such as too many open files.
@@ -70,6 +75,7 @@ pub(crate) fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
 /// Accepts connections until the server goes away, then lets them finish.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     dispatch: Dispatch,
     member: Arc<Member>,
     limits: ConnectionLimits,
@@ -90,7 +96,8 @@ pub(crate) async fn serve(
             }
             Ok((stream, _)) => {
                 let (builder, member) = (Arc::clone(&builder), Arc::clone(&member));
-                connections.spawn(connection(stream, builder, dispatch.clone(), member));
+                let tls = tls.clone();
+                connections.spawn(connection(stream, tls, builder, dispatch.clone(), member));
             }
             Err(error) => {
                 tracing::warn!(%error, "a client's connection could not be accepted");
@@ -119,6 +126,7 @@ fn is_about_one_connection(kind: io::ErrorKind) -> bool {
 
 async fn connection(
     stream: TcpStream,
+    tls: Option<Arc<Tls>>,
     builder: Arc<Builder<TokioExecutor>>,
     dispatch: Dispatch,
     member: Arc<Member>,
@@ -138,6 +146,41 @@ async fn connection(
     if !spoke {
         return;
     }
+    let Some(tls) = tls else { return serve_stream(stream, &builder, dispatch, &member).await };
+    let Ok(turn) = member.handshakes.acquire().await else { return };
+    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream));
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        () = &mut stopping => return,
+    };
+    drop(turn);
+    let stream = match handshake {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            member.metrics.handshakes_failed.add(1);
+            tracing::debug!(%error, "a client's TLS handshake failed");
+            return;
+        }
+        Err(_) => return member.metrics.handshakes_failed.add(1),
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let name = certificates.and_then(|all| tls::common_name(all.first()?));
+    let dispatch = match name.filter(|_| tls.names_users()) {
+        Some(name) => dispatch.of(CommonName(name.into())),
+        None => dispatch,
+    };
+    serve_stream(stream, &builder, dispatch, &member).await;
+}
+
+/// Serves a connection until it ends, or the server goes away and it has done what it was doing.
+async fn serve_stream<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    builder: &Builder<TokioExecutor>,
+    dispatch: Dispatch,
+    member: &Member,
+) {
+    let stopping = member.stopping();
+    tokio::pin!(stopping);
     let serving = builder.serve_connection(TokioIo::new(Lenient::new(stream)), dispatch);
     tokio::pin!(serving);
     let ended = tokio::select! {

@@ -1,16 +1,17 @@
 //! What every service of a member shares: the way into the log, the way to read, and the header.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::etcdserverpb::ResponseHeader;
-use env::{Clock, Entropy};
+use env::{Clock, Disk, Entropy};
 use host::{GroupHandle, ProposeError};
 use parking_lot::Mutex;
 use raft::Term;
-use store::{Command, Lessor, RequestError, Response, Store};
-use tokio::sync::{oneshot, watch};
+use store::{Command, Lessor, Principal, RequestError, Response, Store};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api_error::ApiError;
 use crate::identity::Identity;
@@ -32,6 +33,9 @@ pub(crate) struct Limits {
     pub(crate) watch_progress_interval: Duration,
     /// 0 for no bound.
     pub(crate) quota_bytes: u64,
+    pub(crate) lease_checkpoint_interval: Duration,
+    pub(crate) auth_token_ttl: Duration,
+    pub(crate) bcrypt_cost: u32,
 }
 
 /// Where a server is in its life.
@@ -59,8 +63,16 @@ pub(crate) struct Member {
     pub(crate) metrics: Metrics,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: PathBuf,
     /// Whether a NOSPACE alarm is on its way, so that a flood of refused puts raises one.
     pub(crate) raising_alarm: AtomicBool,
+    /// Held while something is written down about what leases have left.
+    pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
+    /// Turns at TLS handshakes, which cost a processor more than most requests.
+    pub(crate) handshakes: Semaphore,
+    /// Turns at hashing passwords.
+    pub(crate) hashing: Semaphore,
 }
 
 impl Member {
@@ -79,9 +91,19 @@ impl Member {
     }
 
     /// Sends a command through the log and returns what applying it on this member answered.
+    /// On the server's own account.
     pub(crate) async fn propose(self: &Arc<Self>, command: &Command) -> Result<Response, ApiError> {
+        self.propose_as(Some(&Principal::Server), command).await
+    }
+
+    /// The same for a client; nobody while authentication is off.
+    pub(crate) async fn propose_as(
+        self: &Arc<Self>,
+        who: Option<&Principal>,
+        command: &Command,
+    ) -> Result<Response, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let encoded = self.encode(command)?;
+        let encoded = self.encode(who, command)?;
         let _pending = self.metrics.proposals_pending.enter();
         self.group.propose(&encoded, move |result| tell(reply, result));
         self.settle(answer).await
@@ -94,13 +116,16 @@ impl Member {
         command: &Command,
     ) -> Result<Response, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let encoded = self.encode(command)?;
+        let encoded = self.encode(Some(&Principal::Server), command)?;
         self.group.propose_as_leader(term, &encoded, move |result| tell(reply, result));
         self.settle(answer).await
     }
 
-    fn encode(&self, command: &Command) -> Result<bytes::Bytes, ApiError> {
-        let encoded = command.encode();
+    fn encode(&self, who: Option<&Principal>, command: &Command) -> Result<bytes::Bytes, ApiError> {
+        let encoded = match who {
+            None => command.encode(),
+            Some(who) => command.encode_as(who),
+        };
         if encoded.len() > self.limits.request_bytes_max {
             return Err(ApiError::RequestTooLarge);
         }

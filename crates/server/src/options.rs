@@ -4,6 +4,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use crate::errors::OptionsError;
+use crate::tls::TlsFiles;
 
 /// Whether the cluster is being made or exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -57,6 +58,17 @@ pub struct ServerOptions {
     pub grpc_keepalive_timeout_ms: u64,
     /// Milliseconds between two progress notifications of a watcher that asked for them.
     pub watch_progress_notify_interval_ms: u64,
+    /// Milliseconds between two notes of what a lease has left; 0 for none.
+    pub lease_checkpoint_interval_ms: u64,
+    /// Whether the JSON gateway is served.
+    pub enable_grpc_gateway: bool,
+    /// Seconds that a token lives without being used.
+    pub auth_token_ttl_secs: u64,
+    /// What bcrypt shall cost: each step doubles the time that a password takes to check.
+    pub bcrypt_cost: u32,
+    /// Certificates for clients' connections. Those of `listen_client_urls` that begin with
+    /// `https://` are served with them, and so is `client_listener`.
+    pub client_tls: TlsFiles,
     /// A socket for clients that listens already: `listen_client_urls` is not looked at. So two
     /// who choose ports at the same time cannot take each other's.
     pub client_listener: Option<TcpListener>,
@@ -91,6 +103,11 @@ impl Default for ServerOptions {
             grpc_keepalive_interval_ms: 7_200_000,
             grpc_keepalive_timeout_ms: 20_000,
             watch_progress_notify_interval_ms: 600_000,
+            lease_checkpoint_interval_ms: 300_000,
+            enable_grpc_gateway: true,
+            auth_token_ttl_secs: 300,
+            bcrypt_cost: 10,
+            client_tls: TlsFiles::default(),
             client_listener: None,
             peer_listener: None,
         }
@@ -159,6 +176,14 @@ impl ServerOptions {
                 min: 100,
                 max: u64::MAX,
             },
+            Bound {
+                option: "auth-token-ttl",
+                value: self.auth_token_ttl_secs,
+                min: 1,
+                max: 1 << 32,
+            },
+            // bcrypt's own bounds.
+            Bound { option: "bcrypt-cost", value: u64::from(self.bcrypt_cost), min: 4, max: 31 },
         ];
         for Bound { option, value, min, max } in bounds {
             if value < min || value > max {

@@ -86,9 +86,12 @@ impl Plan {
         };
         let plan = Self {
             member_id: member_id(token, &options.name),
-            listen_client_urls: parse_urls("listen-client-urls", &options.listen_client_urls)?,
+            listen_client_urls: parse_client_urls(
+                "listen-client-urls",
+                &options.listen_client_urls,
+            )?,
             listen_peer_urls: parse_urls("listen-peer-urls", &options.listen_peer_urls)?,
-            advertise_client_urls: parse_urls(
+            advertise_client_urls: parse_client_urls(
                 "advertise-client-urls",
                 &options.advertise_client_urls,
             )?,
@@ -138,6 +141,18 @@ fn parse_url(option: &'static str, value: &str) -> Result<HttpUrl, OptionsError>
         value: value.trim().to_owned(),
         fault,
     })
+}
+
+fn parse_client_urls(
+    option: &'static str,
+    values: &[String],
+) -> Result<Vec<HttpUrl>, OptionsError> {
+    let parse = |value: &String| {
+        let value = value.trim();
+        let fault = |fault| OptionsError::Url { option, value: value.to_owned(), fault };
+        HttpUrl::parse_any(value).map_err(fault)
+    };
+    values.iter().map(parse).collect()
 }
 
 fn parse_urls(option: &'static str, values: &[String]) -> Result<Vec<HttpUrl>, OptionsError> {

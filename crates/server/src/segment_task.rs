@@ -23,6 +23,8 @@ pub(crate) async fn run(member: Arc<Member>) {
                 "no room for the store's next segment; free space on the data folder's disk"
             );
         }
+        // The second that this task wakes for anyway.
+        member.store.expire_tokens(member.clock.now(), member.limits.auth_token_ttl);
         tokio::select! {
             () = &mut stopping => return,
             () = tokio::time::sleep(SEGMENT_LOOK_INTERVAL) => {}

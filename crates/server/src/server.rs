@@ -14,28 +14,33 @@ use parking_lot::{Mutex, RwLock};
 use raft::{Configuration, NodeId};
 use store::{Command, Lessor, MemberAttributes, Store, StoreMachine, StoreOptions};
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use wal::{DataFolder, FolderError, Wal, WalOptions};
 
-use crate::dispatch::Dispatch;
 use crate::errors::StartError;
 use crate::identity::{Claim, Identity};
 use crate::leadership::Leadership;
 use crate::lessor_task::{self, Answerer};
-use crate::listen::{self, ConnectionLimits};
 use crate::member::{Applied, Limits, Member, Phase};
 use crate::metrics::Metrics;
 use crate::options::{ClusterState, ServerOptions};
 use crate::plan::{Cluster, Plan, Seed, texts};
 use crate::running::{Parts, RunningServer};
 use crate::segment_task;
+use crate::serving::Serving;
 use crate::sockets::{Sockets, advertised};
+use crate::tls;
 use crate::url::HttpUrl;
 
 /// The one group that a server opens, for now.
 const GROUP: GroupId = GroupId(1);
 /// What a command has beside what its client sent: kind, lengths and flags.
 const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
+/// TLS handshakes at a time. Those of clients that say nothing hold their turn until they are cut
+/// off.
+const HANDSHAKES_AT_ONCE: usize = 1024;
+/// Passwords hashed at a time: each keeps a processor busy for a good while.
+const HASHES_AT_ONCE: usize = 2;
 /// Between two attempts to tell the cluster about this member.
 const PUBLISH_RETRY: Duration = Duration::from_millis(100);
 
@@ -68,8 +73,9 @@ impl Server {
     /// Why not, with what to do about it.
     pub async fn start(mut options: ServerOptions) -> Result<RunningServer, StartError> {
         let plan = Plan::new(&options)?;
-        let sockets = Sockets::open(&mut options, &plan)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let serving = Serving::new(&options, &plan, &disk)?;
+        let sockets = Sockets::open(&mut options, &plan)?;
         let (identity, is_new) = settle_identity(&*disk, &options, &plan, &sockets)?;
         let folder = claim_folder(&*disk, &options, &identity)?;
         if is_new {
@@ -89,10 +95,12 @@ impl Server {
             &plan.advertise_client_urls,
             &plan.listen_client_urls,
             &sockets.client_addresses,
+            serving.has_tls(),
         );
         let Sockets { client, client_addresses, peer, peer_addresses } = sockets;
         let limits = limits(&options);
-        let connection_limits = connection_limits(&options);
+        let data_dir = options.data_dir.clone();
+        let files = Arc::clone(&disk);
         let opening = Opening { options, identity: identity.clone(), disk, peer, folder };
         // Reading a large log and store takes a while, and is no work for the runtime's threads.
         let opened = {
@@ -109,21 +117,28 @@ impl Server {
             group,
             store,
             leadership: links.leadership,
-            lessor: Mutex::new(Lessor::new()),
+            lessor: Mutex::new(Lessor::with_checkpoints(limits.lease_checkpoint_interval)),
             limits,
             phase: watch::Sender::new(Phase::Starting),
             metrics: Metrics::default(),
             clock: links.clock,
             entropy: links.entropy,
+            disk: files,
+            data_dir,
             raising_alarm: false.into(),
+            checkpointing: Arc::default(),
+            handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
+            hashing: Semaphore::new(HASHES_AT_ONCE),
         });
         *links.answerer.member.write() = Arc::downgrade(&member);
-        let serving = serve(client, &member, connection_limits)?;
-        let tasks = vec![
+        let tls = serving.tls();
+        let serving = serving.start(client, &member)?;
+        let mut tasks = vec![
             tokio::spawn(lessor_task::run(Arc::clone(&member))),
             tokio::spawn(get_ready(Arc::clone(&member))),
             tokio::spawn(segment_task::run(Arc::clone(&member))),
         ];
+        tasks.extend(tls.map(|tls| tokio::spawn(tls::keep_fresh(tls, Arc::clone(&member)))));
         let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
         Ok(RunningServer { member, client_addresses, peer_addresses, fatal, parts })
     }
@@ -199,7 +214,7 @@ fn settle_identity(
 
 /// A cluster of this member.
 fn alone(options: &ServerOptions, plan: &Plan, bound: &[SocketAddr]) -> Cluster {
-    let urls = advertised(&plan.advertise_peer_urls, &plan.listen_peer_urls, bound);
+    let urls = advertised(&plan.advertise_peer_urls, &plan.listen_peer_urls, bound, false);
     let peer_urls = urls.iter().filter_map(|url| HttpUrl::parse(url).ok()).collect();
     let seed = Seed { name: options.name.clone(), peer_urls };
     Cluster::new(&options.initial_cluster_token, vec![seed])
@@ -215,14 +230,9 @@ fn limits(options: &ServerOptions) -> Limits {
         election_timeout: Duration::from_millis(options.election_timeout_ms),
         watch_progress_interval: Duration::from_millis(options.watch_progress_notify_interval_ms),
         quota_bytes: options.quota_bytes().unwrap_or(0),
-    }
-}
-
-fn connection_limits(options: &ServerOptions) -> ConnectionLimits {
-    ConnectionLimits {
-        max_concurrent_streams: options.max_concurrent_streams,
-        keepalive_interval: Duration::from_millis(options.grpc_keepalive_interval_ms),
-        keepalive_timeout: Duration::from_millis(options.grpc_keepalive_timeout_ms),
+        lease_checkpoint_interval: Duration::from_millis(options.lease_checkpoint_interval_ms),
+        auth_token_ttl: Duration::from_secs(options.auth_token_ttl_secs),
+        bcrypt_cost: options.bcrypt_cost,
     }
 }
 
@@ -314,28 +324,6 @@ impl Opening {
             ..HostOptions::new(*member_id, cluster.id, self.dir("host"))
         }
     }
-}
-
-/// Serves clients on each socket.
-fn serve(
-    listeners: Vec<TcpListener>,
-    member: &Arc<Member>,
-    limits: ConnectionLimits,
-) -> Result<Vec<tokio::task::JoinHandle<()>>, StartError> {
-    let dispatch = Dispatch::new(member);
-    let serve = |listener: TcpListener| {
-        let listener = listener
-            .set_nonblocking(true)
-            .and_then(|()| tokio::net::TcpListener::from_std(listener))
-            .map_err(|error| StartError::Listen {
-                what: "client",
-                address: "a socket that was bound".to_owned(),
-                error,
-            })?;
-        let serving = listen::serve(listener, dispatch.clone(), Arc::clone(member), limits);
-        Ok(tokio::spawn(serving))
-    };
-    listeners.into_iter().map(serve).collect()
 }
 
 /// Waits for a leader, catches up, and tells the cluster how clients reach this member.

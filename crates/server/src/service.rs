@@ -3,8 +3,12 @@
 
 pub(crate) mod auth;
 pub(crate) mod cluster;
+pub(crate) mod election;
 pub(crate) mod health;
 pub(crate) mod kv;
 pub(crate) mod lease;
+pub(crate) mod lock;
 pub(crate) mod maintenance;
+mod range_stream;
+mod recipe;
 pub(crate) mod watch;

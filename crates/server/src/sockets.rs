@@ -63,6 +63,7 @@ pub(crate) fn advertised(
     told: &[HttpUrl],
     listened: &[HttpUrl],
     bound: &[SocketAddr],
+    is_tls: bool,
 ) -> Vec<String> {
     let with_port = |urls: &[HttpUrl]| {
         let port = |at: usize| bound.get(at).or_else(|| bound.first()).map_or(0, SocketAddr::port);
@@ -82,7 +83,8 @@ pub(crate) fn advertised(
     {
         with_port(listened)
     } else {
-        bound.iter().map(|address| format!("http://{address}")).collect()
+        let scheme = if is_tls { "https" } else { "http" };
+        bound.iter().map(|address| format!("{scheme}://{address}")).collect()
     }
 }
 
@@ -95,7 +97,7 @@ mod tests {
             texts.iter().map(|text| HttpUrl::parse(text).unwrap()).collect()
         };
         let bound: Vec<SocketAddr> = bound.iter().map(|text| text.parse().unwrap()).collect();
-        assert_eq!(advertised(&urls(told), &urls(listened), &bound), expect);
+        assert_eq!(advertised(&urls(told), &urls(listened), &bound, false), expect);
     }
 
     #[test]

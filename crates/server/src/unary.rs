@@ -13,14 +13,15 @@ use api::etcdserverpb::kv_server::Kv;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame};
 use prost::Message;
 use tonic::Status;
 use tonic::body::Body;
-use tonic::codegen::BoxFuture;
+use tonic::codegen::{BoxFuture, StdError};
 use tonic::metadata::{GRPC_CONTENT_TYPE, MetadataMap};
 
 use crate::api_error::ApiError;
+use crate::dispatch::RequestBody;
 use crate::service::kv::KvService;
 
 /// Before each message: one byte for compression, and the length.
@@ -40,7 +41,7 @@ pub(crate) enum Call {
 
 impl Call {
     /// `None` for what has to go tonic's way.
-    pub(crate) fn of(request: &Request<Incoming>) -> Option<Self> {
+    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
         if request.headers().contains_key("grpc-encoding") {
             return None;
         }
@@ -52,12 +53,15 @@ impl Call {
         }
     }
 
-    pub(crate) fn answer(
+    pub(crate) fn answer<B: RequestBody>(
         self,
         kv: &KvService,
         bytes_max: usize,
-        request: Request<Incoming>,
-    ) -> Answered {
+        request: Request<B>,
+    ) -> Answered
+    where
+        B::Error: Into<StdError> + Send,
+    {
         let kv = kv.clone();
         match self {
             Self::Put => Box::pin(answer(request, bytes_max, async move |put| kv.put(put).await)),
@@ -69,11 +73,14 @@ impl Call {
     }
 }
 
-async fn answer<Q: Message + Default, A: Message>(
-    request: Request<Incoming>,
+async fn answer<B: RequestBody, Q: Message + Default, A: Message>(
+    request: Request<B>,
     bytes_max: usize,
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, Status>,
-) -> Result<Response<Body>, Infallible> {
+) -> Result<Response<Body>, Infallible>
+where
+    B::Error: Into<StdError> + Send,
+{
     let (head, body) = request.into_parts();
     let answered = match read(body, bytes_max).await {
         Ok(message) => {
@@ -86,7 +93,13 @@ async fn answer<Q: Message + Default, A: Message>(
 }
 
 /// Reads the one message of a request.
-async fn read<Q: Message + Default>(mut body: Incoming, bytes_max: usize) -> Result<Q, Status> {
+async fn read<B: RequestBody, Q: Message + Default>(
+    mut body: B,
+    bytes_max: usize,
+) -> Result<Q, Status>
+where
+    B::Error: Into<StdError> + Send,
+{
     let mut message = Collected::new(bytes_max);
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;

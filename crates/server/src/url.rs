@@ -1,4 +1,5 @@
-//! The addresses that members and clients are told: `http://host:port`, and nothing else.
+//! The addresses that members and clients are told: `http://host:port`, for clients `https://` too,
+//! and nothing else.
 
 use std::fmt;
 
@@ -7,6 +8,7 @@ use std::fmt;
 pub struct HttpUrl {
     host: String,
     port: u16,
+    is_tls: bool,
 }
 
 /// Why a text is no address that this server can use.
@@ -15,7 +17,8 @@ pub struct HttpUrl {
 pub enum UrlFault {
     /// There is no `http://` before it.
     NoScheme,
-    /// It begins with `https://`, `unix://` or another scheme that is not served yet.
+    /// It begins with `unix://` or another scheme that is not served, or with `https://` where only
+    /// members are.
     SchemeNotServed,
     /// There is no host.
     NoHost,
@@ -29,7 +32,9 @@ impl fmt::Display for UrlFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoScheme => "the scheme is missing; write http://host:port",
-            Self::SchemeNotServed => "only http is served in this version; write http://host:port",
+            Self::SchemeNotServed => {
+                "only http is served here in this version; write http://host:port"
+            }
             Self::NoHost => "the host is missing; write http://host:port",
             Self::NoPort => "the port is missing or no number below 65536; write http://host:port",
             Self::Trailing => "nothing may follow the port; write http://host:port",
@@ -45,10 +50,21 @@ impl HttpUrl {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, UrlFault> {
+        let url = Self::parse_any(text)?;
+        if url.is_tls { Err(UrlFault::SchemeNotServed) } else { Ok(url) }
+    }
+
+    /// The same where clients are served, which may be by TLS.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse_any(text: &str) -> Result<Self, UrlFault> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlFault::NoScheme)?;
-        if scheme != "http" {
-            return Err(UrlFault::SchemeNotServed);
-        }
+        let is_tls = match scheme {
+            "http" => false,
+            "https" => true,
+            _ => return Err(UrlFault::SchemeNotServed),
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         if rest.contains(['/', '?', '#', '@']) {
             return Err(UrlFault::Trailing);
@@ -63,7 +79,7 @@ impl HttpUrl {
         }
         let digits_only = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         let port = if digits_only { port.parse().ok() } else { None };
-        Ok(Self { host: host.to_owned(), port: port.ok_or(UrlFault::NoPort)? })
+        Ok(Self { host: host.to_owned(), port: port.ok_or(UrlFault::NoPort)?, is_tls })
     }
 
     /// The port; 0 before the system has chosen one.
@@ -75,7 +91,13 @@ impl HttpUrl {
     /// The same place at another port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {
-        Self { host: self.host.clone(), port }
+        Self { host: self.host.clone(), port, is_tls: self.is_tls }
+    }
+
+    /// Whether it begins with `https://`.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
     }
 
     /// `host:port`, as a socket wants it.
@@ -87,7 +109,8 @@ impl HttpUrl {
 
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}:{}", self.host, self.port)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}:{}", self.host, self.port)
     }
 }
 
@@ -97,6 +120,15 @@ mod tests {
 
     fn check(text: &str, expect: Result<&str, UrlFault>) {
         assert_eq!(HttpUrl::parse(text).map(|url| url.to_string()), expect.map(str::to_owned));
+    }
+
+    #[test]
+    fn clients_may_be_served_by_tls() {
+        let url = HttpUrl::parse_any("https://[::1]:2379/").unwrap();
+        assert!(url.is_tls());
+        assert_eq!(url.with_port(7).to_string(), "https://[::1]:7");
+        assert!(!HttpUrl::parse_any("http://a:1").unwrap().is_tls());
+        assert_eq!(HttpUrl::parse_any("unix://a:1"), Err(UrlFault::SchemeNotServed));
     }
 
     #[test]

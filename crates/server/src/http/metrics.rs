@@ -267,20 +267,25 @@ fn clients(page: &mut Page, member: &Member) {
         "Connections closed because there were too many.",
         metrics.connections_refused.value(),
     );
+    page.counter(
+        "flotilla_tls_handshakes_failed_total",
+        "TLS handshakes of clients that failed or took too long.",
+        metrics.handshakes_failed.value(),
+    );
     let (good, bad) = (metrics.health_success.value(), metrics.health_failures.value());
     page.counter("etcd_server_health_success", "Times that /health said true.", good);
     page.counter("etcd_server_health_failures", "Times that /health said false.", bad);
     page.head("grpc_server_started_total", "counter", "Calls that began.");
-    for (path, kind, rpc) in metrics.rpcs.all() {
+    for (method, rpc) in metrics.rpcs.all() {
         let value = rpc.started.value();
         if value > 0 {
-            let labels = labels(path, kind.label());
+            let labels = labels(method.path, method.kind.label());
             page.line(format_args!("grpc_server_started_total{{{labels}}} {value}\n"));
         }
     }
     page.head("grpc_server_handled_total", "counter", "Calls that were answered, by code.");
-    for (path, kind, rpc) in metrics.rpcs.all() {
-        let labels = labels(path, kind.label());
+    for (method, rpc) in metrics.rpcs.all() {
+        let labels = labels(method.path, method.kind.label());
         for (code, count) in CODES.iter().zip(&rpc.handled) {
             let value = count.value();
             if value > 0 {

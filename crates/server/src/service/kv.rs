@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, kv_server::Kv};
-use store::{Command, RangeRequest, RangeResponse, RequestError, Response as Answer};
+use store::{Command, Principal, RangeRequest, RangeResponse, RequestError, Response as Answer};
 use tokio::sync::oneshot;
-use tokio_stream::Once;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
+use super::range_stream;
 use crate::api_error::ApiError;
+use crate::gate::caller;
 use crate::member::{Member, tell};
 use crate::translate::{request, response};
 
@@ -25,7 +27,11 @@ const WRONG_ANSWER: ApiError =
     ApiError::Internal("flotilla: a command was answered by another kind of response");
 
 impl KvService {
-    async fn read(&self, request: RangeRequest) -> Result<RangeResponse, ApiError> {
+    async fn read(
+        &self,
+        who: Option<Principal>,
+        request: RangeRequest,
+    ) -> Result<RangeResponse, ApiError> {
         store::check_range(&request)?;
         if !request.serializable {
             self.0.read_barrier().await?;
@@ -34,21 +40,25 @@ impl KvService {
             || request.count_only
             || (1..=INLINE_KEYS_MAX).contains(&request.limit);
         if short {
-            return Ok(self.0.store.range(&request)?);
+            return Ok(self.0.store.range_as(who.as_ref(), &request)?);
         }
         let member = Arc::clone(&self.0);
-        aside(move || member.store.range(&request)).await
+        aside(move || member.store.range_as(who.as_ref(), &request)).await
     }
 
-    async fn read_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, ApiError> {
+    async fn read_txn(
+        &self,
+        who: Option<Principal>,
+        request: store::TxnRequest,
+    ) -> Result<store::TxnResponse, ApiError> {
         if !store::is_serializable_txn(&request) {
             self.0.read_barrier().await?;
         }
         let member = Arc::clone(&self.0);
         if request.success.len().max(request.failure.len()) <= 1 {
-            return Ok(member.store.read_txn(&request)?);
+            return Ok(member.store.read_txn_as(who.as_ref(), &request)?);
         }
-        aside(move || member.store.read_txn(&request)).await
+        aside(move || member.store.read_txn_as(who.as_ref(), &request)).await
     }
 
     async fn compacted(&self, revision: i64) -> Result<(), ApiError> {
@@ -76,30 +86,32 @@ impl Kv for KvService {
         &self,
         wire: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
+        let who = caller(&wire);
         let request = request::range(wire.into_inner())?;
-        let answer = self.read(request).await?;
+        let answer = self.read(who, request).await?;
         let header = self.0.header(answer.revision);
         Ok(Response::new(response::range(answer, header)))
     }
 
-    type RangeStreamStream = Once<Result<pb::RangeStreamResponse, Status>>;
+    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
 
     async fn range_stream(
         &self,
-        _: Request<pb::RangeRequest>,
+        wire: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented(
-            "RangeStream is not served in this version; use Range with a limit",
-        ))
+        let who = caller(&wire);
+        let request = request::range(wire.into_inner())?;
+        Ok(Response::new(range_stream::open(&self.0, who, request).await?))
     }
 
     async fn put(
         &self,
         wire: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
+        let who = caller(&wire);
         let put = request::put(wire.into_inner());
         store::check_put(&put).map_err(ApiError::from)?;
-        let Answer::Put(answer) = self.0.propose(&Command::Put(put)).await? else {
+        let Answer::Put(answer) = self.0.propose_as(who.as_ref(), &Command::Put(put)).await? else {
             return Err(WRONG_ANSWER.into());
         };
         let header = self.0.header(answer.revision);
@@ -110,10 +122,11 @@ impl Kv for KvService {
         &self,
         wire: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let who = caller(&wire);
         let delete = request::delete_range(wire.into_inner());
         store::check_delete_range(&delete).map_err(ApiError::from)?;
         let command = Command::DeleteRange(delete);
-        let Answer::DeleteRange(answer) = self.0.propose(&command).await? else {
+        let Answer::DeleteRange(answer) = self.0.propose_as(who.as_ref(), &command).await? else {
             return Err(WRONG_ANSWER.into());
         };
         let header = self.0.header(answer.revision);
@@ -124,12 +137,14 @@ impl Kv for KvService {
         &self,
         wire: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let who = caller(&wire);
         let txn = request::txn(wire.into_inner())?;
         store::check_txn(&txn, self.0.limits.txn_ops_max).map_err(ApiError::from)?;
         let answer = if store::is_read_only_txn(&txn) {
-            self.read_txn(txn).await?
+            self.read_txn(who, txn).await?
         } else {
-            let Answer::Txn(answer) = self.0.propose(&Command::Txn(txn)).await? else {
+            let Answer::Txn(answer) = self.0.propose_as(who.as_ref(), &Command::Txn(txn)).await?
+            else {
                 return Err(WRONG_ANSWER.into());
             };
             answer
@@ -142,9 +157,12 @@ impl Kv for KvService {
         &self,
         wire: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let who = caller(&wire);
         let wire = wire.into_inner();
         let compact = store::CompactRequest { revision: wire.revision, physical: wire.physical };
-        let Answer::Compact { revision } = self.0.propose(&Command::Compact(compact)).await? else {
+        let Answer::Compact { revision } =
+            self.0.propose_as(who.as_ref(), &Command::Compact(compact)).await?
+        else {
             return Err(WRONG_ANSWER.into());
         };
         if wire.physical {

@@ -4,13 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, lease_server::Lease};
-use store::{Command, LeaseId, Response as Answered};
+use store::{Access, Command, LeaseId, Principal, Response as Answered};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::api_error::{ApiError, remap_oversize};
+use crate::gate::caller;
 use crate::lessor_task::ask;
 use crate::member::{Member, needs_leader};
 use crate::peer_call::{Answer, LeaseLife, Question};
@@ -25,19 +26,26 @@ pub(crate) struct LeaseService(pub(crate) Arc<Member>);
 const WRONG_ANSWER: ApiError =
     ApiError::Internal("flotilla: a command was answered by another kind of response");
 
-impl LeaseService {
+impl Member {
     /// Positive and not in use; a client's own choice may be anything but 0.
-    fn choose_id(&self) -> LeaseId {
+    pub(crate) fn choose_lease_id(&self) -> LeaseId {
         loop {
-            let dice = self.0.entropy.next_u64() >> 1;
+            let dice = self.entropy.next_u64() >> 1;
             let id = LeaseId(i64::try_from(dice).expect("63 bits must fit a positive i64"));
-            if !id.is_none() && self.0.store.lease(id).is_none() {
+            if !id.is_none() && self.store.lease(id).is_none() {
                 return id;
             }
         }
     }
+}
 
-    async fn renew(&self, id: LeaseId) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+impl LeaseService {
+    async fn renew(
+        &self,
+        who: Option<&Principal>,
+        id: LeaseId,
+    ) -> Result<pb::LeaseKeepAliveResponse, ApiError> {
+        self.require(who, id, Access::Write)?;
         // The header is of the moment before, as in etcd.
         let header = self.0.header(self.0.store.revision());
         let ttl = match ask(&self.0, Question::Renew(id)).await? {
@@ -48,9 +56,23 @@ impl LeaseService {
         Ok(pb::LeaseKeepAliveResponse { header, id: id.0, ttl })
     }
 
+    /// Whoever renews or ends a lease has a hand on its keys, and whoever lists them reads.
+    fn require(
+        &self,
+        who: Option<&Principal>,
+        id: LeaseId,
+        access: Access,
+    ) -> Result<(), ApiError> {
+        if self.0.store.auth_status().enabled {
+            self.0.store.require_lease(who, id, access)?;
+        }
+        Ok(())
+    }
+
     /// One stream: an answer for each request, in order, until either side ends it.
     async fn keep_alive(
         self,
+        who: Option<Principal>,
         mut requests: Streaming<pb::LeaseKeepAliveRequest>,
         needs_leader: bool,
         answers: mpsc::Sender<Result<pb::LeaseKeepAliveResponse, Status>>,
@@ -60,7 +82,7 @@ impl LeaseService {
         loop {
             let step = async {
                 match requests.message().await {
-                    Ok(Some(request)) => Some(self.renew(LeaseId(request.id)).await),
+                    Ok(Some(request)) => Some(self.renew(who.as_ref(), LeaseId(request.id)).await),
                     Ok(None) => None,
                     Err(status) => {
                         // The client is gone, or its message was too large and it reads this.
@@ -90,12 +112,14 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let who = caller(&request);
         let request = request.into_inner();
         store::check_lease_grant(request.ttl).map_err(ApiError::from)?;
-        let id = if request.id == 0 { self.choose_id() } else { LeaseId(request.id) };
+        let id = if request.id == 0 { self.0.choose_lease_id() } else { LeaseId(request.id) };
         let ttl = request.ttl.max(self.0.limits.lease_ttl_secs_min);
         let command = Command::LeaseGrant { id, ttl };
-        let Answered::LeaseGrant { revision, id, ttl } = self.0.propose(&command).await? else {
+        let granted = self.0.propose_as(who.as_ref(), &command).await?;
+        let Answered::LeaseGrant { revision, id, ttl } = granted else {
             return Err(WRONG_ANSWER.into());
         };
         self.0.metrics.lease_granted.add(1);
@@ -107,8 +131,10 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let who = caller(&request);
         let command = Command::LeaseRevoke { id: LeaseId(request.into_inner().id) };
-        let Answered::LeaseRevoke { revision } = self.0.propose(&command).await? else {
+        let revoked = self.0.propose_as(who.as_ref(), &command).await?;
+        let Answered::LeaseRevoke { revision } = revoked else {
             return Err(WRONG_ANSWER.into());
         };
         self.0.metrics.lease_revoked.add(1);
@@ -125,7 +151,9 @@ impl Lease for LeaseService {
         let needs_leader = needs_leader(request.metadata());
         let (answers, stream) = mpsc::channel(ANSWERS_MAX);
         let service = self.clone();
-        tokio::spawn(Box::pin(service.keep_alive(request.into_inner(), needs_leader, answers)));
+        let who = caller(&request);
+        let requests = request.into_inner();
+        tokio::spawn(Box::pin(service.keep_alive(who, requests, needs_leader, answers)));
         Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
     }
 
@@ -133,7 +161,11 @@ impl Lease for LeaseService {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let who = caller(&request);
         let request = request.into_inner();
+        if request.keys {
+            self.require(who.as_ref(), LeaseId(request.id), Access::Read)?;
+        }
         let question = Question::TimeToLive { id: LeaseId(request.id), keys: request.keys };
         let life = match ask(&self.0, question).await? {
             Answer::Known(life) => life,

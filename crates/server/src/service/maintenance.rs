@@ -4,14 +4,22 @@ use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, maintenance_server::Maintenance};
 use raft::NodeId;
-use store::{AlarmCommand, AlarmKind, AlarmMember, Command, Response as Answered};
-use tokio::sync::oneshot;
-use tokio_stream::Once;
+use sha2::{Digest, Sha256};
+use store::{AlarmCommand, AlarmKind, AlarmMember, Command, Principal, Response as Answered};
+use tokio::sync::{mpsc, oneshot};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::api_error::ApiError;
+use crate::backup::Backup;
+use crate::gate::caller;
 use crate::member::{Member, tell};
 use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+
+/// Bytes of a piece of a backup, as etcd's.
+const PIECE_BYTES: usize = 32 << 10;
+/// Pieces that wait for the client to read them.
+const PIECES_MAX: usize = 4;
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -52,8 +60,12 @@ fn signed(bytes: u64) -> i64 {
 }
 
 impl MaintenanceService {
-    async fn change_alarm(&self, command: AlarmCommand) -> Result<Vec<AlarmMember>, ApiError> {
-        match self.0.propose(&Command::Alarm(command)).await? {
+    async fn change_alarm(
+        &self,
+        who: Option<&Principal>,
+        command: AlarmCommand,
+    ) -> Result<Vec<AlarmMember>, ApiError> {
+        match self.0.propose_as(who, &Command::Alarm(command)).await? {
             Answered::Alarm { changed, .. } => Ok(changed),
             Answered::Put(_)
             | Answered::DeleteRange(_)
@@ -62,7 +74,9 @@ impl MaintenanceService {
             | Answered::LeaseGrant { .. }
             | Answered::LeaseRevoke { .. }
             | Answered::LeaseCheckpoint { .. }
-            | Answered::Member { .. } => Err(WRONG_ANSWER),
+            | Answered::Member { .. }
+            | Answered::Auth { .. }
+            | Answered::Authenticate { .. } => Err(WRONG_ANSWER),
         }
     }
 
@@ -97,22 +111,27 @@ impl Maintenance for MaintenanceService {
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
         use pb::alarm_request::AlarmAction;
+        let who = caller(&request);
+        let who = who.as_ref();
         let request = request.into_inner();
         let kind = alarm_kind(request.alarm)?;
         let action =
             AlarmAction::try_from(request.action).map_err(|_| ApiError::UnknownEnumValue)?;
+        if action != AlarmAction::Get {
+            self.0.store.require_root(who).map_err(ApiError::from)?;
+        }
         let alarms = match (action, kind) {
             // etcd lists by kind and does not look at the member.
             (AlarmAction::Get, kind) => self.alarms(0, kind).await?,
             (AlarmAction::Activate, None) => Vec::new(),
             (AlarmAction::Activate, Some(alarm)) => {
                 let alarm = AlarmMember { member_id: request.member_id, alarm };
-                self.change_alarm(AlarmCommand::Activate(alarm)).await?
+                self.change_alarm(who, AlarmCommand::Activate(alarm)).await?
             }
             (AlarmAction::Deactivate, kind) => {
                 let mut gone = Vec::new();
                 for alarm in self.alarms(request.member_id, kind).await? {
-                    gone.extend(self.change_alarm(AlarmCommand::Deactivate(alarm)).await?);
+                    gone.extend(self.change_alarm(who, AlarmCommand::Deactivate(alarm)).await?);
                 }
                 gone
             }
@@ -176,15 +195,18 @@ impl Maintenance for MaintenanceService {
         }))
     }
 
-    type SnapshotStream = Once<Result<pb::SnapshotResponse, Status>>;
+    type SnapshotStream = ReceiverStream<Result<pb::SnapshotResponse, Status>>;
 
     async fn snapshot(
         &self,
         _: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        Err(Status::unimplemented(
-            "Snapshot is not served in this version; copy the data folder of a stopped member",
-        ))
+        let member = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || crate::backup::write(&member)).await;
+        let backup = written.map_err(|_| ApiError::Internal("flotilla: a backup panicked"))??;
+        let (pieces, stream) = mpsc::channel(PIECES_MAX);
+        tokio::task::spawn_blocking(move || send_backup(&backup, &pieces));
+        Ok(Response::new(ReceiverStream::new(stream)))
     }
 
     async fn move_leader(
@@ -207,10 +229,64 @@ impl Maintenance for MaintenanceService {
 
     async fn downgrade(
         &self,
-        _: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(Status::unimplemented("Downgrade is not served: there is no older version to go to"))
+        use pb::downgrade_request::DowngradeAction;
+        let request = request.into_inner();
+        match DowngradeAction::try_from(request.action) {
+            Ok(DowngradeAction::Validate | DowngradeAction::Enable) => {
+                check_target(&request.version)?;
+                Err(Status::unimplemented(
+                    "Downgrade: the version of the protocol can go down, and there is no older \
+                     version of this program to go to",
+                ))
+            }
+            Ok(DowngradeAction::Cancel) => Err(ApiError::NoDowngrade.into()),
+            Err(_) => Err(ApiError::UnknownEnumValue.into()),
+        }
     }
+}
+
+/// A target is one minor version below this one.
+fn check_target(version: &str) -> Result<(), ApiError> {
+    let numbers = |text: &str| {
+        let mut numbers = text.split('.').map(|number| number.parse::<u32>().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    let (major, minor) = numbers(version).ok_or(ApiError::DowngradeFormat)?;
+    let below = numbers(ETCD_CLUSTER_VERSION).is_some_and(|(own_major, own_minor)| {
+        major == own_major && minor.checked_add(1) == Some(own_minor)
+    });
+    if below { Ok(()) } else { Err(ApiError::DowngradeTarget) }
+}
+
+/// Sends a backup in pieces, and its SHA-256 behind it. Blocks while the client does not read.
+fn send_backup(backup: &Backup, pieces: &mpsc::Sender<Result<pb::SnapshotResponse, Status>>) {
+    let mut hasher = Sha256::new();
+    let mut sent = 0;
+    while sent < backup.length {
+        let bytes = PIECE_BYTES.min(usize::try_from(backup.length - sent).unwrap_or(PIECE_BYTES));
+        let mut blob = vec![0; bytes];
+        if let Err(error) = backup.file.read_exact_at(&mut blob, sent) {
+            tracing::warn!(%error, "a backup could not be read");
+            let broken = ApiError::Internal("flotilla: the file of the backup cannot be read");
+            // The client is gone if this cannot be sent.
+            drop(pieces.blocking_send(Err(broken.into())));
+            return;
+        }
+        hasher.update(&blob);
+        sent += bytes as u64;
+        if pieces.blocking_send(Ok(piece(blob, backup.length - sent))).is_err() {
+            return;
+        }
+    }
+    drop(pieces.blocking_send(Ok(piece(hasher.finalize().to_vec(), 0))));
+}
+
+fn piece(blob: Vec<u8>, remaining_bytes: u64) -> pb::SnapshotResponse {
+    // Without a header, as etcd's.
+    let (blob, version) = (blob.into(), ETCD_VERSION.to_owned());
+    pb::SnapshotResponse { header: None, remaining_bytes, blob, version }
 }
 
 /// Reads everything, so not on a thread that serves connections.

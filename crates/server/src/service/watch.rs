@@ -3,6 +3,7 @@
 //! misses it reads from the history later.
 
 mod fragment;
+mod permit;
 mod session;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use api::etcdserverpb::{self as pb, watch_server::Watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::gate::{CommonName, Credentials};
 use crate::member::{Member, needs_leader};
 use session::Session;
 
@@ -26,7 +28,9 @@ impl Watch for WatchService {
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Session>, Status> {
         let needs_leader = needs_leader(request.metadata());
-        let session = Session::new(&self.0, request.into_inner(), needs_leader);
+        let headers = request.metadata().clone().into_headers();
+        let credentials = Credentials::new(&headers, request.extensions().get::<CommonName>());
+        let session = Session::new(&self.0, request.into_inner(), credentials, needs_leader);
         Ok(Response::new(session))
     }
 }

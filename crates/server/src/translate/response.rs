@@ -100,7 +100,8 @@ fn operation(response: store::ResponseOp) -> pb::ResponseOp {
             Response::ResponseDeleteRange(delete_range(response, header))
         }
         store::ResponseOp::Txn(response) => {
-            let header = nested_header(response.revision);
+            // etcd fills in the header of the outermost one alone.
+            let header = nested_header(0);
             Response::ResponseTxn(txn(response, header))
         }
     };

@@ -1,6 +1,6 @@
 //! Three members in one process.
 
-use crate::common::{Node, bytes, three, within};
+use crate::common::{Node, bytes, three, three_with, within};
 use api::etcdserverpb::cluster_client::ClusterClient;
 use api::etcdserverpb::{self as pb};
 use tonic::Code;
@@ -147,4 +147,47 @@ async fn without_a_majority_requests_fail_and_do_not_hang() {
     assert_eq!(left.get("/health").await.0, 503);
     assert_eq!(left.get("/livez").await.0, 200, "it lives");
     left.server.shutdown().await;
+}
+
+/// W10: what a lease has left outlives a change of leader, and so does a renewal.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lease_has_left_outlives_its_leader() {
+    let nodes = three_with(|options| options.lease_checkpoint_interval_ms = 300).await;
+    nodes[0].lease().lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 5 }).await.unwrap();
+    let left = async |node: &Node| {
+        let ask = pb::LeaseTimeToLiveRequest { id: 5, keys: false };
+        within("the leader's answer", node.lease().lease_time_to_live(ask))
+            .await
+            .unwrap()
+            .into_inner()
+            .ttl
+    };
+    let move_leader = async || {
+        let old = leader(&nodes);
+        let target_id = nodes[(old + 1) % 3].server.status().member_id;
+        let request = pb::MoveLeaderRequest { target_id };
+        nodes[old].maintenance().move_leader(request).await.unwrap();
+        within("all to know the leader", async {
+            while nodes.iter().any(|node| node.server.status().leader_id != Some(target_id)) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    within("the lease to get shorter", async {
+        while left(&nodes[0]).await > 57 {
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    move_leader().await;
+    let after = left(&nodes[1]).await;
+    assert!((50..=58).contains(&after), "{after}: not its whole time anew");
+    let requests = tokio_stream::iter([pb::LeaseKeepAliveRequest { id: 5 }]);
+    let mut kept = nodes[1].lease().lease_keep_alive(requests).await.unwrap().into_inner();
+    assert_eq!(within("the renewal", kept.message()).await.unwrap().unwrap().ttl, 60);
+    move_leader().await;
+    let after = left(&nodes[2]).await;
+    assert!(after >= 58, "{after}: the renewal was forgotten");
+    shutdown(nodes).await;
 }

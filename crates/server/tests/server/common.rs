@@ -1,4 +1,5 @@
 //! Members in this process, on ports that the system chose, and clients for them.
+#![allow(dead_code, reason = "each test target uses a part of this")]
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -23,7 +24,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    async fn start(dir: TempDir, options: ServerOptions) -> Self {
+    pub(crate) async fn start(dir: TempDir, options: ServerOptions) -> Self {
         let server = Server::start(options).await.unwrap();
         let channel = connect(&server);
         Self { dir, server, channel }
@@ -96,6 +97,11 @@ pub(crate) async fn one_with(change: impl FnOnce(&mut ServerOptions)) -> Node {
 
 /// A cluster of three, ready.
 pub(crate) async fn three() -> Vec<Node> {
+    three_with(|_| {}).await
+}
+
+/// The same with other options.
+pub(crate) async fn three_with(change: impl Fn(&mut ServerOptions)) -> Vec<Node> {
     let names = ["a", "b", "c"];
     let peers: Vec<TcpListener> = names.iter().map(|_| listener()).collect();
     let initial_cluster = names
@@ -107,11 +113,12 @@ pub(crate) async fn three() -> Vec<Node> {
     let mut nodes = Vec::new();
     for (name, peer) in names.into_iter().zip(peers) {
         let dir = tempfile::tempdir().unwrap();
-        let options = ServerOptions {
+        let mut options = ServerOptions {
             peer_listener: Some(peer),
             initial_cluster: initial_cluster.clone(),
             ..options(name, dir.path())
         };
+        change(&mut options);
         nodes.push(Node::start(dir, options).await);
     }
     for node in &nodes {

@@ -320,7 +320,6 @@ async fn operators_and_probes_get_their_answers() {
 async fn what_is_not_served_is_unimplemented_and_the_connection_lives() {
     use api::etcdserverpb::auth_client::AuthClient;
     use api::etcdserverpb::cluster_client::ClusterClient;
-    use api::v3lockpb::lock_client::LockClient;
     let node = one().await;
     let mut auth = AuthClient::new(node.channel.clone());
     let refused = auth.authenticate(pb::AuthenticateRequest::default()).await.unwrap_err();
@@ -328,11 +327,6 @@ async fn what_is_not_served_is_unimplemented_and_the_connection_lives() {
     assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
     let mut cluster = ClusterClient::new(node.channel.clone());
     let refused = cluster.member_add(pb::MemberAddRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
-    let mut lock = LockClient::new(node.channel.clone());
-    let refused = lock.lock(api::v3lockpb::LockRequest::default()).await.unwrap_err();
-    check(&refused, Code::Unimplemented, "unknown service v3lockpb.Lock");
-    let refused = node.kv().range_stream(range("k")).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unimplemented);
     node.kv().put(put("k", "v")).await.unwrap();
     node.server.shutdown().await;
@@ -417,4 +411,83 @@ async fn a_port_in_use_is_named() {
     let text = error.to_string();
     assert!(text.contains(&taken.local_addr().unwrap().to_string()), "{text}");
     assert!(!dir.path().join("data").exists(), "nothing was made");
+}
+
+/// Put together, the pieces are what a Range answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_in_pieces_is_the_range() {
+    let node = one().await;
+    for number in 0..57 {
+        node.kv().put(put(&format!("k{number:02}"), "v")).await.unwrap();
+    }
+    for (limit, end, keys_only) in
+        [(0, "l", false), (25, "l", true), (57, "l", false), (0, "", false)]
+    {
+        let request = pb::RangeRequest { range_end: bytes(end), limit, keys_only, ..range("k10") };
+        let whole = node.kv().range(request.clone()).await.unwrap().into_inner();
+        let mut stream = node.kv().range_stream(request).await.unwrap().into_inner();
+        let (mut merged, mut pieces) = (pb::RangeResponse::default(), 0);
+        while let Some(piece) = within("a piece", stream.message()).await.unwrap() {
+            let piece = piece.range_response.unwrap();
+            assert!(merged.header.is_none(), "the one with the header is the last");
+            pieces += 1;
+            merged.kvs.extend(piece.kvs);
+            (merged.header, merged.more, merged.count) = (piece.header, piece.more, piece.count);
+        }
+        assert_eq!(merged, whole, "limit {limit}, end {end:?}");
+        assert_eq!(pieces > 2, end == "l");
+    }
+    let sorted = pb::RangeRequest { sort_order: 2, ..range("k") };
+    assert_eq!(node.kv().range_stream(sorted).await.unwrap_err().code(), Code::Unimplemented);
+    node.server.shutdown().await;
+}
+
+/// What `etcdctl snapshot save` writes: a whole number of pages, and their SHA-256.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_a_bbolt_file_with_its_hash_behind_it() {
+    use sha2::Digest as _;
+    let node = one().await;
+    for number in 0..300 {
+        node.kv().put(put(&format!("k{number}"), &"v".repeat(number * 10))).await.unwrap();
+    }
+    node.kv().compact(pb::CompactionRequest { revision: 100, physical: false }).await.unwrap();
+    let mut stream =
+        node.maintenance().snapshot(pb::SnapshotRequest {}).await.unwrap().into_inner();
+    let (mut file, mut left) = (Vec::new(), None);
+    while let Some(piece) = within("a piece", stream.message()).await.unwrap() {
+        assert_eq!(piece.header, None);
+        if let Some(left) = left {
+            let bytes = piece.blob.len() as u64;
+            assert!(left == piece.remaining_bytes + bytes || piece.remaining_bytes == 0);
+        }
+        left = Some(piece.remaining_bytes);
+        file.extend_from_slice(&piece.blob);
+    }
+    assert_eq!(file.len() % 512, 32);
+    let (database, hash) = file.split_at(file.len() - 32);
+    assert_eq!(sha2::Sha256::digest(database)[..], *hash);
+    assert_eq!(database[16..20], 0xED0C_DAED_u32.to_le_bytes(), "the magic of bbolt");
+    let left: Vec<_> = std::fs::read_dir(node.dir.path().join("data")).unwrap().collect();
+    assert!(
+        left.iter().flatten().all(|file| !file.file_name().to_string_lossy().contains("backup"))
+    );
+    node.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_says_what_is_wrong_with_it() {
+    use pb::downgrade_request::DowngradeAction::{Cancel, Validate};
+    let node = one().await;
+    let mut maintenance = node.maintenance();
+    let request = |action: pb::downgrade_request::DowngradeAction, version: &str| {
+        pb::DowngradeRequest { action: action.into(), version: version.to_owned() }
+    };
+    let refused = maintenance.downgrade(request(Validate, "x")).await.unwrap_err();
+    let text = "etcdserver: wrong downgrade target version format";
+    check(&refused, Code::InvalidArgument, text);
+    let refused = maintenance.downgrade(request(Validate, "1.0")).await.unwrap_err();
+    check(&refused, Code::InvalidArgument, "etcdserver: invalid downgrade target version");
+    let refused = maintenance.downgrade(request(Cancel, "")).await.unwrap_err();
+    check(&refused, Code::FailedPrecondition, "etcdserver: no inflight downgrade job");
+    node.server.shutdown().await;
 }

@@ -8,13 +8,15 @@ use std::task::{Context, Poll, Waker};
 
 use api::etcdserverpb::{self as pb, ResponseHeader, WatchResponse, watch_request::RequestUnion};
 use parking_lot::Mutex;
-use store::{WatchMessage, WatchStream};
+use store::{WatchMessage, WatchRejection, WatchStream};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
 use super::fragment;
+use super::permit::{Permit, go_text, reason_text};
 use crate::api_error::{ApiError, remap_oversize};
+use crate::gate::Credentials;
 use crate::member::Member;
 use crate::translate::{request, response};
 
@@ -57,6 +59,7 @@ pub(crate) struct Session {
     pieces: VecDeque<WatchResponse>,
     /// Ticks once a watcher has asked to hear of progress.
     progress: Option<Interval>,
+    permit: Permit,
     end: End,
     ended: bool,
 }
@@ -71,6 +74,7 @@ impl Session {
     pub(super) fn new(
         member: &Arc<Member>,
         requests: Streaming<pb::WatchRequest>,
+        credentials: Credentials,
         needs_leader: bool,
     ) -> Self {
         let bell = Arc::new(Bell::default());
@@ -85,6 +89,7 @@ impl Session {
             fragmented: BTreeSet::new(),
             pieces: VecDeque::new(),
             progress: None,
+            permit: Permit::new(member, credentials),
             ended: false,
         }
     }
@@ -126,6 +131,9 @@ impl Session {
         let (create, fragment) = request::watch_create(create);
         let progress_notify = create.progress_notify;
         // A rejection comes out of the stream in its turn.
+        if let Err(error) = self.permit.admit(&self.member, &create) {
+            return self.watchers.reject(WatchRejection::Denied(error));
+        }
         let Ok(id) = self.watchers.create(create) else { return };
         if fragment {
             self.fragmented.insert(id);
@@ -169,7 +177,7 @@ impl Session {
                 watch_id: -1,
                 created: true,
                 canceled: true,
-                cancel_reason: reason.to_string(),
+                cancel_reason: reason_text(reason),
                 ..nothing
             },
             WatchMessage::Events { watch_id, revision, events } => WatchResponse {
@@ -192,6 +200,16 @@ impl Session {
                     ..nothing
                 }
             }
+            WatchMessage::Denied { watch_id, revision, reason } => {
+                self.fragmented.remove(&watch_id);
+                WatchResponse {
+                    header: self.header(revision),
+                    watch_id,
+                    canceled: true,
+                    cancel_reason: go_text(reason),
+                    ..nothing
+                }
+            }
             WatchMessage::Progress { watch_id, revision } => {
                 WatchResponse { header: self.header(revision), watch_id, ..nothing }
             }
@@ -202,6 +220,10 @@ impl Session {
     fn next_response(&mut self) -> Result<Option<WatchResponse>, Status> {
         if let Some(piece) = self.pieces.pop_front() {
             return Ok(Some(piece));
+        }
+        // First the permission, then the look: what came after a change is not told before it.
+        if let Some(standing) = self.permit.changed(&self.member) {
+            self.watchers.enforce(&standing);
         }
         let message = self.watchers.poll().map_err(ApiError::from)?;
         let Some(message) = message else { return Ok(None) };
