@@ -4,7 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::etcdserverpb::{AuthenticateRequest, auth_client::AuthClient};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use crate::ClientError;
 
@@ -15,7 +20,49 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where the servers are: `host:port` or `http://host:port`, several with commas between.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints(Vec<String>);
+pub struct Endpoints {
+    authorities: Vec<String>,
+    /// Who asks; nobody where authentication is off.
+    user: Option<User>,
+}
+
+/// A user and the password, as `name:password`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    name: String,
+    password: String,
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl FromStr for User {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, password) = text.split_once(':').ok_or("write name:password")?;
+        Ok(Self { name: name.to_owned(), password: password.to_owned() })
+    }
+}
+
+/// A connection that signs each request with the token of its user, if there is one.
+pub(crate) type Connection = InterceptedService<Channel, Sign>;
+
+/// What is put on a request.
+#[derive(Clone, Debug)]
+pub(crate) struct Sign(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Sign {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        Ok(request)
+    }
+}
 
 /// Why a text names no endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +95,7 @@ impl FromStr for Endpoints {
 
     fn from_str(text: &str) -> Result<Self, EndpointFault> {
         let endpoints: Result<Vec<String>, _> = text.split(',').map(str::trim).map(one).collect();
-        endpoints.map(Self)
+        Ok(Self { authorities: endpoints?, user: None })
     }
 }
 
@@ -72,17 +119,36 @@ fn one(text: &str) -> Result<String, EndpointFault> {
 impl Endpoints {
     /// Each endpoint as `host:port`.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
-        self.0.iter().map(String::as_str)
+        self.authorities.iter().map(String::as_str)
+    }
+
+    /// The same, asked as a user.
+    #[must_use]
+    pub fn signed(self, user: Option<User>) -> Self {
+        Self { user, ..self }
+    }
+
+    /// A connection to one endpoint.
+    pub(crate) async fn connect(&self, authority: &str) -> Result<Connection, ClientError> {
+        let channel = connect(authority).await?;
+        let Some(User { name, password }) = self.user.clone() else {
+            return Ok(InterceptedService::new(channel, Sign(None)));
+        };
+        let request = AuthenticateRequest { name, password };
+        let token =
+            AuthClient::new(channel.clone()).authenticate(request).await?.into_inner().token;
+        let token = token.parse().map_err(|_| Status::internal("the token is no text"))?;
+        Ok(InterceptedService::new(channel, Sign(Some(token))))
     }
 
     /// A connection to the first endpoint that answers.
     ///
     /// # Errors
     /// None does.
-    pub async fn connect_any(&self) -> Result<Channel, ClientError> {
+    pub(crate) async fn connect_any(&self) -> Result<Connection, ClientError> {
         let mut cause = String::new();
-        for authority in &self.0 {
-            match connect(authority).await {
+        for authority in &self.authorities {
+            match self.connect(authority).await {
                 Ok(channel) => return Ok(channel),
                 Err(ClientError::Unreachable { cause: last, .. }) => cause = last,
                 Err(other) => return Err(other),
@@ -97,7 +163,7 @@ impl Endpoints {
     /// One does not.
     pub async fn connect_each(&self, count: usize) -> Result<Vec<Channel>, ClientError> {
         let mut channels = Vec::with_capacity(count);
-        for authority in self.0.iter().cycle().take(count) {
+        for authority in self.authorities.iter().cycle().take(count) {
             channels.push(connect(authority).await?);
         }
         Ok(channels)
@@ -106,7 +172,7 @@ impl Endpoints {
 
 impl fmt::Display for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(","))
+        f.write_str(&self.authorities.join(","))
     }
 }
 
@@ -143,6 +209,14 @@ mod tests {
     fn check(text: &str, expect: Result<&str, EndpointFault>) {
         let parsed = text.parse::<Endpoints>().map(|endpoints| endpoints.to_string());
         assert_eq!(parsed, expect.map(str::to_owned));
+    }
+
+    #[test]
+    fn a_user_never_shows_its_password() {
+        let user: User = "root:se:cret".parse().unwrap();
+        assert_eq!((user.name.as_str(), user.password.as_str()), ("root", "se:cret"));
+        assert!(!format!("{user:?}").contains("cret"));
+        assert!("root".parse::<User>().is_err());
     }
 
     #[test]

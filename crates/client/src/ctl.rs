@@ -3,6 +3,7 @@
 mod cluster;
 mod kv;
 mod lease;
+mod snapshot;
 mod watch;
 
 use std::io::Write;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::{ClientError, Endpoints};
+use crate::{ClientError, Endpoints, User};
 
 /// What every command of `ctl` takes.
 #[derive(Clone, Debug, Args)]
@@ -19,6 +20,10 @@ pub struct CtlOptions {
     /// The servers, as host:port,host:port.
     #[arg(long, global = true, env = "FLOTILLA_ENDPOINTS", default_value = "127.0.0.1:2379")]
     pub endpoints: Endpoints,
+    /// Who asks, where authentication is on.
+    #[arg(long, global = true, env = "FLOTILLA_USER", value_name = "NAME:PASSWORD")]
+    #[arg(hide_env_values = true)]
+    pub user: Option<User>,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
@@ -79,6 +84,9 @@ pub enum CtlCommand {
         #[arg(long)]
         disarm: bool,
     },
+    /// Backups.
+    #[command(subcommand)]
+    Snapshot(snapshot::Snapshot),
     /// Hand leadership to a member. Must be asked of the leader, which is found by itself.
     #[command(after_help = "Example: flotilla ctl move-leader 8e9e05c52164694d")]
     MoveLeader {
@@ -116,10 +124,16 @@ impl Output<'_> {
 pub fn run(options: &CtlOptions, out: &mut dyn Write) -> Result<(), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut output = Output { json: options.json, out };
+    let endpoints = options.endpoints.clone().signed(options.user.clone());
+    let options = &CtlOptions { endpoints, ..options.clone() };
     runtime.block_on(async {
         let within = Duration::from_secs(options.timeout);
+        // These take as long as they take.
         if let CtlCommand::Watch(watch) = &options.command {
             return watch::watch(&options.endpoints, watch, &mut output).await;
+        }
+        if let CtlCommand::Snapshot(snapshot) = &options.command {
+            return snapshot::run(&options.endpoints, snapshot, &mut output).await;
         }
         match tokio::time::timeout(within, dispatch(options, &mut output)).await {
             Ok(done) => done,
@@ -147,6 +161,7 @@ async fn dispatch(options: &CtlOptions, output: &mut Output<'_>) -> Result<(), C
         }
         CtlCommand::Lease(lease) => lease::run(endpoints, lease, output).await,
         CtlCommand::Alarm { disarm } => cluster::alarm(endpoints, *disarm, output).await,
+        CtlCommand::Snapshot(snapshot) => snapshot::run(endpoints, snapshot, output).await,
         CtlCommand::MoveLeader { member } => cluster::move_leader(endpoints, member, output).await,
     }
 }

@@ -10,5 +10,5 @@ pub mod ctl;
 mod errors;
 mod table;
 
-pub use connect::{EndpointFault, Endpoints};
+pub use connect::{EndpointFault, Endpoints, User};
 pub use errors::ClientError;

@@ -7,10 +7,9 @@ use api::etcdserverpb::{
     StatusResponse, alarm_request,
 };
 use serde::Serialize;
-use tonic::transport::Channel;
 
 use super::Output;
-use crate::connect::connect;
+use crate::connect::Connection;
 use crate::table::{Table, bytes_short};
 use crate::{ClientError, Endpoints};
 
@@ -80,8 +79,8 @@ impl StatusLine {
     }
 }
 
-async fn ask_status(authority: &str) -> Result<StatusResponse, ClientError> {
-    let mut client = MaintenanceClient::new(connect(authority).await?);
+async fn ask_status(endpoints: &Endpoints, authority: &str) -> Result<StatusResponse, ClientError> {
+    let mut client = MaintenanceClient::new(endpoints.connect(authority).await?);
     Ok(client.status(StatusRequest {}).await?.into_inner())
 }
 
@@ -92,7 +91,7 @@ pub(super) async fn status(
 ) -> Result<(), ClientError> {
     let mut lines = Vec::new();
     for authority in endpoints.iter() {
-        lines.push(StatusLine::new(authority, ask_status(authority).await));
+        lines.push(StatusLine::new(authority, ask_status(endpoints, authority).await));
     }
     if output.json {
         output.json(&lines)?;
@@ -151,7 +150,7 @@ struct HashLine {
     compact_revision: i64,
 }
 
-async fn ask_hash(channel: Channel, endpoint: &str, rev: i64) -> Result<HashLine, ClientError> {
+async fn ask_hash(channel: Connection, endpoint: &str, rev: i64) -> Result<HashLine, ClientError> {
     let mut client = MaintenanceClient::new(channel);
     let answer = client.hash_kv(HashKvRequest { revision: rev }).await?.into_inner();
     let revision = answer.header.as_ref().map_or(0, |header| header.revision);
@@ -168,7 +167,7 @@ pub(super) async fn hash(
     let mut channels = Vec::new();
     let mut common = rev;
     for authority in endpoints.iter() {
-        let channel = connect(authority).await?;
+        let channel = endpoints.connect(authority).await?;
         if rev == 0 {
             let now = ask_hash(channel.clone(), authority, 0).await?.revision;
             common = if common == 0 { now } else { common.min(now) };
@@ -252,7 +251,7 @@ pub(super) async fn move_leader(
     })?;
     let mut refused = None;
     for authority in endpoints.iter() {
-        let mut client = MaintenanceClient::new(connect(authority).await?);
+        let mut client = MaintenanceClient::new(endpoints.connect(authority).await?);
         let status = client.status(StatusRequest {}).await?.into_inner();
         let own_id = status.header.as_ref().map_or(0, |header| header.member_id);
         if own_id != status.leader {
