@@ -55,6 +55,26 @@ pub(crate) fn compare(root: &Path, arguments: &[&str]) -> Result<(), String> {
     if status.success() { Ok(()) } else { Err("compare: FAILED (see above)".to_owned()) }
 }
 
+/// Sends random requests to both servers and compares.
+pub(crate) fn differential(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let mut command = crate::cargo();
+    command.current_dir(root).args(["test", "--package", "conformance", "--test", "differential"]);
+    let mut rest = arguments.iter();
+    while let Some(&flag) = rest.next() {
+        let variable = match flag {
+            "--requests" => "DIFFERENTIAL_REQUESTS",
+            "--seed" => "DIFFERENTIAL_SEED",
+            _ => return Err(format!("differential has no flag {flag:?}; see cargo xtask help")),
+        };
+        let value = rest.next().filter(|value| value.parse::<u64>().is_ok());
+        command.env(variable, value.ok_or_else(|| format!("{flag} needs a number"))?);
+    }
+    build_server(root, false)?;
+    let status = command.args(["--", "--nocapture"]).status();
+    let status = status.map_err(|error| format!("cargo test could not run: {error}"))?;
+    if status.success() { Ok(()) } else { Err("differential: FAILED (see above)".to_owned()) }
+}
+
 /// The foreign client's build needs the program and the definitions that come with it.
 fn protoc_is_there() -> bool {
     let found = std::process::Command::new("protoc").arg("--version").output();

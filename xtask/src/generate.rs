@@ -1,4 +1,4 @@
-//! The two regenerators: golden scripts and protobuf code.
+//! The two regenerators, golden scripts and protobuf code, and the matrix of permissions.
 //!
 //! What they write is reviewed like any other change.
 
@@ -29,4 +29,12 @@ pub(crate) fn codegen(root: &Path) -> Result<(), String> {
     command.current_dir(root).args(["run", "--quiet", "--package", "api-codegen"]);
     let status = command.status().map_err(|error| format!("cargo run could not run: {error}"))?;
     if status.success() { Ok(()) } else { Err("codegen: FAILED (see above)".to_owned()) }
+}
+
+/// Runs the matrix of permissions: see `crates/server/tests/auth_matrix`.
+pub(crate) fn auth_matrix(root: &Path) -> Result<(), String> {
+    let mut command = crate::cargo();
+    command.current_dir(root).args(["test", "--package", "server", "--test", "auth_matrix"]);
+    let status = command.status().map_err(|error| format!("cargo test could not run: {error}"))?;
+    if status.success() { Ok(()) } else { Err("auth-matrix: FAILED (see above)".to_owned()) }
 }

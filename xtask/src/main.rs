@@ -32,6 +32,10 @@ Usage: cargo xtask <command>
   codegen                 generate the protobuf code of crates/api again
   seeded-bugs [--json] [--sim] [bug]...
                           put known bugs back, one at a time: the tests must notice each
+  auth-matrix             every method × everybody × every way to ask, with authentication on
+  differential [--requests N] [--seed S]
+                          random requests to Flotilla and to the etcd of this machine: all answers
+                          are equal but for what docs/differences.md has
   conformance [--long] [--release] [--etcd] [filter]
                           real clients and killed processes against three nodes;
                           --long runs the minute-long forms,
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Some((&"rewrite", rest)) => generate::rewrite(&root, rest),
         Some((&"codegen", [])) => generate::codegen(&root),
         Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
+        Some((&"auth-matrix", [])) => generate::auth_matrix(&root),
+        Some((&"differential", rest)) => conformance::differential(&root, rest),
         Some((&"conformance", rest)) => conformance::run(&root, rest),
         Some((&"compare", rest)) => conformance::compare(&root, rest),
         Some((&("help" | "--help" | "-h"), _)) => {
