@@ -195,8 +195,8 @@ async fn everybody_may_just_what_is_theirs() {
     let mut matrix = Matrix::start().await;
     matrix.run("as usual").await;
     let member_id = matrix.node.server.status().member_id;
-    // AuthDisable is the last row: on again, and once more with an alarm. With CORRUPT there would be
-    // nothing to attach to a lease; `alarms_do_not_open_anything` of the store has that.
+    // AuthDisable is the last row: on again, and once more with an alarm. For CORRUPT there is
+    // `alarms_do_not_open_anything` of the store.
     let mut auth = AuthClient::new(matrix.node.channel.clone());
     auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
     matrix.sign_in_all().await;
