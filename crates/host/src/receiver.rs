@@ -29,18 +29,19 @@ struct Inner {
     seen: Mutex<BTreeMap<(NodeId, u16), Seen>>,
 }
 
-/// The newest frame of a stream.
+/// The newest frame of a stream, for each life of its sender; the life heard last is the last.
+///
+/// Lives have no order: a receiver that has just begun cannot tell a frame of the sender's present
+/// life from a late one of an earlier life. So no life ends another. Were the first to be heard
+/// taken for the older one, a single late frame would make the receiver deaf to its peer.
 #[derive(Debug, Default)]
 struct Seen {
-    life: u64,
-    sequence: u64,
-    /// Earlier lives of the sender: what still comes from them is late.
-    past_lives: Vec<u64>,
+    lives: Vec<(u64, u64)>,
 }
 
-/// Lives of a peer that are remembered. An older one can only come back on a network that keeps
-/// frames over that many restarts.
-const PAST_LIVES_MAX: usize = 8;
+/// Lives of a peer that are remembered. Frames of one that was forgotten could only come twice on a
+/// network that keeps them over that many restarts.
+const LIVES_MAX: usize = 8;
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -116,20 +117,14 @@ impl Receiver {
 
     fn is_news(&self, header: &FrameHeader) -> bool {
         let mut seen = self.inner.seen.lock();
-        let stream = seen.entry((header.from, header.stream)).or_default();
-        if stream.life != header.life {
-            if stream.past_lives.contains(&header.life) {
-                return false;
-            }
-            stream.past_lives.push(stream.life);
-            if stream.past_lives.len() > PAST_LIVES_MAX {
-                stream.past_lives.remove(0);
-            }
-            (stream.life, stream.sequence) = (header.life, 0);
+        let lives = &mut seen.entry((header.from, header.stream)).or_default().lives;
+        let place = lives.iter().position(|(life, _)| *life == header.life);
+        let newest = place.map_or(0, |place| lives.remove(place).1);
+        lives.push((header.life, newest.max(header.sequence)));
+        if lives.len() > LIVES_MAX {
+            lives.remove(0);
         }
-        let news = header.sequence > stream.sequence;
-        stream.sequence = stream.sequence.max(header.sequence);
-        news
+        header.sequence > newest
     }
 
     fn hand_on(&self, from: NodeId, records: Vec<Record>) {

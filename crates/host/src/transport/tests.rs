@@ -42,11 +42,15 @@ fn net_to(node: &Node) -> Arc<TcpNet> {
 }
 
 fn frame(cluster_id: u64, sequence: u64) -> Bytes {
+    frame_of_life(5, cluster_id, sequence)
+}
+
+fn frame_of_life(life: u64, cluster_id: u64, sequence: u64) -> Bytes {
     let mut builder = FrameBuilder::default();
     let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow);
     records::encode_message(builder.records(), GroupId(1), &message);
     let (from, to) = (ONE, TWO);
-    builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life: 5, sequence })
+    builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life, sequence })
 }
 
 /// Sends frames until one is taken; a frame before the connection stands is dropped by contract.
@@ -135,6 +139,22 @@ fn another_cluster_is_refused_and_nothing_of_it_gets_in() {
         pause.wait(Some(Duration::from_millis(2)), false);
     }
     assert!(node.inbox.is_empty());
+}
+
+/// A receiver that has just begun cannot know which of two lives is the earlier one.
+#[test]
+fn n13_a_late_frame_of_an_earlier_life_does_not_make_deaf() {
+    let node = node(CLUSTER, "127.0.0.1:0");
+    let receiver = node.listener.as_ref().map(PeerListener::receiver).expect("it listens");
+    let deliver =
+        |life, sequence| receiver.deliver(ONE, frame_of_life(life, CLUSTER, sequence)).is_ok();
+    assert!(deliver(2, 10), "the present life");
+    assert!(deliver(1, 99), "a late frame of the life before");
+    assert!(deliver(2, 11), "the present life goes on");
+    assert!(!deliver(2, 11) && !deliver(1, 99) && !deliver(1, 98), "nothing comes twice");
+    for life in 3..30 {
+        assert!(deliver(life, 1) && deliver(2, 10 + life), "whatever else is late");
+    }
 }
 
 #[test]
