@@ -159,11 +159,12 @@ impl Bulk {
         let progress = match incoming.take(&self.staging, from, group, chunk) {
             Ok(progress) => progress,
             Err(error) => {
-                tracing::warn!(
-                    group = group.0,
-                    %error,
+                let what = if error.kind() == std::io::ErrorKind::InvalidData {
+                    "a snapshot came damaged and is not taken; look at the sender's disk"
+                } else {
                     "a snapshot could not be staged; free space on the data folder's disk"
-                );
+                };
+                tracing::warn!(group = group.0, from = from.0, %error, "{what}");
                 incoming.give_up(&self.staging, group);
                 return;
             }

@@ -103,7 +103,8 @@ impl<S: StateMachine> Stages<S> {
             let is_missing = setup.machine.applied().index < last.index;
             is_missing.then(|| Staging::name(setup.id, last))
         });
-        let shared = Shared::new(options, world, &installing.collect())?;
+        let mut shared = Shared::new(options, world, &installing.collect())?;
+        shared.staging = shared.staging.checked_by(S::check_snapshot);
         let mut workers: Vec<Worker> =
             (0..shared.workers.len()).map(|number| shared.worker(number)).collect();
         let mut applied_groups = BTreeMap::new();

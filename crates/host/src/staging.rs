@@ -17,7 +17,11 @@ use crate::SnapshotSource;
 pub(crate) struct Staging {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
+    check: SnapshotCheck,
 }
+
+/// Sees that a snapshot is as it was written.
+pub(crate) type SnapshotCheck = fn(&mut dyn SnapshotSource) -> io::Result<()>;
 
 impl Staging {
     /// Opens the folder and removes what `is_needed` does not claim.
@@ -32,7 +36,12 @@ impl Staging {
                 disk.remove_file(&folder.join(name))?;
             }
         }
-        Ok(Self { disk, folder })
+        Ok(Self { disk, folder, check: |_| Ok(()) })
+    }
+
+    /// The same folder, where no snapshot counts as whole that this check refuses.
+    pub(crate) fn checked_by(self, check: SnapshotCheck) -> Self {
+        Self { check, ..self }
     }
 
     /// The name of a whole snapshot.
@@ -49,12 +58,15 @@ impl Staging {
         self.disk.open(&path, OpenMode::CreateNew)
     }
 
-    /// Makes a file that has come whole durable under its final name. Until both the bytes and the
-    /// name are on disk nobody may be told that the snapshot is here.
+    /// Checks a file that has come whole and makes it durable under its final name. Until both the
+    /// bytes and the name are on disk nobody may be told that the snapshot is here.
     pub(crate) fn finish(&self, group: GroupId, last: EntryId, file: &dyn File) -> io::Result<()> {
         file.sync_data()?;
-        self.disk
-            .rename(&self.part_path(group, last), &self.folder.join(Self::name(group, last)))?;
+        let part = self.part_path(group, last);
+        let file = self.disk.open(&part, OpenMode::ReadOnly)?;
+        let len_bytes = file.len_bytes()?;
+        (self.check)(&mut StagedSnapshot { file, last, len_bytes })?;
+        self.disk.rename(&part, &self.folder.join(Self::name(group, last)))?;
         self.disk.sync_dir(&self.folder)
     }
 

@@ -7,6 +7,7 @@
 //!
 //! A file is a sequence of blocks, each with length and checksum; the last one says that it is.
 
+mod check;
 mod load;
 
 use std::io;
@@ -26,6 +27,7 @@ use crate::request::{AlarmMember, LeaseId, MemberAttributes};
 use crate::state::{Lease, SegmentUse, State};
 use crate::store::Shared;
 
+pub(crate) use check::{check_blocks, is_name};
 pub(crate) use load::{Loaded, load};
 
 const MAGIC: &[u8; 8] = b"flotckp1";

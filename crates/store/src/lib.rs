@@ -37,6 +37,7 @@ mod options;
 mod request;
 mod response;
 mod snapshot;
+mod snapshot_check;
 mod state;
 mod store;
 mod sweep;

@@ -19,6 +19,7 @@ use crate::options::StoreOptions;
 use crate::request::Command;
 use crate::response::Response;
 use crate::snapshot;
+use crate::snapshot_check;
 use crate::state::State;
 use crate::store::{READ_ATTEMPTS, Shared, Store, fetch};
 use crate::view::{Fetched, Stop, Wanted};
@@ -313,6 +314,10 @@ impl StateMachine for StoreMachine {
     fn snapshot(&mut self) -> io::Result<Box<dyn SnapshotSource>> {
         let applied = self.generation.mark_applied(&self.shared)?;
         Ok(Box::new(snapshot::Source::pin(&self.generation, applied)?))
+    }
+
+    fn check_snapshot(source: &mut dyn SnapshotSource) -> io::Result<()> {
+        snapshot_check::check(source)
     }
 
     fn restore(&mut self, last: EntryId, source: &mut dyn SnapshotSource) -> io::Result<()> {

@@ -25,10 +25,10 @@ const COPY_BYTES: usize = 1 << 20;
 
 /// One file of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Part {
-    name: String,
+pub(crate) struct Part {
+    pub(crate) name: String,
     /// Bytes that are sent.
-    len_bytes: u64,
+    pub(crate) len_bytes: u64,
     /// Length of the file; what is not sent is zero.
     file_bytes: u64,
 }
@@ -137,11 +137,12 @@ fn encode_head<'a>(last: EntryId, parts: impl ExactSizeIterator<Item = &'a Part>
     head
 }
 
-fn invalid(text: &'static str) -> io::Error {
+pub(crate) fn invalid(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-fn read_head(source: &mut dyn SnapshotSource) -> io::Result<(Vec<Part>, u64)> {
+/// The files of a snapshot, and where the first one begins.
+pub(crate) fn read_head(source: &mut dyn SnapshotSource) -> io::Result<(Vec<Part>, u64)> {
     if source.len_bytes() < HEAD_BYTES as u64 {
         return Err(invalid("a snapshot is too short to be one"));
     }
