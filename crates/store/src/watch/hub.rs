@@ -145,7 +145,7 @@ impl Hub {
         let mut wakes = Wakes::new();
         match &batch.events {
             Some(events) => inner.distribute(batch, events, &mut wakes),
-            None => inner.fall_back_all(batch.last, &mut wakes),
+            None => inner.fall_back_all(batch.first, batch.last, &mut wakes),
         }
         self.release(inner, wakes);
     }
@@ -153,10 +153,11 @@ impl Hub {
     /// The state was replaced by one at `revision`: what lies between is read from its history.
     pub(crate) fn jump(&self, revision: i64) {
         let mut inner = self.inner.lock();
+        let first = inner.revision + 1;
         inner.revision = inner.revision.max(revision);
         let last = inner.revision;
         let mut wakes = Wakes::new();
-        inner.fall_back_all(last, &mut wakes);
+        inner.fall_back_all(first, last, &mut wakes);
         self.release(inner, wakes);
     }
 
@@ -487,12 +488,16 @@ impl Inner {
         self.synced_count -= 1;
     }
 
-    /// All watchers that want something up to `last` read it from history.
-    fn fall_back_all(&mut self, last: i64, wakes: &mut Wakes) {
+    /// All watchers that want something from `first` to `last` read it from history. All before it
+    /// they were given: one whose keys were quiet has not missed what was compacted meanwhile.
+    fn fall_back_all(&mut self, first: i64, last: i64, wakes: &mut Wakes) {
         let groups = self.exact.values().chain(self.ranges.values());
         let ids: Vec<WatcherId> = groups.flatten().copied().collect();
         for id in ids {
-            if self.stream(id.stream).watchers[&id.watcher].next_revision <= last {
+            let stream = self.stream_mut(id.stream);
+            let watcher = stream.watchers.get_mut(&id.watcher).expect("a group has no others");
+            watcher.next_revision = watcher.next_revision.max(first);
+            if watcher.next_revision <= last {
                 self.fall_back(id, wakes);
             }
         }
