@@ -40,7 +40,8 @@ pub struct Cluster {
     leaders: BTreeMap<Term, NodeId>,
     /// What every entry ever seen follows, and what it says.
     entries: BTreeMap<EntryId, (EntryId, Option<Payload>)>,
-    committed: BTreeMap<LogIndex, EntryId>,
+    /// What is committed, and the term of the node that knew it first.
+    committed: BTreeMap<LogIndex, (EntryId, Term)>,
     /// Last entry and commit index of each node when it was looked at before.
     seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
 }
@@ -67,7 +68,7 @@ impl Cluster {
         }
         for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
             let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
-            let committed = *self.committed.entry(LogIndex(index)).or_insert(entry);
+            let committed = self.committed.entry(LogIndex(index)).or_insert((entry, term)).0;
             require(committed == entry, "State Machine Safety", || {
                 format!("node {id} commits {entry} where {committed} is committed")
             })?;
@@ -107,7 +108,10 @@ impl Cluster {
     }
 
     fn check_leader_completeness(&self, node: &Node) -> Result<(), Violation> {
-        for entry in self.committed.values().filter(|entry| entry.index > node.log.mark().index) {
+        // A leader of an earlier term, elected by votes that came late, need not have it.
+        let before = self.committed.values().filter(|(_, term)| *term < node.term());
+        let entries = before.map(|(entry, _)| entry);
+        for entry in entries.filter(|entry| entry.index > node.log.mark().index) {
             require(node.log.contains(*entry), "Leader Completeness", || {
                 format!("leader {} of term {} lacks committed {entry}", node.id(), node.term())
             })?;
@@ -121,7 +125,7 @@ impl Cluster {
     /// The first property that does not hold.
     pub fn observe_applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
         for entry in entries {
-            let committed = self.committed.get(&entry.id.index);
+            let committed = self.committed.get(&entry.id.index).map(|(committed, _)| committed);
             require(committed == Some(&entry.id), "State Machine Safety", || {
                 format!("node {node} applies {} where {committed:?} is committed", entry.id)
             })?;
