@@ -49,6 +49,8 @@ struct Client {
 /// All clients of a world.
 pub(crate) struct Clients {
     clients: Vec<Client>,
+    /// An idle one asks for something once in so many turns.
+    turns_per_request: u64,
     pub(crate) histories: BTreeMap<GroupId, History>,
     /// Leases that may exist, and those that were certainly revoked.
     leases: Vec<i64>,
@@ -79,12 +81,13 @@ fn lease_key(lease: i64) -> String {
 }
 
 impl Clients {
-    pub(crate) fn new(client_count: usize, groups: &[GroupId]) -> Self {
+    pub(crate) fn new(client_count: usize, groups: &[GroupId], turns_per_request: u64) -> Self {
         let clients = (0..client_count)
             .map(|number| Client { group: groups[number % groups.len()], pending: None })
             .collect();
         Self {
             clients,
+            turns_per_request,
             histories: groups.iter().map(|group| (*group, History::default())).collect(),
             leases: Vec::new(),
             revoked: Vec::new(),
@@ -118,7 +121,8 @@ impl Clients {
             return;
         }
         for number in 0..self.clients.len() {
-            if self.clients[number].pending.is_none() && dice.below(3) == 0 {
+            let is_eager = dice.below(self.turns_per_request) == 0;
+            if self.clients[number].pending.is_none() && is_eager {
                 let node = on[usize::try_from(dice.below(on.len() as u64)).expect("small")];
                 let group = self.clients[number].group;
                 self.clients[number].pending = Some(self.begin(world, dice, (node, group), &store));
@@ -326,7 +330,7 @@ fn outcome_of(world: &World<StoreMachine>, pending: &Pending) -> Result<Option<O
     if answer.is_some() || !lives {
         return Ok(Some(answer.unwrap_or(Outcome::Unknown)));
     }
-    let who = || format!("{node}, {:?}, now {:?}", pending.operation, world.now());
+    let who = || format!("n{node}, {:?}, now {:?}", pending.operation, world.now());
     Failure::unless(is_kept, "no answer is thrown away", who)?;
     let waited_too_long = world.now() > pending.deadline && !world.is_paused(node);
     Failure::unless(!waited_too_long, ANSWERED, who)?;

@@ -63,8 +63,8 @@ pub(super) struct State {
     /// Calls until the failure (1 is the next), and what it says.
     faults: BTreeMap<Operation, (u64, io::ErrorKind)>,
     space_bytes: Option<u64>,
-    /// Reads until one that gets the bytes of another place.
-    misdirect_after: Option<u64>,
+    /// Reads of files below a folder until one that gets the bytes of another place.
+    misdirect_after: Option<(PathBuf, u64)>,
 }
 
 impl MemDisk {
@@ -127,10 +127,11 @@ impl MemDisk {
         }
     }
 
-    /// The `nth` read from now on gets the bytes of another place of its file; 1 is the next.
-    pub fn misdirect_read(&self, nth: u64) {
+    /// The `nth` read of files below `dir` from now on gets the bytes of another place of its file;
+    /// 1 is the next.
+    pub fn misdirect_read(&self, dir: &Path, nth: u64) {
         assert!(nth > 0, "calls are counted from 1");
-        self.state.lock().misdirect_after = Some(nth);
+        self.state.lock().misdirect_after = Some((dir.to_path_buf(), nth));
     }
 
     /// The files of the disk, with their lengths in bytes.
@@ -200,8 +201,10 @@ impl State {
     }
 
     /// Whether this read of so many bytes is the one that looks in the wrong place.
-    pub(super) fn misdirected(&mut self, len: usize) -> bool {
-        let Some(left) = self.misdirect_after.as_mut().filter(|_| len > 0) else { return false };
+    pub(super) fn misdirected(&mut self, path: &Path, len: usize) -> bool {
+        let waits =
+            self.misdirect_after.as_mut().filter(|(dir, _)| len > 0 && path.starts_with(dir));
+        let Some((_, left)) = waits else { return false };
         *left -= 1;
         let is_now = *left == 0;
         if is_now {
@@ -230,7 +233,8 @@ impl Disk for MemDisk {
         };
         let writable = mode != OpenMode::ReadOnly;
         let life = state.life;
-        Ok(Box::new(MemFile { state: Arc::clone(&self.state), inode, life, writable }))
+        let (state, path) = (Arc::clone(&self.state), path.to_path_buf());
+        Ok(Box::new(MemFile { state, path, inode, life, writable }))
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {

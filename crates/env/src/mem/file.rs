@@ -17,6 +17,8 @@ const MISDIRECTED_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct MemFile {
     pub(super) state: Arc<Mutex<State>>,
+    /// The name that it was opened by.
+    pub(super) path: PathBuf,
     pub(super) inode: Arc<Mutex<Inode>>,
     pub(super) life: u64,
     pub(super) writable: bool,
@@ -63,7 +65,7 @@ impl File for MemFile {
         let mut state = self.enter()?;
         state.meet_fault(Operation::Read)?;
         let mut start = usize::try_from(offset).unwrap_or(usize::MAX);
-        if state.misdirected(buffer.len()) && start >= MISDIRECTED_BYTES {
+        if state.misdirected(&self.path, buffer.len()) && start >= MISDIRECTED_BYTES {
             start -= MISDIRECTED_BYTES;
         }
         if self.inode.lock().read(start, buffer) {

@@ -60,19 +60,19 @@ impl Chaos {
         // What an ill disk did not remove goes with the next start.
         let is_right = whole.is_empty() || self.ill.contains(&node);
         Failure::unless(is_right, "no snapshot is kept that nobody wants", || {
-            format!("{node} keeps {whole:?}")
+            format!("n{node} keeps {whole:?}")
         })?;
         for (group, history) in &self.clients.histories {
             let store = self.cluster.store_of(node, *group);
             let revision = history.changes.last_key_value().map_or(1, |(newest, _)| *newest);
             Failure::unless(store.revision() == revision, "a store is at its revision", || {
-                format!("{node} {group:?} is at {}, not {revision}", store.revision())
+                format!("n{node} {group:?} is at {}, not {revision}", store.revision())
             })?;
             for (_, lease) in self.clients.revoked.iter().filter(|(of, _)| of == group) {
                 let lease = store::LeaseId(*lease);
                 let is_gone = store.lease(lease).is_none() && store.lease_keys(lease).is_empty();
                 Failure::unless(is_gone, "a revoked lease is gone with its keys", || {
-                    format!("{node} {group:?} {lease:?}")
+                    format!("n{node} {group:?} {lease:?}")
                 })?;
             }
         }

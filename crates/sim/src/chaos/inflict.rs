@@ -1,7 +1,7 @@
 //! What each kind of fault does to a cluster of hosts.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use env::mem::Operation;
@@ -19,6 +19,8 @@ use crate::picture::Kind;
 
 /// What a disk without a limit says is free.
 const UNLIMITED_BYTES: u64 = 1 << 40;
+/// Where a node's files lie.
+const DATA_DIR: &str = "/data";
 /// Turns of about 10 ms in an election timeout.
 const ELECTION_TURNS: u64 = 100;
 
@@ -254,11 +256,12 @@ impl Chaos {
         self.ill.insert(blow.node);
         self.rotten.insert(blow.node);
         if blow.kind == FaultKind::MisdirectedRead {
-            disk.misdirect_read(1 + blow.dice.below(10));
+            disk.misdirect_read(Path::new(DATA_DIR), 1 + blow.dice.below(10));
             return true;
         }
         let files = disk.files();
-        let files: Vec<&(PathBuf, u64)> = files.iter().filter(|(_, length)| *length > 0).collect();
+        let is_whole = |(path, length): &&(PathBuf, u64)| *length > 0 && path.starts_with(DATA_DIR);
+        let files: Vec<&(PathBuf, u64)> = files.iter().filter(is_whole).collect();
         if files.is_empty() {
             return false;
         }

@@ -69,7 +69,7 @@ impl Chaos {
         if let Err(error) = self.cluster.world.start(node) {
             let is_ill = self.ill.contains(&node);
             Failure::unless(is_ill, "a node starts from what its disk holds", || {
-                format!("{node} does not start: {error}")
+                format!("n{node} does not start: {error}")
             })?;
             self.census.meet(NO_START);
             self.cluster.world.kill(node);

@@ -77,6 +77,8 @@ pub struct Chaos {
     /// Nodes whose rotten bits must be mended before they start: recovery could take them for the
     /// end of the log, which a crash may have left half written, and cut it.
     rotten: BTreeSet<NodeId>,
+    /// Lives whose end by a fault of the disk was judged.
+    mourned: BTreeSet<(NodeId, u64)>,
     /// When to end the present stop of a node.
     resume_at: BTreeMap<NodeId, u64>,
     /// Wires that will be cut or mended, by turn.
@@ -108,7 +110,7 @@ impl Chaos {
         let cluster = Cluster::new(plan.options.clone(), plan.group_count);
         let groups: Vec<GroupId> = (1..=plan.group_count).map(GroupId).collect();
         Self {
-            clients: Clients::new(8 * groups.len(), &groups),
+            clients: Clients::new(8 * groups.len(), &groups, plan.turns_per_request),
             dice: SplitMix::new(plan.seed ^ 0xd1ce),
             cluster,
             groups,
@@ -117,6 +119,7 @@ impl Chaos {
             compared: BTreeMap::new(),
             ill: BTreeSet::new(),
             rotten: BTreeSet::new(),
+            mourned: BTreeSet::new(),
             resume_at: BTreeMap::new(),
             later: Vec::new(),
             crash_installing_before: 0,
@@ -255,11 +258,14 @@ impl Chaos {
             self.census.meet(ALL_CRASHED);
         }
         for node in nodes {
-            if let Some(fatal) = self.cluster.world.fatal(node) {
+            let life = self.cluster.world.life_count(node);
+            if let Some(fatal) = self.cluster.world.fatal(node)
+                && self.mourned.insert((node, life))
+            {
                 self.census.meet(A_DEAD_DISK);
                 let is_ill = self.ill.contains(&node);
                 Failure::unless(is_ill, "a node dies only of its disk", || {
-                    format!("{node} died without a reason: {fatal}")
+                    format!("n{node} died without a reason: {fatal}")
                 })?;
             }
         }
@@ -287,11 +293,11 @@ impl Chaos {
         let Ok(hash) = hash else {
             self.compared.remove(&(node, group));
             let is_ill = self.ill.contains(&node);
-            return Failure::unless(is_ill, "a state is readable", || format!("{node} {group:?}"));
+            return Failure::unless(is_ill, "a state is readable", || format!("n{node} {group:?}"));
         };
         let first = *self.hashes.entry((group, applied)).or_insert((hash, node));
         Failure::unless(first.0 == hash, "equal logs, equal states", || {
-            format!("{} and {node} differ at {applied} of {group:?}", first.1)
+            format!("n{} and n{node} differ at {applied} of {group:?}", first.1)
         })
     }
 
@@ -310,7 +316,7 @@ impl Chaos {
         for node in world.nodes() {
             for group in &self.groups {
                 let status = world.group(node, *group).map(|group| group.status());
-                lines.push(format!("{node} {group:?} {status:?}"));
+                lines.push(format!("n{node} {group:?} {status:?}"));
             }
         }
         lines.join("\n")

@@ -53,6 +53,8 @@ pub struct Plan {
     pub options: WorldOptions,
     /// Groups on each node.
     pub group_count: u64,
+    /// An idle client asks for something once in so many turns, on average.
+    pub turns_per_request: u64,
     /// Whether the last node comes later, with an empty disk.
     pub one_is_late: bool,
     /// In order of time.
@@ -105,7 +107,9 @@ impl Plan {
                 events.push(Event { number, turn, deed, dice: dice.next_u64() });
             }
         }
-        Self { seed, options, group_count, one_is_late: dice.below(2) > 0, events }
+        let turns_per_request = pick(&mut dice, &[2, 3, 8, 25]);
+        let one_is_late = dice.below(2) > 0;
+        Self { seed, options, group_count, turns_per_request, one_is_late, events }
     }
 
     /// Keeps only the events of these numbers.

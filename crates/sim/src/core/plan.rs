@@ -76,7 +76,11 @@ fn group(dice: &mut SplitMix) -> (u64, Configuration) {
 fn node_options(dice: &mut SplitMix, seed: u64) -> Options {
     let is_small = dice.below(2) == 0;
     let check_quorum = dice.below(4) > 0;
+    // Short timeouts mean many elections.
+    let election_timeout_ticks = pick(dice, &[100, 300, 1000]);
     let plain = Options {
+        election_timeout_ticks,
+        heartbeat_interval_ticks: election_timeout_ticks / 10,
         pre_vote: dice.below(4) > 0,
         check_quorum,
         quiesce_after_ticks: (dice.below(3) == 0).then_some(500),
@@ -108,7 +112,8 @@ impl CorePlan {
         let (node_count, members) = group(&mut dice);
         let node_options = node_options(&mut dice, seed);
         let leases = node_options.lease_drift_ppm.is_some();
-        let slowest = pick(&mut dice, &[2, 20, 80]);
+        // A round takes no longer than a good part of an election timeout.
+        let slowest = pick(&mut dice, &[2, 20, 80]).min(node_options.election_timeout_ticks / 8);
         let options = CoreOptions {
             members,
             node_options,

@@ -4,7 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const KINDS = ["election", "append", "heartbeat", "read", "snapshot", "change", "client", "fault", "other"];
   const TERMS = ["#9bd0c4", "#f6c58f", "#b9c3ea", "#f3b0cf", "#c8e08a", "#ffe08a", "#d9c3a5", "#a9dcf2"];
-  const LETTERS = { follower: "F", "pre-candidate": "P", candidate: "C", leader: "L", learner: "l", off: "×" };
+  const LETTERS = { follower: "F", "pre-candidate": "P", candidate: "C", leader: "L", learner: "l", outside: "o", off: "×" };
   const LEFT = 58, RIGHT = 10, LANE = 16, WIRES_MAX = 2500, ROWS = 160;
   const NS = "http://www.w3.org/2000/svg";
   const many = data.end > 4e6;
@@ -421,7 +421,7 @@
       label.append(box, dot, kind === "other" ? "story and other" : kind);
       return label;
     }));
-    $("legend").replaceChildren(...["follower", "pre-candidate", "candidate", "leader", "learner", "off"].flatMap((name) => {
+    $("legend").replaceChildren(...["follower", "pre-candidate", "candidate", "leader", "learner", "outside", "off"].flatMap((name) => {
       const dot = document.createElement("span");
       dot.className = "dot";
       dot.style.background = role(name);

@@ -38,7 +38,8 @@ impl View {
         let status = node.status();
         Self {
             role: match status.role {
-                Role::Follower if !status.configuration.is_voter(node.id()) => "learner",
+                Role::Follower if status.configuration.learners.contains(&node.id()) => "learner",
+                Role::Follower if !status.configuration.is_voter(node.id()) => "outside",
                 Role::Follower => "follower",
                 Role::PreCandidate => "pre-candidate",
                 Role::Candidate => "candidate",

@@ -138,6 +138,8 @@ fn d12_a_misdirected_read_gets_the_bytes_of_another_place_once() {
         file.read_exact_at(&mut bytes, 600).unwrap();
         bytes[0]
     };
-    disk.misdirect_read(2);
+    disk.misdirect_read(Path::new("/elsewhere"), 1);
+    assert_eq!(read(), 2, "another folder's files are not concerned");
+    disk.misdirect_read(&dir, 2);
     assert_eq!([read(), read(), read()], [2, 1, 2]);
 }
