@@ -166,8 +166,14 @@ fn golden_bytes_of_version_1() {
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),
         &format!("{head}08{two}{five}{one}{two}"),
     );
-    check(message(Rpc::ReadIndex { context: 1, replied: false }), &format!("{head}0d{two}{one}"));
-    check(message(Rpc::ReadIndex { context: 1, replied: true }), &format!("{head}11{two}{one}"));
+    check(
+        message(Rpc::ReadIndex { context: 1, replied: false }),
+        &format!("{head}0d{two}{five}{one}"),
+    );
+    check(
+        message(Rpc::ReadIndex { context: 1, replied: true }),
+        &format!("{head}11{two}{five}{one}"),
+    );
 }
 
 #[test]
