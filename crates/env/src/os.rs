@@ -3,10 +3,6 @@
 //! This is the one place that asks the machine for the time. It knows nothing of logs; what a
 //! write order means is decided above.
 
-mod scheduling;
-
-pub use scheduling::let_work_gather;
-
 use std::fs::{DirBuilder, File as StdFile, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};

@@ -24,8 +24,8 @@ struct Inner<T> {
 enum Sleep {
     /// It does not.
     Awake,
-    /// Only for what is urgent: it lets the rest gather.
-    Patient,
+    /// For what is urgent; it lets the rest gather until so many items wait.
+    Patient { item_count: usize },
     /// For anything.
     Light,
 }
@@ -51,15 +51,20 @@ impl<T> Mailbox<T> {
         Ok(())
     }
 
-    /// Adds one item, and wakes the owner unless it is patient; hands the item back if the mailbox
-    /// is closed.
+    /// Adds one item, and wakes the owner unless it is patient and few items wait; hands the item
+    /// back if the mailbox is closed.
     pub(crate) fn push_patiently(&self, item: T) -> Result<(), T> {
         let mut inner = self.inner.lock();
         if inner.closed {
             return Err(item);
         }
         inner.items.push(item);
-        if inner.sleep == Sleep::Light {
+        let wakes = match inner.sleep {
+            Sleep::Awake => false,
+            Sleep::Patient { item_count } => inner.items.len() >= item_count,
+            Sleep::Light => true,
+        };
+        if wakes {
             self.wake(inner);
         }
         Ok(())
@@ -102,13 +107,16 @@ impl<T> Mailbox<T> {
     }
 
     /// Sleeps until something waits, the mailbox is closed, or `timeout` has passed. A patient
-    /// owner is not woken by [`Mailbox::push_patiently`].
-    pub(crate) fn wait(&self, timeout: Option<Duration>, patient: bool) {
+    /// owner is woken by [`Mailbox::push_patiently`] only once it has that many items.
+    pub(crate) fn wait(&self, timeout: Option<Duration>, patience: Option<usize>) {
         let mut inner = self.inner.lock();
         if !inner.items.is_empty() || inner.closed {
             return;
         }
-        inner.sleep = if patient { Sleep::Patient } else { Sleep::Light };
+        inner.sleep = match patience {
+            Some(item_count) => Sleep::Patient { item_count },
+            None => Sleep::Light,
+        };
         match timeout {
             Some(timeout) => {
                 self.arrived.wait_for(&mut inner, timeout);
@@ -123,6 +131,33 @@ impl<T> Mailbox<T> {
             inner.sleep = Sleep::Awake;
             drop(inner);
             self.arrived.notify_one();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_patient_owner_is_woken_once_enough_waits_or_for_what_is_urgent() {
+        for urgent in [false, true] {
+            let mailbox = Arc::new(Mailbox::default());
+            let owner = std::thread::spawn({
+                let mailbox = Arc::clone(&mailbox);
+                move || mailbox.wait(None, Some(2))
+            });
+            let asleep = Sleep::Patient { item_count: 2 };
+            while mailbox.inner.lock().sleep != asleep {
+                std::thread::yield_now();
+            }
+            assert_eq!(mailbox.push_patiently(1), Ok(()));
+            assert_eq!(mailbox.inner.lock().sleep, asleep, "one is not enough");
+            let pushed = if urgent { mailbox.push(2) } else { mailbox.push_patiently(2) };
+            assert_eq!(pushed, Ok(()));
+            owner.join().expect("it was woken");
         }
     }
 }

@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use env::Moment;
@@ -22,8 +23,10 @@ use crate::records::Body;
 
 /// After a batch of no more than this many commands, the next goes at once.
 const FEW_COMMANDS: usize = 4;
-/// Commands gather no longer than this.
-pub(crate) const GATHER_MAX: std::time::Duration = std::time::Duration::from_millis(1);
+/// Commands gather at a leader no longer than this.
+const GATHER_MAX: Duration = Duration::from_millis(2);
+/// And no longer than this at a node that hands them to a leader, where they gather again.
+const FORWARD_GATHER_MAX: Duration = Duration::from_millis(1);
 /// With more on their way than this, those that are answered are looked for behind the first.
 const IN_FLIGHT_SWEEP_ABOVE: usize = 4096;
 
@@ -86,14 +89,26 @@ impl Proposals {
 
     /// How many commands, or batches of a peer's, wait for [`Proposals::hand_on`].
     pub(crate) fn waiting_count(&self) -> usize {
-        self.waiting.len() + self.forwarded.len()
+        // A peer's batch without commands is still something to hand on, and be rid of.
+        let forwarded = self.forwarded.iter().map(|batch| batch.commands.len().max(1));
+        self.waiting.len() + forwarded.sum::<usize>()
     }
 
-    /// Whether commands that wait should go on waiting, and gather: the last batch went a moment
-    /// ago and was no small one. What travels, is written and is applied as one batch costs little
-    /// more than one command alone; a quiet group sends each command at once.
-    pub(crate) fn should_gather(&self, now: Moment) -> bool {
-        self.sent_count > FEW_COMMANDS && now < self.sent_at.after(GATHER_MAX)
+    /// How many more would make a batch as large as the last one; at least one.
+    pub(crate) fn missing_count(&self) -> usize {
+        self.sent_count.saturating_sub(self.waiting_count()).max(1)
+    }
+
+    /// Until when commands that wait should go on waiting, and gather: the last batch went a moment
+    /// ago, was no small one, and as many do not wait yet. What travels, is written and is applied
+    /// as one batch costs little more than one command alone; a quiet group sends each command at
+    /// once. Clients that wait for their answers before they go on come back together, so a batch
+    /// as large as the last one is usually all that will come.
+    pub(crate) fn gathers_until(&self, now: Moment, role: Role) -> Option<Moment> {
+        let gather_max = if role == Role::Leader { GATHER_MAX } else { FORWARD_GATHER_MAX };
+        let until = self.sent_at.after(gather_max);
+        let is_worth_it = self.sent_count > FEW_COMMANDS && self.waiting_count() < self.sent_count;
+        (is_worth_it && now < until).then_some(until)
     }
 
     /// Hands the commands of one step to the protocol, or to the leader, or keeps them.
@@ -301,6 +316,52 @@ mod tests {
             }
         }
         panic!("a group of one elects itself");
+    }
+
+    #[test]
+    fn commands_gather_until_as_many_wait_as_went_before_or_time_is_up() {
+        struct Nobody;
+        impl Clients for Nobody {
+            fn fail(&self, _: u64, _: ProposeError) {}
+            fn is_waiting(&self, _: u64) -> bool {
+                true
+            }
+            fn first_waiting(&self) -> u64 {
+                0
+            }
+            fn fail_expired(&self, _: Moment) -> usize {
+                0
+            }
+            fn close(&self) {}
+        }
+        let command = |number| Proposal {
+            number,
+            sealed: envelope::seal(RequestId { origin: NodeId(1), number }, b"put"),
+            leader_term: None,
+            deadline: Moment(u64::MAX),
+        };
+        let (mut node, mut sends) = (leader(), Sends::new());
+        let mut proposals = Proposals::new(Arc::new(Nobody));
+        let mut hand_on = |proposals: &mut Proposals, now, count| {
+            proposals.waiting.extend((0..count).map(command));
+            proposals.hand_on((now, Tick(5_000)), &mut node, false, &mut sends);
+        };
+        let (sent, soon) = (Moment(1_000_000_000), Moment(1_000_100_000));
+        hand_on(&mut proposals, sent, 4);
+        proposals.waiting.push(command(0));
+        assert_eq!(proposals.gathers_until(soon, Role::Leader), None, "few are not waited for");
+        hand_on(&mut proposals, sent, 5);
+        proposals.waiting.push(command(0));
+        let until = Some(sent.after(GATHER_MAX));
+        assert_eq!(proposals.missing_count(), 5);
+        assert_eq!(proposals.gathers_until(soon, Role::Leader), until);
+        assert_eq!(proposals.gathers_until(sent.after(GATHER_MAX), Role::Leader), None);
+        let until = Some(sent.after(FORWARD_GATHER_MAX));
+        assert_eq!(proposals.gathers_until(soon, Role::Follower), until);
+        // A peer's batch counts as the commands in it.
+        let commands = vec![Bytes::new(); 5];
+        proposals.forwarded.push(Forwarded { from: NodeId(2), term: Term(1), commands });
+        assert_eq!(proposals.gathers_until(soon, Role::Leader), None, "as many as went before");
     }
 
     fn forward(node: &mut Node, term: Term) -> Sends {

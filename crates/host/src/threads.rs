@@ -183,7 +183,7 @@ fn run_worker(worker: &mut Worker, doom: &Doom) {
     while !worker.mailbox.is_closed() {
         let timeout = until(&*worker.clock, worker.next_deadline());
         if worker.touched.is_empty() {
-            worker.mailbox.wait(Some(timeout), worker.lets_commands_gather());
+            worker.mailbox.wait(Some(timeout), worker.patience());
         }
         // After a fault nothing may be acknowledged, and a worker has nothing else to do.
         if !doom.has_come() {
@@ -201,7 +201,7 @@ const LOG_IDLE_AFTER: Duration = Duration::from_millis(100);
 fn run_log(writer: &mut WalWriter, doom: &Doom) {
     let mut idle = false;
     loop {
-        writer.mailbox.wait((!idle).then_some(LOG_IDLE_AFTER), false);
+        writer.mailbox.wait((!idle).then_some(LOG_IDLE_AFTER), None);
         idle = writer.mailbox.is_empty();
         // A log without work notes that all of it is durable: then damage to its last records is
         // told from a torn tail.
@@ -218,7 +218,7 @@ fn run_log(writer: &mut WalWriter, doom: &Doom) {
 fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
     loop {
         if applier.to_maintain.is_empty() {
-            applier.mailbox.wait(None, false);
+            applier.mailbox.wait(None, None);
         }
         if doom.has_come() {
             return;
@@ -238,7 +238,7 @@ fn run_applier<S: StateMachine>(applier: &mut Applier<S>, doom: &Doom) {
 fn run_bulk(bulk: &mut Bulk, doom: &Doom) {
     while !bulk.mailbox.is_closed() && !doom.has_come() {
         let timeout = bulk.next_deadline().map(|deadline| until(&*bulk.clock, deadline));
-        bulk.mailbox.wait(timeout, false);
+        bulk.mailbox.wait(timeout, None);
         if let Err(fatal) = bulk.step() {
             return doom.befalls(fatal);
         }

@@ -14,7 +14,7 @@ use crate::group::{Group, Read, Transfer};
 use crate::mailbox::Mailbox;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, Staged, WorkerEvent};
 use crate::outbox::Outbox;
-use crate::proposals::{Forwarded, GATHER_MAX};
+use crate::proposals::Forwarded;
 use crate::records::{Body, Record};
 use crate::status::Counters;
 use crate::{HostOptions, TransferError};
@@ -108,9 +108,18 @@ impl Worker {
         timer.into_iter().chain(self.gather_until).fold(sweep, Moment::min)
     }
 
-    /// Whether a client's command that comes now would only wait in another place.
-    pub(crate) fn lets_commands_gather(&self) -> bool {
-        self.log_batches_in_flight > 0 || self.gather_until.is_some()
+    /// How many commands of clients may come before it is worth being woken for them; `None` if
+    /// each is. What comes while the log writes would only wait in another place.
+    pub(crate) fn patience(&self) -> Option<usize> {
+        if self.log_batches_in_flight > 0 {
+            return Some(usize::MAX);
+        }
+        let id = self.gathering.first()?;
+        // With several groups it is the moment that ends the wait.
+        if self.gathering.len() > 1 {
+            return Some(usize::MAX);
+        }
+        Some(self.groups.get(id)?.proposals.missing_count())
     }
 
     /// Fails all who wait: the node stops.
@@ -339,6 +348,7 @@ impl Worker {
             group.leader_changed();
             let status = group.status;
             if group.proposals.waiting_count() > 0 {
+                // In the next step: that of this one has passed them.
                 self.gather(now, id);
             }
             tracing::info!(
@@ -355,7 +365,7 @@ impl Worker {
     ///
     /// While the log writes they gather: what is proposed now would wait for that write to end
     /// before its own begins, so nothing is lost by proposing later. And when many come they gather
-    /// for a moment, see [`Proposals::should_gather`](crate::proposals::Proposals::should_gather).
+    /// for a moment, see [`Proposals::gathers_until`](crate::proposals::Proposals::gathers_until).
     fn propose(&mut self, now: Moment, tick: Tick, id: GroupId) {
         // Behind a log that hangs there is nothing to wait for.
         if self.log_batches_in_flight > 0 && !self.log_hangs(now) {
@@ -365,23 +375,24 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        if group.proposals.should_gather(now) {
-            return self.gather(now, id);
+        if let Some(until) = group.proposals.gathers_until(now, group.node.role()) {
+            return self.gather(until, id);
         }
         let backlog = group.committed_index.0.saturating_sub(group.applied_index.0);
         let overloaded = backlog > self.options.apply_backlog_entries_max;
         let mut sends = Vec::new();
         group.proposals.hand_on((now, tick), &mut group.node, overloaded, &mut sends);
+        self.gathering.remove(&id);
         for (to, body) in sends {
             self.outbox.push(to, id, &body);
         }
     }
 
     /// Looks at a group's commands again when the log is free, when something happens to the group,
-    /// or in a moment.
-    fn gather(&mut self, now: Moment, id: GroupId) {
+    /// or at this moment.
+    fn gather(&mut self, until: Moment, id: GroupId) {
         self.gathering.insert(id);
-        self.gather_until.get_or_insert_with(|| now.after(GATHER_MAX));
+        self.gather_until = Some(self.gather_until.map_or(until, |earlier| earlier.min(until)));
     }
 
     fn carry_out(&mut self, id: GroupId, output: Output) {

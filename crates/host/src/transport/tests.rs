@@ -61,7 +61,7 @@ fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
         if net.send(TWO.0, frame(CLUSTER, *sequence)) {
             return;
         }
-        pause.wait(Some(Duration::from_millis(5)), false);
+        pause.wait(Some(Duration::from_millis(5)), None);
     }
     panic!("the peer was never reached");
 }
@@ -70,7 +70,7 @@ fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
 fn receive_upto(node: &Node, upto: u64) -> Vec<u64> {
     let mut terms = Vec::new();
     for _ in 0..1_000 {
-        node.inbox.wait(Some(Duration::from_millis(10)), false);
+        node.inbox.wait(Some(Duration::from_millis(10)), None);
         let mut events = Vec::new();
         node.inbox.take_all(&mut events);
         for event in events {
@@ -121,7 +121,7 @@ fn a_peer_that_comes_back_is_reached_again() {
     for _ in 0..2_000 {
         send_until_taken(&net, &mut sequence);
         last_sent = sequence;
-        node.inbox.wait(Some(Duration::from_millis(5)), false);
+        node.inbox.wait(Some(Duration::from_millis(5)), None);
         if !node.inbox.is_empty() {
             break;
         }
@@ -136,7 +136,7 @@ fn another_cluster_is_refused_and_nothing_of_it_gets_in() {
     let pause = Mailbox::<()>::default();
     for sequence in 1..20 {
         assert!(!net.send(TWO.0, frame(CLUSTER, sequence)), "a refused peer is never connected");
-        pause.wait(Some(Duration::from_millis(2)), false);
+        pause.wait(Some(Duration::from_millis(2)), None);
     }
     assert!(node.inbox.is_empty());
 }
