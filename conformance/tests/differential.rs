@@ -359,7 +359,15 @@ fn random_requests_are_answered_as_etcd_answers_them() {
             if let (Ask::Compact(compact), true) = (&ask, our.starts_with("Compaction")) {
                 compacted = compact.revision;
             }
-            chooser.revision = ours.revision().await;
+            let revision = ours.revision().await;
+            // Also of what was refused: it must not have been done.
+            assert_eq!(
+                revision,
+                theirs.revision().await,
+                "the revision after request {count} of seed {seed}: {ask:?}, answered {our}; before: \
+                 {differences:?}"
+            );
+            chooser.revision = revision;
         }
         // One more, so that both watchers have an end to see.
         let last = pb::PutRequest { key: Bytes::from_static(b"end"), ..Default::default() };

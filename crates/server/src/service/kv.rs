@@ -138,7 +138,7 @@ impl Kv for KvService {
         wire: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let who = caller(&wire);
-        let txn = request::txn(wire.into_inner())?;
+        let txn = request::whole_txn(wire.into_inner(), self.0.limits.txn_ops_max)?;
         store::check_txn(&txn, self.0.limits.txn_ops_max).map_err(ApiError::from)?;
         let answer = if store::is_read_only_txn(&txn) {
             self.read_txn(who, txn).await?

@@ -67,6 +67,53 @@ pub(crate) fn delete_range(request: pb::DeleteRangeRequest) -> store::DeleteRang
     }
 }
 
+/// A transaction as a client sent it, which may hold what no value of the store can: an operation
+/// that is none. etcd looks at one thing after the other and tells of the first that is wrong.
+pub(crate) fn whole_txn(
+    request: pb::TxnRequest,
+    ops_max: usize,
+) -> Result<store::TxnRequest, ApiError> {
+    if has_empty_operation(&request) {
+        let first = look(&request, ops_max).err();
+        return Err(first.unwrap_or_else(|| RequestError::KeyNotFound.into()));
+    }
+    txn(request)
+}
+
+fn has_empty_operation(txn: &pb::TxnRequest) -> bool {
+    use pb::request_op::Request;
+    txn.success.iter().chain(&txn.failure).any(|operation| match &operation.request {
+        None => true,
+        Some(Request::RequestTxn(txn)) => has_empty_operation(txn),
+        Some(
+            Request::RequestRange(_) | Request::RequestPut(_) | Request::RequestDeleteRange(_),
+        ) => false,
+    })
+}
+
+/// In the order of `store::check_txn`.
+fn look(txn: &pb::TxnRequest, ops_max: usize) -> Result<(), ApiError> {
+    use pb::request_op::Request;
+    let ops = txn.compare.len().max(txn.success.len()).max(txn.failure.len());
+    let left = ops_max.checked_sub(ops).ok_or(RequestError::TooManyOps)?;
+    if txn.compare.iter().any(|compare| compare.key.is_empty()) {
+        return Err(RequestError::KeyNotProvided.into());
+    }
+    for operation in txn.success.iter().chain(&txn.failure) {
+        match &operation.request {
+            // Not what one would call it, but what etcd does.
+            None => return Err(RequestError::KeyNotFound.into()),
+            Some(Request::RequestRange(request)) => store::check_range(&range(request.clone())?)?,
+            Some(Request::RequestPut(request)) => store::check_put(&put(request.clone()))?,
+            Some(Request::RequestDeleteRange(request)) => {
+                store::check_delete_range(&delete_range(request.clone()))?;
+            }
+            Some(Request::RequestTxn(txn)) => look(txn, left)?,
+        }
+    }
+    Ok(())
+}
+
 /// A transaction with all that is nested in it. The depth is bounded by protobuf's decoder, which
 /// refuses more than a hundred messages in each other.
 pub(crate) fn txn(request: pb::TxnRequest) -> Result<store::TxnRequest, ApiError> {
@@ -89,7 +136,6 @@ fn operation(operation: pb::RequestOp) -> Result<store::RequestOp, ApiError> {
             store::RequestOp::DeleteRange(delete_range(request))
         }
         Some(Request::RequestTxn(request)) => store::RequestOp::Txn(txn(request)?),
-        // Not what one would call it, but what etcd does.
         None => return Err(RequestError::KeyNotFound.into()),
     })
 }
