@@ -20,6 +20,7 @@
 //! What it does not know: how entries are replicated ([`host`]), what they mean ([`store`]), and
 //! what the command line looks like (`flotilla`).
 
+mod addresses;
 mod api_error;
 mod authority;
 mod backup;

@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
+use crate::addresses::{Addresses, CONNECTIONS_PER_ADDRESS_MAX};
 use crate::authority::Lenient;
 use crate::dispatch::Dispatch;
 use crate::gate::CommonName;
@@ -82,6 +83,7 @@ pub(crate) async fn serve(
 ) {
     let builder = Arc::new(builder(limits));
     let mut connections = JoinSet::new();
+    let addresses = Addresses::default();
     let stopping = member.stopping();
     tokio::pin!(stopping);
     loop {
@@ -94,10 +96,17 @@ pub(crate) async fn serve(
             Ok(_) if connections.len() >= CONNECTIONS_MAX => {
                 member.metrics.connections_refused.add(1);
             }
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
+                let Some(counted) = addresses.count(from.ip(), CONNECTIONS_PER_ADDRESS_MAX) else {
+                    member.metrics.connections_refused.add(1);
+                    continue;
+                };
                 let (builder, member) = (Arc::clone(&builder), Arc::clone(&member));
-                let tls = tls.clone();
-                connections.spawn(connection(stream, tls, builder, dispatch.clone(), member));
+                let connection = connection(stream, tls.clone(), builder, dispatch.clone(), member);
+                connections.spawn(async move {
+                    connection.await;
+                    drop(counted);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "a client's connection could not be accepted");

@@ -195,17 +195,24 @@ async fn everybody_may_just_what_is_theirs() {
     let mut matrix = Matrix::start().await;
     matrix.run("as usual").await;
     let member_id = matrix.node.server.status().member_id;
-    // AuthDisable is the last row: on again, and once more with an alarm. For CORRUPT there is
-    // `alarms_do_not_open_anything` of the store.
-    let mut auth = AuthClient::new(matrix.node.channel.clone());
-    auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
-    matrix.sign_in_all().await;
-    let action = pb::alarm_request::AlarmAction::Activate.into();
-    let alarm = pb::AlarmType::Nospace.into();
-    let token = matrix.token(Who::Root).map(str::to_owned);
-    let raise = rows::signed(token.as_deref(), pb::AlarmRequest { action, member_id, alarm });
-    matrix.node.maintenance().alarm(raise).await.unwrap();
-    matrix.run("with the alarm NOSPACE").await;
+    for alarm in [pb::AlarmType::Nospace, pb::AlarmType::Corrupt] {
+        // AuthDisable is the last row: on again, and once more with an alarm, and that alone.
+        let change = |action: pb::alarm_request::AlarmAction, alarm: pb::AlarmType| {
+            let (action, alarm) = (action.into(), alarm.into());
+            pb::AlarmRequest { action, member_id, alarm }
+        };
+        let clear = change(pb::alarm_request::AlarmAction::Deactivate, pb::AlarmType::None);
+        matrix.node.maintenance().alarm(clear).await.unwrap();
+        let mut auth = AuthClient::new(matrix.node.channel.clone());
+        auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+        matrix.sign_in_all().await;
+        matrix.prepare().await;
+        let token = matrix.token(Who::Root).map(str::to_owned);
+        let raise = change(pb::alarm_request::AlarmAction::Activate, alarm);
+        let raise = rows::signed(token.as_deref(), raise);
+        matrix.node.maintenance().alarm(raise).await.unwrap();
+        matrix.run(&format!("with the alarm {alarm:?}")).await;
+    }
     matrix.node.server.shutdown().await;
 }
 
