@@ -156,7 +156,14 @@ impl Chooser {
         let request = match self.below(if depth > 0 { 8 } else { 7 }) {
             0..2 => Op::RequestRange(self.range()),
             2..5 => Op::RequestPut(self.put()),
-            5..7 => Op::RequestDeleteRange(self.delete()),
+            5..7 => {
+                let mut delete = self.delete();
+                // See "a put beside a delete without end" in docs/differences.md.
+                if delete.range_end[..] == [0] {
+                    delete.range_end = Bytes::from_static(b"z");
+                }
+                Op::RequestDeleteRange(delete)
+            }
             _ => Op::RequestTxn(self.txn(depth - 1)),
         };
         pb::RequestOp { request: (!self.often(60)).then_some(request) }

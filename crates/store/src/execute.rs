@@ -345,11 +345,12 @@ impl<'a> Execution<'a> {
         let state = self.view.state;
         for op in path.ops {
             match op {
-                // Unlike outside of a transaction, only 0 is the latest.
+                // Unlike outside of a transaction, what is below 0 is compacted; but for −1 while
+                // nothing is, as in etcd, which keeps −1 for "never compacted".
                 RequestOp::Range(range) => match range.revision {
                     0 => {}
                     at if at > state.revision => return Err(RequestError::FutureRevision),
-                    at if at < state.compact_revision.max(0) => {
+                    at if at < state.compact_revision => {
                         return Err(RequestError::Compacted);
                     }
                     _ => {}
@@ -384,7 +385,7 @@ impl<'a> Execution<'a> {
     fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Stop> {
         let current = self.view.state.revision;
         let empty = BTreeMap::new();
-        let mut response = if request.revision == 0 {
+        let mut response = if request.revision <= 0 {
             self.view.range(request, current, &self.overlay)?
         } else {
             self.view.range(request, request.revision, &empty)?

@@ -268,7 +268,7 @@ fn a_transaction_fails_as_a_whole_before_it_writes() {
     );
     let at = |revision| RequestOp::Range(RangeRequest { revision, ..range("a", "") });
     assert_eq!(refuse(at(9)), RequestError::FutureRevision);
-    assert_eq!(refuse(at(-1)), RequestError::Compacted);
+    assert_eq!(refuse(at(-2)), RequestError::Compacted);
     assert_eq!(h.state_hash(), hash);
 }
 

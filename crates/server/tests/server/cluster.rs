@@ -152,7 +152,7 @@ async fn without_a_majority_requests_fail_and_do_not_hang() {
 /// W10: what a lease has left outlives a change of leader, and so does a renewal.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_lease_has_left_outlives_its_leader() {
-    let nodes = three_with(|options| options.lease_checkpoint_interval_ms = 300).await;
+    let nodes = three_with(|options| options.lease_checkpoint_interval_ms = 1500).await;
     nodes[0].lease().lease_grant(pb::LeaseGrantRequest { ttl: 60, id: 5 }).await.unwrap();
     let left = async |node: &Node| {
         let ask = pb::LeaseTimeToLiveRequest { id: 5, keys: false };
@@ -175,19 +175,19 @@ async fn what_a_lease_has_left_outlives_its_leader() {
         .await;
     };
     within("the lease to get shorter", async {
-        while left(&nodes[0]).await > 57 {
+        while left(&nodes[0]).await > 55 {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     })
     .await;
     move_leader().await;
     let after = left(&nodes[1]).await;
-    assert!((50..=58).contains(&after), "{after}: not its whole time anew");
+    assert!((50..=57).contains(&after), "{after}: not its whole time anew");
     let requests = tokio_stream::iter([pb::LeaseKeepAliveRequest { id: 5 }]);
     let mut kept = nodes[1].lease().lease_keep_alive(requests).await.unwrap().into_inner();
     assert_eq!(within("the renewal", kept.message()).await.unwrap().unwrap().ttl, 60);
     move_leader().await;
     let after = left(&nodes[2]).await;
-    assert!(after >= 58, "{after}: the renewal was forgotten");
+    assert!(after >= 59, "{after}: the renewal was forgotten");
     shutdown(nodes).await;
 }
