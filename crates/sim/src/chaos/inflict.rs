@@ -75,19 +75,6 @@ impl Chaos {
         }
     }
 
-    /// A node that has received a whole snapshot crashes, if that was wanted.
-    pub(super) fn crash_one_that_installs(&mut self, turn: u64) {
-        if turn >= self.crash_installing_before {
-            return;
-        }
-        let staged = self.installing().into_iter().rev();
-        if let Some(node) = staged.into_iter().find(|node| self.cluster.world.is_on(*node)) {
-            self.crash_installing_before = 0;
-            self.crash(node);
-            self.census.meet(FaultKind::CrashInstalling.name());
-        }
-    }
-
     /// Returns whether it could be done.
     fn inflict(&mut self, mut blow: Blow) -> bool {
         let node = blow.node;
@@ -98,7 +85,7 @@ impl Chaos {
             FaultKind::CrashAll => return self.crash_all(),
             FaultKind::CrashInstalling => {
                 // It counts when it happens.
-                self.crash_installing_before = blow.turn + ELECTION_TURNS;
+                self.crash_installing_before = blow.turn + 3 * ELECTION_TURNS;
                 return false;
             }
             FaultKind::Isolate
@@ -151,7 +138,7 @@ impl Chaos {
         true
     }
 
-    fn crash(&mut self, node: NodeId) {
+    pub(super) fn crash(&mut self, node: NodeId) {
         let leads = |group: &GroupId| self.cluster.world.leader(*group) == Some(node);
         if self.groups.iter().any(leads) {
             self.census.meet(A_LEADER_CRASHED);

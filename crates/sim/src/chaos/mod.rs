@@ -18,12 +18,13 @@ use std::time::Duration;
 use env::{Disk, SplitMix};
 use host::GroupId;
 use raft::{EntryId, NodeId};
+use store::StoreMachine;
 
 use crate::census::Census;
 use crate::clients::Clients;
 use crate::stores::Cluster;
 use crate::watchers::Watchers;
-use crate::{Failure, Trace};
+use crate::{Failure, Trace, World};
 
 pub(crate) use fault::Reach;
 pub use fault::{CORE_FAULTS, FaultKind, HOST_FAULTS};
@@ -213,14 +214,17 @@ impl Chaos {
 
     fn turn(&mut self, turn: u64) -> Result<(), Failure> {
         let length = Duration::from_micros(2_000 + self.dice.below(16_000));
-        self.cluster.world.run_for(length);
+        if turn < self.crash_installing_before {
+            self.run_to_a_staged_snapshot(length);
+        } else {
+            self.cluster.world.run_for(length);
+        }
         let due: Vec<NodeId> =
             self.resume_at.iter().filter(|(_, at)| **at <= turn).map(|(id, _)| *id).collect();
         for node in due {
             self.resume(node);
         }
         self.wires(turn);
-        self.crash_one_that_installs(turn);
         self.look_for_the_dead()?;
         self.clients.listen(&self.cluster.world)?;
         let (world, cluster) = (&self.cluster.world, &self.cluster);
@@ -301,13 +305,23 @@ impl Chaos {
         })
     }
 
-    /// The nodes of which a whole snapshot is staged.
-    fn installing(&self) -> Vec<NodeId> {
-        let has_whole = |node: &NodeId| {
-            let staged = self.cluster.world.disk(*node).list("/data/staging".as_ref());
-            staged.is_ok_and(|names| names.iter().any(|name| name.ends_with("shot")))
+    /// Runs for so long, or until a node has received a whole snapshot: that one crashes. The
+    /// moment is a short one, and only a look after every event meets it.
+    fn run_to_a_staged_snapshot(&mut self, length: Duration) {
+        let has_whole = |world: &World<StoreMachine>, node: &NodeId| {
+            let staged = world.disk(*node).list("/data/staging".as_ref());
+            let is_there = |names: Vec<String>| names.iter().any(|name| name.ends_with("shot"));
+            world.is_on(*node) && staged.is_ok_and(is_there)
         };
-        self.cluster.world.nodes().into_iter().filter(has_whole).collect()
+        let nodes = self.cluster.world.nodes();
+        let world = &mut self.cluster.world;
+        world.run_until(length, |world| nodes.iter().any(|node| has_whole(world, node)));
+        let node = nodes.into_iter().find(|node| has_whole(&self.cluster.world, node));
+        if let Some(node) = node {
+            self.crash_installing_before = 0;
+            self.crash(node);
+            self.census.meet(FaultKind::CrashInstalling.name());
+        }
     }
 
     fn picture(&self) -> String {
