@@ -11,7 +11,7 @@ use crate::records::{self, Body};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inspected {
     /// A message of the protocol.
-    Message(Message),
+    Message(Box<Message>),
     /// Something of the host: a command on its way to the leader, a piece of a snapshot.
     Other(&'static str),
 }
@@ -26,7 +26,7 @@ pub fn inspect(frame: &Bytes) -> Vec<(GroupId, Inspected)> {
         said.push((
             record.group,
             match record.body {
-                Body::Raft(message) => Inspected::Message(message),
+                Body::Raft(message) => Inspected::Message(Box::new(message)),
                 Body::Forward { .. } => Inspected::Other("command for the leader"),
                 Body::ForwardRefused { .. } => Inspected::Other("command refused"),
                 Body::Call { .. } => Inspected::Other("call"),

@@ -202,6 +202,7 @@ const READ_INDEX_RESPONSE: u8 = 14;
 const QUIESCE: u8 = 15;
 const REMOVED: u8 = 16;
 const READ_REPLIED: u8 = 17;
+const TIMEOUT_NOW_LEASE_ENDED: u8 = 18;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
@@ -258,7 +259,8 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             put_entry_id(out, *last);
             out.put_u64_le(commit_index.0);
         }
-        Rpc::TimeoutNow => head(TIMEOUT_NOW),
+        Rpc::TimeoutNow { lease_ended: false } => head(TIMEOUT_NOW),
+        Rpc::TimeoutNow { lease_ended: true } => head(TIMEOUT_NOW_LEASE_ENDED),
         Rpc::ReadIndex { context, replied } => {
             head(if *replied { READ_REPLIED } else { READ_INDEX });
             out.put_u64_le(*context);
@@ -356,7 +358,9 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             Rpc::InstallSnapshotResponse { match_index: take_index(input)? }
         }
         QUIESCE => Rpc::Quiesce { last: take_entry_id(input)?, commit_index: take_index(input)? },
-        TIMEOUT_NOW => Rpc::TimeoutNow,
+        TIMEOUT_NOW | TIMEOUT_NOW_LEASE_ENDED => {
+            Rpc::TimeoutNow { lease_ended: kind == TIMEOUT_NOW_LEASE_ENDED }
+        }
         READ_INDEX | READ_REPLIED => {
             Rpc::ReadIndex { context: input.try_get_u64_le().ok()?, replied: kind == READ_REPLIED }
         }

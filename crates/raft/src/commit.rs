@@ -49,6 +49,9 @@ impl Node {
 
     /// Commits what a quorum holds, if that is an entry of the current term.
     pub(crate) fn advance_commit_index(&mut self) {
+        if self.is_deferring() {
+            return; // An earlier leader may still be reading (`lease_guard.rs`).
+        }
         let term = self.current_term();
         let (own, last) = (self.options.id, self.log.last().index);
         let RoleState::Leader(leader) = &mut self.role else { return };

@@ -25,6 +25,8 @@ impl Node {
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
             self.reset_election_timer();
+            // What is in the log was there by now.
+            self.log_grew_at = self.now;
             // The last life may have promised its vote to a leader a moment ago.
             if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
                 self.leader_heard_at = Some(self.now);
@@ -98,6 +100,7 @@ impl Node {
             self.check_quorum();
         }
         self.expire_transfer();
+        self.end_deferral();
         if beat <= self.now && !self.rest_if_idle() {
             self.beat();
         }

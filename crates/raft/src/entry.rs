@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
-use crate::{EntryId, Incarnation, NodeId, Term};
+use crate::{EntryId, Incarnation, LeaseTerms, NodeId, Term};
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
 /// received by leader").
@@ -72,6 +72,8 @@ pub struct Configuration {
     ///
     /// Invariant: only of members, only known ones.
     pub incarnations: BTreeMap<NodeId, Incarnation>,
+    /// How long an entry is a lease; `None` for no such leases (`docs/adr/0009-lease-guard.md`).
+    pub lease: Option<LeaseTerms>,
 }
 
 /// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
@@ -103,7 +105,8 @@ impl Configuration {
     /// Bytes that the configuration counts against windows and batch limits.
     fn size_bytes(&self) -> usize {
         let attributes = self.attributes.values().map(|attributes| 16 + attributes.len());
-        let others = 8 * self.removed.len() + 16 * self.incarnations.len();
+        let lease = if self.lease.is_some() { 16 } else { 0 };
+        let others = 8 * self.removed.len() + 16 * self.incarnations.len() + lease;
         8 * self.member_count() + attributes.sum::<usize>() + others
     }
 
@@ -154,6 +157,9 @@ impl fmt::Display for Configuration {
         if !self.removed.is_empty() {
             f.write_str(" removed=")?;
             write_nodes(f, &self.removed)?;
+        }
+        if let Some(lease) = self.lease {
+            write!(f, " lease={lease}")?;
         }
         Ok(())
     }

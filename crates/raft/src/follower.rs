@@ -134,6 +134,7 @@ impl Node {
         if is_change {
             self.adopt_configuration();
         }
+        self.note_growth(last.index);
         self.persister.write_entries(entries);
         self.record(|| Event::Appended { first, last });
         if is_change {

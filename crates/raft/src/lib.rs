@@ -88,6 +88,7 @@
 //! | `read_local` | stale reads, and reads behind a write | |
 //! | `leadership` | stepping down, pausing elections, stalled disks | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
+//! | `lease_guard` | the log is the lease | arXiv 2512.15659 |
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
@@ -122,6 +123,7 @@ pub mod invariants;
 mod jitter;
 mod leadership;
 mod lease;
+mod lease_guard;
 mod log;
 mod membership;
 mod message;
@@ -152,10 +154,11 @@ mod trace;
 mod transfer;
 mod types;
 
-pub use configuration::change::{ConfigurationChange, MemberChange};
+pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
+pub use lease_guard::{LeaseTerms, Limbo};
 pub use message::{AppendOutcome, Body, Message};
 pub use node::Node;
 pub use options::{Options, OptionsError, RestoredFault};

@@ -99,7 +99,11 @@ pub enum Body {
         commit_index: LogIndex,
     },
     /// "Begin an election at once" (thesis §3.10).
-    TimeoutNow,
+    TimeoutNow {
+        /// The leader reads on no lease in the log any more, and nobody else does: whoever leads
+        /// the next term need not wait with its commits (`lease_guard.rs`).
+        lease_ended: bool,
+    },
     /// A follower asks the leader for a read index (thesis §6.4).
     ReadIndex {
         /// The follower's name for the request; unique in its life.

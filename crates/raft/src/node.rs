@@ -40,6 +40,10 @@ pub struct Node {
     pub(crate) fetching: Vec<LogIndex>,
     pub(crate) forwarded: ForwardedReads,
     pub(crate) awaited: AwaitedWrites,
+    /// When the log last grew in this life, or when this life began.
+    pub(crate) log_grew_at: Tick,
+    /// The leader before has given its lease up for this term.
+    pub(crate) lease_ended_for: Option<Term>,
     /// The largest commit index that a leader of this term has spoken of, here or not.
     pub(crate) claimed_commit_index: LogIndex,
     pub(crate) faults: PeerFaults,
@@ -189,7 +193,14 @@ impl Node {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
                 let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
-                return transfer.into_iter().chain(stall).chain(read).chain([beat]).min();
+                let deferral = leader.guard.deferred_until;
+                return transfer
+                    .into_iter()
+                    .chain(deferral)
+                    .chain(stall)
+                    .chain(read)
+                    .chain([beat])
+                    .min();
             }
             RoleState::Follower { .. }
             | RoleState::PreCandidate(_)

@@ -16,6 +16,9 @@ pub struct Options {
     /// Chooses the random part of election timeouts and the names of forwarded reads. Must differ
     /// between the nodes of a group and between two lives of a node.
     pub seed: u64,
+    /// How long a tick is, in microseconds. Only leases in the log rest on it, whose terms are of
+    /// the whole group ([`Configuration::lease`](crate::Configuration::lease)).
+    pub tick_us: u64,
     /// A follower that hears nothing campaigns after this long, up to twice as long
     /// (Raft §5.2). Also the time in which a leader must hear from a quorum, and a transfer of
     /// leadership must succeed.
@@ -78,6 +81,7 @@ impl Options {
             id,
             incarnation: Incarnation::default(),
             seed,
+            tick_us: 1000,
             election_timeout_ticks: 1000,
             heartbeat_interval_ticks: 100,
             campaign_delay_ticks: 0,
@@ -106,6 +110,7 @@ impl Options {
     /// The first relation that does not hold.
     pub fn validate(&self) -> Result<(), OptionsError> {
         let positive = [
+            ("tick_us", self.tick_us > 0),
             ("heartbeat_interval_ticks", self.heartbeat_interval_ticks > 0),
             ("write_stall_ticks_max", self.write_stall_ticks_max > 0),
             ("append_batch_bytes_max", self.append_batch_bytes_max > 0),

@@ -4,6 +4,8 @@
 //!   it. Any node answers it, by a round of the leader, and it rests on messages alone.
 //! - [`Lease`](ReadMode::Lease) sees the same. A leader answers at once; it rests on the promises
 //!   of voters and on clocks that run alike.
+//! - [`LeaseGuard`](ReadMode::LeaseGuard) sees the same. A leader answers at once; it rests on the
+//!   log, which says how long others wait, and on clocks that run alike.
 //! - [`Replied`](ReadMode::Replied) sees the same, but maybe not what another such read saw. It
 //!   takes a round, and rests on the host's word about what clients were answered.
 //! - [`AfterWrite`](ReadMode::AfterWrite) sees a write that the caller names. Any node answers it
@@ -20,7 +22,7 @@ use core::fmt;
 use crate::read_index::Reader;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{EntryId, LogIndex, Node, ReadOutcome, Term};
+use crate::{EntryId, Event, Limbo, LogIndex, Node, ReadOutcome, Term};
 
 /// A read that is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,14 @@ pub enum ReadMode {
         /// says that the index was reached.
         term: Option<Term>,
     },
+    /// Linearizable as far as clocks run alike: a leader with a lease in the log answers at once
+    /// ([`Configuration::lease`](crate::Configuration::lease)); else as `ReadIndex`, and the leader
+    /// renews its lease.
+    LeaseGuard {
+        /// The caller looks at [`ReadPoint::limbo`], so that a new leader may answer before it
+        /// commits. If not, there is none in the answer.
+        checks_limbo: bool,
+    },
     /// What this node has applied, if it is good enough; refused at once if it is not. Never
     /// linearizable.
     Stale(Staleness),
@@ -84,6 +94,15 @@ pub struct Staleness {
 pub struct ReadPoint {
     /// The state must have applied all up to here; more does no harm.
     pub index: LogIndex,
+    /// Entries behind the index that may be committed. The read is linearizable only if none of
+    /// them could change what it returns; else ask again in another mode.
+    pub limbo: Option<Limbo>,
+}
+
+impl ReadPoint {
+    pub(crate) fn at(index: LogIndex) -> Self {
+        Self { index, limbo: None }
+    }
 }
 
 /// Why a read was not answered. It may be asked again, as another request.
@@ -160,9 +179,21 @@ impl Node {
                 Some(index) => self.answer_on_lease(context, index),
                 None => self.queue_round(context, false),
             },
+            ReadMode::LeaseGuard { checks_limbo } => self.read_guarded(context, checks_limbo),
             ReadMode::ReadIndex => self.queue_round(context, false),
             ReadMode::Replied => self.queue_round(context, true),
         }
+    }
+
+    fn read_guarded(&mut self, context: u64, checks_limbo: bool) {
+        let point = self.guarded_point();
+        self.renew_guard();
+        let is_whole =
+            |point: &ReadPoint| checks_limbo || point.limbo.is_none() || bug(Bug::LimboIsNotTold);
+        let Some(point) = point.filter(is_whole) else { return self.queue_round(context, false) };
+        let ReadPoint { index, limbo } = point;
+        self.record(|| Event::GuardedRead { index, limbo });
+        self.output.reads.push(ReadOutcome { context, result: Ok(point) });
     }
 
     /// The next round of this leader, or the next question to it, is for this read as well.
@@ -180,7 +211,7 @@ impl Node {
     }
 
     pub(crate) fn decide_read(&mut self, context: u64, result: Result<LogIndex, ReadError>) {
-        let result = result.map(|index| ReadPoint { index });
+        let result = result.map(ReadPoint::at);
         self.output.reads.push(ReadOutcome { context, result });
     }
 

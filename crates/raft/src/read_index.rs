@@ -333,7 +333,7 @@ mod tests {
         assert_ne!(name, earlier_name);
         assert_eq!(answer(&mut node, 2, earlier_name), []);
         assert_eq!(answer(&mut node, 3, name), []);
-        let read = ReadOutcome { context: 77, result: Ok(ReadPoint { index: LogIndex(5) }) };
+        let read = ReadOutcome { context: 77, result: Ok(ReadPoint::at(LogIndex(5))) };
         assert_eq!(answer(&mut node, 2, name), [read]);
         assert_eq!(answer(&mut node, 2, name), [], "answered once");
     }

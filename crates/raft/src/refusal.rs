@@ -103,6 +103,11 @@ pub enum ChangeError {
     },
     /// Nobody would vote.
     NoVoters,
+    /// A lease of no time, or of so long that nobody would commit for a minute.
+    LeaseOutOfBounds {
+        /// As given.
+        duration_us: u64,
+    },
     /// The learner is too far behind to vote, or silent.
     LearnerLags {
         /// The learner.
@@ -176,6 +181,9 @@ impl fmt::Display for ChangeError {
                 write!(f, "node {node} was removed and does not come back")
             }
             Self::NoVoters => f.write_str("no voters would be left"),
+            Self::LeaseOutOfBounds { duration_us } => {
+                write!(f, "a lease cannot last {duration_us} us")
+            }
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")
             }

@@ -107,7 +107,7 @@ impl Node {
             | Body::AppendEntriesResponse(_)
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshotResponse { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => {
                 return self.record(|| Event::StaleMessage { from: to, term });

@@ -49,6 +49,8 @@ impl Node {
             fetching: Vec::new(),
             forwarded,
             awaited: AwaitedWrites::default(),
+            log_grew_at: Tick(0),
+            lease_ended_for: None,
             claimed_commit_index: LogIndex::default(),
             faults: PeerFaults::default(),
             jitter,

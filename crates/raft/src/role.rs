@@ -16,6 +16,7 @@ use alloc::vec::Vec;
 
 use crate::leadership::Campaigns;
 use crate::lease::LeaderLease;
+use crate::lease_guard::LeaderGuard;
 use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
@@ -68,6 +69,7 @@ pub(crate) struct Leader {
     pub(crate) quorum_check_at: Tick,
     pub(crate) reads: LeaderReads,
     pub(crate) lease: LeaderLease,
+    pub(crate) guard: LeaderGuard,
     pub(crate) transfer: Option<Transfer>,
     /// Books opened so far: the name of the next.
     sessions: u64,
@@ -253,6 +255,7 @@ impl Node {
         self.active_at = self.now;
         let term = self.current_term();
         let last = self.log.last();
+        let deferred_until = self.deferral(term);
         let mut leader = Leader {
             first_index: last.index.next(),
             members: Vec::new(),
@@ -262,6 +265,7 @@ impl Node {
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),
             reads: LeaderReads::default(),
             lease: LeaderLease::default(),
+            guard: LeaderGuard::new(deferred_until),
             transfer: None,
             sessions: 0,
             has_unrecorded: true,
@@ -273,6 +277,10 @@ impl Node {
         }
         self.role = RoleState::Leader(Box::new(leader));
         self.record(|| Event::BecameLeader { term });
+        if let Some(until) = deferred_until {
+            let ticks = until.0 - self.now.0;
+            self.record(|| Event::CommitsLater { ticks });
+        }
         let id = EntryId { term, index: last.index.next() };
         self.append(alloc::vec![Entry { id, payload: Payload::Noop }]);
         // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes

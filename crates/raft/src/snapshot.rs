@@ -102,6 +102,9 @@ impl Node {
         let last = mark.last;
         let kept = self.commit_index;
         self.log.reset(last);
+        if !bug(Bug::WaitIsLostWithItsEntry) {
+            self.note_growth(last.index);
+        }
         if bug(Bug::SnapshotLosesTheOldHalf) {
             mark.configuration.outgoing.clear();
         }

@@ -54,6 +54,8 @@ pub struct Status {
     pub elections_are_paused: bool,
     /// Whether the disk has taken too long; such a node neither leads nor campaigns.
     pub is_write_stalled: bool,
+    /// Whether this node leads and does not commit yet: an earlier leader may be reading.
+    pub commits_later: bool,
     /// The peer to which leadership is being handed over.
     pub transfer_to: Option<NodeId>,
     /// What the leader knows of each follower; empty on others.
@@ -137,6 +139,7 @@ impl Node {
             is_resting: self.is_resting,
             elections_are_paused: self.elections_are_paused,
             is_write_stalled: self.is_write_stalled(),
+            commits_later: self.is_deferring(),
             transfer_to,
             followers,
             peer_faults: self.faults,

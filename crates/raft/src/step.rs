@@ -80,7 +80,7 @@ impl Node {
             | Body::AppendEntriesResponse(_)
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshotResponse { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => self.become_follower(term, None),
@@ -125,7 +125,7 @@ impl Node {
             | Body::AppendEntriesResponse(_)
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshotResponse { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => {}
         }
@@ -171,7 +171,7 @@ impl Node {
             Body::InstallSnapshotResponse { match_index } => {
                 self.handle_install_snapshot_response(from, match_index);
             }
-            Body::TimeoutNow => self.handle_timeout_now(from),
+            Body::TimeoutNow { lease_ended } => self.handle_timeout_now(from, lease_ended),
             Body::ReadIndex { context, replied } => self.handle_read_index(from, context, replied),
             Body::ReadIndexResponse { context, index } => {
                 self.handle_read_index_response(from, context, index);
@@ -256,7 +256,7 @@ fn largest_number(body: &Body) -> u64 {
         Body::ReadIndexResponse { index, .. } => index.map_or(0, |index| index.0),
         Body::PreVoteResponse { .. }
         | Body::RequestVoteResponse { .. }
-        | Body::TimeoutNow
+        | Body::TimeoutNow { .. }
         | Body::ReadIndex { .. } => 0,
     }
 }

@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::{EntryId, LogIndex, NodeId, PeerFault, PersistNumber, Term};
+use crate::{EntryId, Limbo, LogIndex, NodeId, PeerFault, PersistNumber, Term};
 
 /// One thing that happened inside a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,12 @@ pub enum Event {
     Woke,
     /// A read was answered on the lease.
     LeaseRead { index: LogIndex },
+    /// A new leader commits nothing for so long: an earlier one may be reading on its lease.
+    CommitsLater { ticks: u64 },
+    /// No earlier lease runs any more.
+    CommitsAgain,
+    /// A read was answered on an entry of the log.
+    GuardedRead { index: LogIndex, limbo: Option<Limbo> },
     /// Leadership is being handed over.
     TransferBegan { to: NodeId },
     /// The target has all entries and was told to campaign.
@@ -152,6 +158,12 @@ impl fmt::Display for Event {
             Self::Rests => f.write_str("rests"),
             Self::Woke => f.write_str("woke"),
             Self::LeaseRead { index } => write!(f, "lease read index={index}"),
+            Self::CommitsLater { ticks } => write!(f, "commits later ticks={ticks}"),
+            Self::CommitsAgain => f.write_str("commits again"),
+            Self::GuardedRead { index, limbo: None } => write!(f, "guarded read index={index}"),
+            Self::GuardedRead { index, limbo: Some(Limbo { first, last }) } => {
+                write!(f, "guarded read index={index} limbo={first}..{last}")
+            }
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),

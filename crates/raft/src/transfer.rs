@@ -65,8 +65,9 @@ impl Node {
             transfer.is_requested = true;
         }
         leader.lease.is_void = true;
+        let lease_ended = self.give_guard_up();
         self.record(|| Event::TransferRequested { to });
-        self.send_as_leader(to, Body::TimeoutNow);
+        self.send_as_leader(to, Body::TimeoutNow { lease_ended });
     }
 
     pub(crate) fn expire_transfer(&mut self) {
@@ -82,7 +83,7 @@ impl Node {
     }
 
     /// The leader asks this node to take over.
-    pub(crate) fn handle_timeout_now(&mut self, from: NodeId) {
+    pub(crate) fn handle_timeout_now(&mut self, from: NodeId, lease_ended: bool) {
         let is_another = self.leader_id().is_some_and(|leader_id| leader_id != from);
         if is_another && !bug(Bug::AnybodyCallsElections) {
             return self.fault(from, PeerFault::UnexpectedTimeoutNow);
@@ -92,6 +93,11 @@ impl Node {
         if self.leader_id().is_none() || !self.may_campaign() {
             let term = self.current_term();
             return self.record(|| Event::StaleMessage { from, term });
+        }
+        if lease_ended || bug(Bug::EveryTransferEndsTheLease) {
+            // Of this term's leader, and so for the next one alone: a later term may have had a
+            // leader in between.
+            self.lease_ended_for = Some(self.current_term().next());
         }
         self.campaign(Campaign::Transfer);
     }

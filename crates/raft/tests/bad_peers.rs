@@ -77,7 +77,7 @@ fn body() -> impl Strategy<Value = Body> {
             let incarnation = Incarnation(incarnation % 2);
             Body::Removed { by: SnapshotMark { last, configuration }, incarnation }
         }),
-        Just(Body::TimeoutNow),
+        any::<bool>().prop_map(|lease_ended| Body::TimeoutNow { lease_ended }),
         (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
         (number(), any::<bool>())
             .prop_map(|(context, replied)| Body::ReadIndex { context, replied }),

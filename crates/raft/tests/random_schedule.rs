@@ -56,13 +56,15 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
 }
 
 fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
-    let (nodes, configuration) = group(dice);
+    let (nodes, mut configuration) = group(dice);
     let pre_vote = !dice.one_in(3);
     let check_quorum = !dice.one_in(3);
     let small = dice.one_in(2);
     let quiesces = dice.one_in(3);
     let leases = check_quorum && dice.one_in(2);
     let disks_are_known = dice.one_in(2);
+    let guarded = dice.one_in(2);
+    configuration.lease = guarded.then(|| lease(dice));
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
@@ -87,6 +89,7 @@ fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
             options.uncommitted_bytes_max = 600;
         }
     });
+    cluster.clocks_agree = leases || guarded;
     for node in 1..=nodes {
         cluster.member(node).disk_is_instant = dice.one_in(3);
         cluster.member(node).fetch_is_instant = dice.one_in(2);
@@ -173,8 +176,9 @@ fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
 }
 
 fn any_mode(cluster: &Cluster, dice: &mut Dice, node: u64) -> ReadMode {
-    match dice.roll(6) {
-        0..=2 => ReadMode::Lease,
+    match dice.roll(8) {
+        0..=1 => ReadMode::Lease,
+        2 | 6 | 7 => ReadMode::LeaseGuard { checks_limbo: dice.one_in(2) },
         3 => ReadMode::Replied,
         4 => {
             let last = cluster.status(node).last;
@@ -193,7 +197,7 @@ fn any_mode(cluster: &Cluster, dice: &mut Dice, node: u64) -> ReadMode {
 /// at them when they please (R6).
 fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: &[u64]) {
     let ticks = dice.roll(4) + 1;
-    if cluster.members[&node].options.lease_drift_ppm.is_none() {
+    if !cluster.clocks_agree {
         return cluster.tick(node, ticks);
     }
     for &other in nodes {
@@ -204,6 +208,11 @@ fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: &[u64]) {
             cluster.tick(other, ticks);
         }
     }
+}
+
+/// From shorter than an election to longer than two.
+fn lease(dice: &mut Dice) -> LeaseTerms {
+    LeaseTerms { duration_us: (dice.roll(30) + 1) * 1000, drift_ppm: 0 }
 }
 
 /// The disk of a voter that is guarded is lost: it is found out, and the operator makes the node a
@@ -290,9 +299,16 @@ fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
         });
     }
     let allow_stall = dice.one_in(2);
+    let lease = match dice.roll(4) {
+        0 if cluster.clocks_agree => LeaseChange::Set(lease(dice)),
+        1 => LeaseChange::End,
+        _ => LeaseChange::Keep,
+    };
     // A refusal is an answer like any other here.
-    let _refused = cluster
-        .change(leader, &ConfigurationChange { allow_stall, ..ConfigurationChange::of(members) });
+    let _refused = cluster.change(
+        leader,
+        &ConfigurationChange { allow_stall, lease, ..ConfigurationChange::of(members) },
+    );
 }
 
 fn deliver(cluster: &mut Cluster, dice: &mut Dice) {

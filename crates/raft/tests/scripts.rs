@@ -16,13 +16,14 @@ macro_rules! folders {
 
 folders! {
     election at least 16,
-    replication at least 18,
+    replication at least 21,
     commit at least 7,
     leadership at least 6,
     lease at least 8,
+    lease_guard at least 11,
     quiesce at least 6,
     read at least 15,
-    snapshot at least 10,
+    snapshot at least 15,
     membership at least 31,
     incarnation at least 8,
     recovery at least 3,

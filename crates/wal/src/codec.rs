@@ -13,6 +13,7 @@
 //!                 tag: 1 attributes: (node u64, ascending │ length u32 │ bytes) …
 //!                      3 removed: node u64 …, in order of removal
 //!                      4 incarnations: (node u64, ascending │ incarnation u64, not 0) …
+//!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8, 0
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
@@ -21,8 +22,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{
-    Configuration, Entry, EntryId, HardState, Incarnation, LogIndex, NodeId, Payload, SnapshotMark,
-    TOMBSTONES_MAX, Term,
+    Configuration, Entry, EntryId, HardState, Incarnation, LeaseTerms, LogIndex, NodeId, Payload,
+    SnapshotMark, TOMBSTONES_MAX, Term,
 };
 
 /// Bytes of an entry without its payload.
@@ -48,6 +49,9 @@ const HAS_EXTENSIONS: u32 = 1 << 31;
 const ATTRIBUTES: u8 = 1;
 const REMOVED: u8 = 3;
 const INCARNATIONS: u8 = 4;
+const LEASE: u8 = 6;
+/// The clocks that leases rest on: each node's own, that never goes back.
+const MONOTONIC: u8 = 0;
 
 fn configuration_bytes(configuration: &Configuration) -> usize {
     let extensions = extensions(configuration);
@@ -140,6 +144,7 @@ fn extensions(configuration: &Configuration) -> BytesMut {
     extension(ATTRIBUTES, attributes(configuration));
     extension(REMOVED, removed(configuration));
     extension(INCARNATIONS, incarnations(configuration));
+    extension(LEASE, lease(configuration));
     out
 }
 
@@ -158,6 +163,7 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
             ATTRIBUTES => configuration.attributes = take_attributes(&mut value)?,
             REMOVED => configuration.removed = take_removed(&mut value)?,
             INCARNATIONS => configuration.incarnations = take_incarnations(&mut value)?,
+            LEASE => configuration.lease = Some(take_lease(&mut value)?),
             // Of a later version: to go on without it would be to forget it.
             _ => return None,
         }
@@ -227,6 +233,22 @@ fn take_incarnations(input: &mut Bytes) -> Option<BTreeMap<NodeId, Incarnation>>
         all.insert(node, incarnation);
     }
     Some(all)
+}
+
+fn lease(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    if let Some(terms) = configuration.lease {
+        out.put_u64_le(terms.duration_us);
+        out.put_u32_le(terms.drift_ppm);
+        out.put_u8(MONOTONIC);
+    }
+    out
+}
+
+fn take_lease(input: &mut Bytes) -> Option<LeaseTerms> {
+    let duration_us = input.try_get_u64_le().ok()?;
+    let terms = LeaseTerms { duration_us, drift_ppm: input.try_get_u32_le().ok()? };
+    (input.try_get_u8().ok()? == MONOTONIC && terms.is_sound()).then_some(terms)
 }
 
 fn take_counted_nodes(input: &mut Bytes) -> Option<BTreeSet<NodeId>> {

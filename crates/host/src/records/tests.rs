@@ -67,7 +67,8 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::InstallSnapshot { mark: mark() },
         Rpc::InstallSnapshotResponse { match_index: LogIndex(70) },
         Rpc::Quiesce { last, commit_index: LogIndex(9) },
-        Rpc::TimeoutNow,
+        Rpc::TimeoutNow { lease_ended: false },
+        Rpc::TimeoutNow { lease_ended: true },
         Rpc::ReadIndex { context: u64::MAX, replied: false },
         Rpc::ReadIndex { context: 1, replied: true },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
@@ -166,6 +167,8 @@ fn golden_bytes_of_version_1() {
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),
         &format!("{head}08{two}{five}{one}{two}"),
     );
+    check(message(Rpc::TimeoutNow { lease_ended: false }), &format!("{head}0c{two}{five}"));
+    check(message(Rpc::TimeoutNow { lease_ended: true }), &format!("{head}12{two}{five}"));
     check(
         message(Rpc::ReadIndex { context: 1, replied: false }),
         &format!("{head}0d{two}{five}{one}"),

@@ -47,7 +47,7 @@ fn frame(cluster_id: u64, sequence: u64) -> Bytes {
 
 fn frame_of_life(life: u64, cluster_id: u64, sequence: u64) -> Bytes {
     let mut builder = FrameBuilder::default();
-    let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow);
+    let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow { lease_ended: false });
     records::encode_message(builder.records(), GroupId(1), &message);
     let (from, to) = (ONE, TWO);
     builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life, sequence })

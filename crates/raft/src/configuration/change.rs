@@ -22,7 +22,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::seeded::{Bug, bug};
-use crate::{ChangeError, Configuration, NodeId};
+use crate::{ChangeError, Configuration, LeaseTerms, NodeId};
 
 /// A change of the members of a group, made in one step whatever it holds.
 ///
@@ -43,11 +43,26 @@ pub struct ConfigurationChange {
     /// New attributes of nodes that are members once the change is made
     /// ([`Configuration::attributes`]).
     pub attributes: BTreeMap<NodeId, Bytes>,
+    /// What becomes of the leases in the log.
+    pub lease: LeaseChange,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
     /// will be committed until one does.
     pub allow_stall: bool,
+}
+
+/// What becomes of the leases in the log ([`Configuration::lease`]). Shortening, lengthening and
+/// ending them are ordinary changes: whoever leads next waits as long as the last one reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum LeaseChange {
+    /// They stay as they are.
+    #[default]
+    Keep,
+    /// From now on under these terms.
+    Set(LeaseTerms),
+    /// There are none any more.
+    End,
 }
 
 /// What becomes of one node.
@@ -115,7 +130,16 @@ pub(crate) fn target(
             return Err(ChangeError::DoesNotFit { change: *change });
         }
     }
-    if change.members.is_empty() && change.attributes.is_empty() {
+    match change.lease {
+        LeaseChange::Keep => {}
+        LeaseChange::Set(terms) if !terms.is_sound() => {
+            return Err(ChangeError::LeaseOutOfBounds { duration_us: terms.duration_us });
+        }
+        LeaseChange::Set(terms) => next.lease = Some(terms),
+        LeaseChange::End => next.lease = None,
+    }
+    let says_nothing = change.members.is_empty() && change.attributes.is_empty();
+    if says_nothing && change.lease == LeaseChange::Keep {
         return Err(ChangeError::Empty);
     }
     if next.voters.is_empty() {

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 
 use crate::seeded::{Bug, bug};
 use crate::{
-    Configuration, Entry, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark, TOMBSTONES_MAX,
+    Configuration, Entry, LeaseTerms, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark,
+    TOMBSTONES_MAX,
 };
 
 /// The configuration at the mark and every one behind it.
@@ -86,6 +87,12 @@ impl ConfigurationHistory {
         since.iter().any(|(_, configuration)| configuration.is_voter(node))
     }
 
+    /// The configurations in force from `index` to the end of the log, oldest first.
+    pub(crate) fn since(&self, index: LogIndex) -> impl Iterator<Item = &Configuration> {
+        let behind = self.0.partition_point(|(first, _)| *first <= index);
+        self.0[behind.saturating_sub(1)..].iter().map(|(_, configuration)| configuration)
+    }
+
     #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &(LogIndex, Configuration)> {
         self.0.iter()
@@ -123,11 +130,12 @@ impl ConfigurationHistory {
 /// once (M13), and nobody is member and removed. A voter of C_old may be a learner of C_new: that
 /// is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    let Configuration { voters, learners, removed, incarnations, .. } = configuration;
+    let Configuration { voters, learners, removed, incarnations, lease, .. } = configuration;
     let has_one_role_each = voters.is_disjoint(learners) || bug(Bug::TwoRolesAreTaken);
     !voters.is_empty()
         && has_one_role_each
         && removed.len() <= TOMBSTONES_MAX
         && !removed.iter().any(|node| configuration.contains(*node))
+        && lease.is_none_or(LeaseTerms::is_sound)
         && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
 }

@@ -11,6 +11,7 @@
 //! | Leader Completeness | Raft Figure 3 | [`Cluster::observe`] |
 //! | State Machine Safety | Raft Figure 3 | [`Cluster::observe`], [`Cluster::observe_applied`] |
 //! | One Change at a Time | thesis §4.1 | [`check_state`], [`Cluster::observe`] |
+//! | LeaseGuard | arXiv 2512.15659 | [`check_state`] |
 //! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
 //! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
 
@@ -90,6 +91,13 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
                 require((count == 0) == (bytes == 0), "inflights agree", books)?;
             }
         }
+        let waits = leader.guard.deferred_until.is_some();
+        let keeps_waiting = !waits || commit < leader.first_index;
+        require(
+            keeps_waiting,
+            "LeaseGuard: nothing is committed while an older lease runs",
+            order,
+        )?;
         require(leader.first_index <= last.index, "a leader has an entry of its term", order)?;
         require(last.term == node.term(), "a leader's last entry is its own", order)?;
         require(node.hard_state.voted_for == Some(node.id()), "a leader voted for itself", order)?;
@@ -329,7 +337,7 @@ impl Durable<'_> {
             | Body::Quiesce { .. }
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshot { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::Removed { .. }
             | Body::ReadIndexResponse { .. } => Ok(()),

@@ -135,6 +135,8 @@ pub(crate) struct Cluster {
     pub(crate) isolated: BTreeSet<u64>,
     pub(crate) lines: Vec<String>,
     pub(crate) steps: u64,
+    /// Leases are read on: nobody's clock is faster than another's.
+    pub(crate) clocks_agree: bool,
     checker: Checker,
     /// A disk was lost or set back: what a quorum held at a commit is not there to be counted.
     pub(crate) disks_were_lost: bool,
@@ -180,6 +182,7 @@ impl Cluster {
             isolated: BTreeSet::new(),
             lines: Vec::new(),
             steps: 0,
+            clocks_agree: false,
             checker: Checker::default(),
             disks_were_lost: false,
             commits: BTreeMap::new(),
@@ -375,12 +378,17 @@ impl Cluster {
         for read in output.reads {
             member.reads.push(read);
             let floor = self.read_floors.get(&(node, read.context)).copied().unwrap_or_default();
+            // What is committed lies up to the index, or in the limbo that was told.
+            let covers = |point: ReadPoint| point.limbo.map_or(point.index, |limbo| limbo.last);
             assert!(
-                read.result.is_err() || read.result.is_ok_and(|point| point.index >= floor),
+                read.result.is_err() || read.result.is_ok_and(|point| covers(point) >= floor),
                 "node {node} answers a read at {read:?}, but {floor:?} was committed before it"
             );
             let line = match read.result {
-                Ok(point) => format!("at={}", point.index),
+                Ok(ReadPoint { index, limbo: None }) => format!("at={index}"),
+                Ok(ReadPoint { index, limbo: Some(Limbo { first, last }) }) => {
+                    format!("at={index} limbo={first}..{last}")
+                }
                 Err(error) => format!("refused: {error}"),
             };
             self.lines.push(format!("n{node} read {} {line}", read.context));
@@ -492,7 +500,9 @@ impl Cluster {
     pub(crate) fn read(&mut self, node: u64, context: u64, mode: ReadMode) {
         let now = self.members[&node].now;
         // The others do not promise to see everything.
-        if matches!(mode, ReadMode::ReadIndex | ReadMode::Lease) {
+        let is_strict =
+            !matches!(mode, ReadMode::Stale(_) | ReadMode::AfterWrite { .. } | ReadMode::Replied);
+        if is_strict {
             self.read_floors.insert((node, context), self.committed_max);
         }
         self.act(node, |raft| raft.read(now, ReadRequest { context, mode }));
@@ -670,7 +680,8 @@ pub(crate) fn message_line(message: &Message) -> String {
         Body::InstallSnapshotResponse { match_index } => {
             format!("InstallSnapshotResponse match={match_index}")
         }
-        Body::TimeoutNow => "TimeoutNow".to_owned(),
+        Body::TimeoutNow { lease_ended: false } => "TimeoutNow".to_owned(),
+        Body::TimeoutNow { lease_ended: true } => "TimeoutNow lease ended".to_owned(),
         Body::ReadIndex { replied: false, .. } => "ReadIndex".to_owned(),
         Body::ReadIndex { replied: true, .. } => "ReadIndex replied".to_owned(),
         Body::Removed { by, .. } => format!("Removed by={}", by.last),

@@ -151,6 +151,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         voters: voters.into_iter().map(NodeId).collect(),
         outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
+        lease: words.named_number("guard").map(lease_of),
         ..Configuration::default()
     };
     let size = |name| words.named_number(name).map(|bytes| usize::try_from(bytes).unwrap());
@@ -177,6 +178,11 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         }
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
+}
+
+/// A lease in the log, of so many ticks.
+fn lease_of(ticks: u64) -> LeaseTerms {
+    LeaseTerms { duration_us: ticks * 1000, drift_ppm: 0 }
 }
 
 /// What a host asks of its node.
@@ -252,8 +258,8 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
     true
 }
 
-/// `read 1 7`, and behind that `lease`, `replied`, `after=5` or `after=5@2`, or `stale` with
-/// `at-least=5`, `lag=2`, `silence=10`.
+/// `read 1 7`, and behind that `lease`, `guarded` or `guarded limbo`, `replied`, `after=5` or
+/// `after=5@2`, or `stale` with `at-least=5`, `lag=2`, `silence=10`.
 fn parse_mode(words: &Words<'_>) -> ReadMode {
     if let Some(after) = words.named("after") {
         let index = after.split('@').next().unwrap().parse().unwrap();
@@ -263,6 +269,7 @@ fn parse_mode(words: &Words<'_>) -> ReadMode {
     match words.plain(2) {
         None => ReadMode::ReadIndex,
         Some("lease") => ReadMode::Lease,
+        Some("guarded") => ReadMode::LeaseGuard { checks_limbo: words.plain(3) == Some("limbo") },
         Some("replied") => ReadMode::Replied,
         Some("stale") => ReadMode::Stale(Staleness {
             at_least: LogIndex(words.named_number("at-least").unwrap_or(0)),
@@ -273,7 +280,8 @@ fn parse_mode(words: &Words<'_>) -> ReadMode {
     }
 }
 
-/// `add=4 learn=5 promote=5 demote=3 remove=1,2`, with `expected=1,2,3` voters or `stall=yes`.
+/// `add=4 learn=5 promote=5 demote=3 remove=1,2 guard=8`, with `expected=1,2,3` voters or
+/// `stall=yes`.
 fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     let of = |name, change: fn(NodeId) -> MemberChange| {
         words.numbers(name).into_iter().map(move |node| change(id(node)))
@@ -284,7 +292,13 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
         .chain(of("demote", MemberChange::Demote))
         .chain(of("remove", MemberChange::Remove));
     let expected = words.named("expected").map(|_| words.numbers("expected"));
+    let lease = match words.named("guard") {
+        None => LeaseChange::Keep,
+        Some("off") => LeaseChange::End,
+        Some(ticks) => LeaseChange::Set(lease_of(ticks.parse().unwrap())),
+    };
     ConfigurationChange {
+        lease,
         expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
         allow_stall: words.named("stall") == Some("yes"),
         ..ConfigurationChange::of(members)
@@ -391,6 +405,12 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             let entries = disk.entries.iter().map(|entry| entry.id.to_string());
             let line = format!("n{} {}", words.number(0), entries.collect::<Vec<_>>().join(" "));
             cluster.lines.push(line);
+        }
+        // The log does not answer, or takes up again.
+        "fetch" => {
+            let node = words.number(0);
+            cluster.member(node).fetch_is_instant = words.plain(1) == Some("go");
+            while cluster.members[&node].fetch_is_instant && cluster.fetch_one(node) {}
         }
         // The state machine takes its time, or takes up again.
         "apply" => {
@@ -506,6 +526,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             let voters = words.numbers("voters").into_iter().map(NodeId);
             let configuration = Configuration {
                 outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
+                lease: words.named_number("guard").map(lease_of),
                 ..Configuration::of_voters(voters)
             };
             Body::InstallSnapshot {
@@ -522,7 +543,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             Body::Removed { by, incarnation }
         }
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
-        "TimeoutNow" => Body::TimeoutNow,
+        "TimeoutNow" => Body::TimeoutNow { lease_ended: words.named("lease") == Some("ended") },
         "ReadIndex" => Body::ReadIndex {
             context: words.need("name"),
             replied: words.named("replied") == Some("true"),

@@ -78,7 +78,7 @@ pub fn describe(message: &Message) -> (Kind, String) {
             (Kind::Snapshot, format!("snapshot taken, up to {match_index}"))
         }
         Body::Removed { by, .. } => (Kind::Change, format!("you were removed at {}", by.last)),
-        Body::TimeoutNow => (Kind::Change, "TimeoutNow".to_owned()),
+        Body::TimeoutNow { .. } => (Kind::Change, "TimeoutNow".to_owned()),
         Body::ReadIndex { .. } => (Kind::Read, "ReadIndex?".to_owned()),
         Body::ReadIndexResponse { index: Some(index), .. } => {
             (Kind::Read, format!("read at {index}"))

@@ -1,9 +1,11 @@
 //! Encodings: byte for byte, there and back, and against hostile input.
 
+use std::collections::BTreeMap;
+
 use bytes::BytesMut;
 use proptest::prelude::*;
 
-use raft::Incarnation;
+use raft::{Incarnation, LeaseTerms};
 
 use super::*;
 use crate::record::{Kind, Record};
@@ -57,6 +59,7 @@ fn golden_extensions() {
         attributes: [(NodeId(2), Bytes::from_static(b"ab"))].into(),
         removed: vec![NodeId(9), NodeId(4)],
         incarnations: [(NodeId(1), Incarnation(7))].into(),
+        lease: Some(LeaseTerms { duration_us: 3, drift_ppm: 5 }),
         ..Configuration::of_voters([NodeId(1), NodeId(2)])
     };
     let mut out = BytesMut::new();
@@ -68,7 +71,7 @@ fn golden_extensions() {
         "0200000000000000",
         "00000000",
         "00000000",
-        "3d000000",
+        "4f000000",
         "010e000000",
         "0200000000000000",
         "020000006162",
@@ -77,7 +80,10 @@ fn golden_extensions() {
         "0400000000000000",
         "0410000000",
         "0100000000000000",
-        "0700000000000000"
+        "0700000000000000",
+        "060d000000",
+        "0300000000000000",
+        "0500000000"
     );
     assert_eq!(hex, golden);
     let mut bytes = out.to_vec();
@@ -163,14 +169,17 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         let attributes = voters.iter().filter(|node| node.0 % 2 == 0);
         let bytes = |node: &NodeId| vec![1; usize::try_from(node.0).expect("few nodes") - 2];
         let attributes = attributes.map(|node| (*node, Bytes::from(bytes(node))));
-        let attributes = attributes.collect();
+        let attributes: BTreeMap<NodeId, Bytes> = attributes.collect();
         let incarnations = voters.iter().filter(|node| node.0 % 3 == 0);
         let incarnations = incarnations.map(|node| (*node, Incarnation(node.0))).collect();
         let plain = Configuration { voters, outgoing, learners, ..Configuration::default() };
         // In order of removal, which is no order of ids.
         let removed = (4..12).rev().step_by(4).map(NodeId);
         let removed = removed.filter(|node| !plain.contains(*node)).collect();
-        Configuration { attributes, removed, incarnations, ..plain }
+        // Each of the four lists of nodes is of a few, so this is as good as a die.
+        let lease = (attributes.len() % 2 == 1)
+            .then_some(LeaseTerms { duration_us: 1_000_000, drift_ppm: 500 });
+        Configuration { attributes, removed, incarnations, lease, ..plain }
     })
 }
 
