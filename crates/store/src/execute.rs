@@ -341,25 +341,35 @@ impl<'a> Execution<'a> {
         Ok(Path { succeeded, ops, nested })
     }
 
+    /// First all puts and then all ranges, nested ones too: that is the fault that etcd tells of.
     fn check_path(&self, path: &Path<'_>) -> Result<(), RequestError> {
-        let state = self.view.state;
+        self.check_puts(path)?;
+        self.check_ranges(path)
+    }
+
+    fn check_puts(&self, path: &Path<'_>) -> Result<(), RequestError> {
         for op in path.ops {
-            match op {
-                // Unlike outside of a transaction, what is below 0 is compacted; but for −1 while
-                // nothing is, as in etcd, which keeps −1 for "never compacted".
-                RequestOp::Range(range) => match range.revision {
-                    0 => {}
-                    at if at > state.revision => return Err(RequestError::FutureRevision),
-                    at if at < state.compact_revision => {
-                        return Err(RequestError::Compacted);
-                    }
-                    _ => {}
-                },
-                RequestOp::Put(put) => self.check_put(put)?,
-                RequestOp::DeleteRange(_) | RequestOp::Txn(_) => {}
+            if let RequestOp::Put(put) = op {
+                self.check_put(put)?;
             }
         }
-        path.nested.iter().try_for_each(|nested| self.check_path(nested))
+        path.nested.iter().try_for_each(|nested| self.check_puts(nested))
+    }
+
+    fn check_ranges(&self, path: &Path<'_>) -> Result<(), RequestError> {
+        let state = self.view.state;
+        for op in path.ops {
+            let RequestOp::Range(range) = op else { continue };
+            // Unlike outside of a transaction, what is below 0 is compacted; but for −1 while
+            // nothing is, as in etcd, which keeps −1 for "never compacted".
+            match range.revision {
+                0 => {}
+                at if at > state.revision => return Err(RequestError::FutureRevision),
+                at if at < state.compact_revision => return Err(RequestError::Compacted),
+                _ => {}
+            }
+        }
+        path.nested.iter().try_for_each(|nested| self.check_ranges(nested))
     }
 
     fn run(&mut self, path: &Path<'_>) -> Result<TxnResponse, Stop> {

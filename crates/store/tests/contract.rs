@@ -269,6 +269,13 @@ fn a_transaction_fails_as_a_whole_before_it_writes() {
     let at = |revision| RequestOp::Range(RangeRequest { revision, ..range("a", "") });
     assert_eq!(refuse(at(9)), RequestError::FutureRevision);
     assert_eq!(refuse(at(-2)), RequestError::Compacted);
+    // Of two faults that of the put is told, wherever it stands.
+    let nested = TxnRequest {
+        success: vec![put(PutRequest { lease: LeaseId(3), ..put_request("y", "") })],
+        ..Default::default()
+    };
+    let both = TxnRequest { success: vec![at(9), RequestOp::Txn(nested)], ..Default::default() };
+    assert_eq!(refuse(RequestOp::Txn(both)), RequestError::LeaseNotFound);
     assert_eq!(h.state_hash(), hash);
 }
 
