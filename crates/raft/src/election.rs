@@ -25,6 +25,10 @@ impl Node {
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
             self.reset_election_timer();
+            if let Some((min, max)) = self.options.first_election_ticks {
+                let first = self.jitter.election_timeout_ticks(min, max - min + 1);
+                self.campaign_at = Some(self.now.after(first));
+            }
             // What is in the log was there by now.
             self.log_grew_at = self.now;
             // The last life may have promised its vote to a leader a moment ago.
@@ -111,6 +115,7 @@ impl Node {
         if self.options.lease_drift_ppm.is_some() {
             self.begin_heartbeat_round();
         }
+        self.notice_slow_followers();
         self.send_heartbeats();
     }
 

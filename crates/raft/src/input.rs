@@ -4,7 +4,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
-    ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, ReadRequest, SnapshotMark,
+    ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, ReadRequest,
+    SnapshotMark, Timeouts,
 };
 
 /// One thing that happened.
@@ -64,6 +65,12 @@ pub enum Input {
     AbandonChange,
     /// Give leadership up, to whoever wins the next election.
     StepDown,
+    /// Campaign now. Use [`Node::campaign_now`](crate::Node::campaign_now) to learn whether it
+    /// does.
+    Campaign,
+    /// Other timeouts from now on. Use [`Node::set_timeouts`](crate::Node::set_timeouts) to learn
+    /// whether they are sound.
+    SetTimeouts(Timeouts),
     /// No campaigns of this node from now on, or again.
     PauseElections(bool),
     /// The host has not heard from another node for an election timeout. Needed only where groups

@@ -1,5 +1,5 @@
-//! Who should lead, beyond who may: stepping down on request, pausing elections, and a leader whose
-//! disk has stopped.
+//! Who should lead, beyond who may: stepping down and campaigning on request, pausing elections,
+//! other timeouts, and a leader whose disk has stopped.
 //!
 //! None of it is needed for safety. It moves leadership away from nodes that would hold it badly:
 //! one that is about to be stopped, one that an operator works on, one that accepts entries and
@@ -7,13 +7,23 @@
 //!
 //! Scripts: `testdata/leadership/`.
 
+use crate::election::Campaign;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Event, Node, Tick, TransferError};
+use crate::{CampaignError, Event, Node, Options, OptionsError, Tick, TransferError};
 
 /// After a step-down on request a node keeps out of elections for this many election timeouts, so
 /// that another wins the next one.
 const REST_TIMEOUTS: u64 = 2;
+
+/// The timeouts that may change while a node runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// As in [`Options::election_timeout_ticks`]; not while leases rest on it.
+    pub election_timeout_ticks: u64,
+    /// As in [`Options::heartbeat_interval_ticks`].
+    pub heartbeat_interval_ticks: u64,
+}
 
 /// How this node's campaigns have gone since a leader was last heard.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,6 +48,52 @@ impl Node {
         self.become_follower(term, None);
         let rest = self.options.election_timeout_ticks.saturating_mul(REST_TIMEOUTS);
         self.campaign_at = self.campaign_at.map(|at| at.after(rest));
+        Ok(())
+    }
+
+    /// Somebody wants this node to lead, and does not wait for a timeout. It is an ordinary
+    /// campaign: who hears a leader does not vote, so a living leader is better asked to hand over.
+    pub(crate) fn begin_campaign(&mut self) -> Result<(), CampaignError> {
+        self.wake();
+        if matches!(self.role, RoleState::Leader(_)) {
+            return Err(CampaignError::Leads);
+        }
+        if self.elections_are_paused {
+            return Err(CampaignError::Paused);
+        }
+        if !self.may_campaign() {
+            return Err(CampaignError::Unfit);
+        }
+        self.record(|| Event::CampaignCalled);
+        self.campaign(Campaign::Timeout);
+        Ok(())
+    }
+
+    /// New timeouts from now on. The ones that run are begun anew.
+    pub(crate) fn change_timeouts(&mut self, timeouts: Timeouts) -> Result<(), OptionsError> {
+        let Timeouts { election_timeout_ticks, heartbeat_interval_ticks } = timeouts;
+        let is_longer_or_shorter = election_timeout_ticks != self.options.election_timeout_ticks;
+        // A voter that counts its promise shorter than the leader its lease, or the other way:
+        //   n1  reads for 1000 ticks after a heartbeat that n2 has answered
+        //   n2  goes to 500 ticks, is silent for 500, and votes for n3, which commits
+        let leases_rest = self.options.lease_drift_ppm.is_some() && is_longer_or_shorter;
+        if leases_rest && !bug(Bug::TimeoutsChangeUnderALease) {
+            return Err(OptionsError::LeaseRestsOnTimeout);
+        }
+        let options =
+            Options { election_timeout_ticks, heartbeat_interval_ticks, ..self.options.clone() };
+        options.validate()?;
+        self.options = options;
+        let beat_at = self.now.after(heartbeat_interval_ticks);
+        let check_at = self.now.after(election_timeout_ticks);
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.heartbeat_at = leader.heartbeat_at.min(beat_at);
+            // Whoever was heard since the last check keeps its mark.
+            leader.quorum_check_at = check_at;
+        } else {
+            self.reset_election_timer();
+        }
+        self.record(|| Event::TimeoutsChanged { election_timeout_ticks, heartbeat_interval_ticks });
         Ok(())
     }
 

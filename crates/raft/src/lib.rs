@@ -79,6 +79,7 @@
 //! | `role` | the four roles and the ways between them | Raft Figure 4 |
 //! | `election` | timeouts, pre-vote, votes, check-quorum | Raft §5.2, §5.4.1; thesis §9.6 |
 //! | `replication` `progress` | the leader's side of the log | Raft §5.3 |
+//! | `slow_followers` | notice of followers that lag | |
 //! | `follower` | the follower's side | Raft §5.3 |
 //! | `commit` | what is committed, and why | Raft §5.4.2 |
 //! | `apply` | from committed to applied | |
@@ -86,7 +87,7 @@
 //! | `read` | the door for reads: what each may rest on | |
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `read_local` | stale reads, and reads behind a write | |
-//! | `leadership` | stepping down, pausing elections, stalled disks | |
+//! | `leadership` | stepping down, campaigns on request, pauses, stalled disks | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
 //! | `lease_guard` | the log is the lease | arXiv 2512.15659 |
 //! | `quiesce` | groups with nothing to do | |
@@ -147,6 +148,7 @@ mod restore;
 mod restored;
 mod role;
 mod seeded;
+mod slow_followers;
 mod snapshot;
 mod status;
 mod step;
@@ -158,14 +160,17 @@ pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
+pub use leadership::Timeouts;
 pub use lease_guard::{LeaseTerms, Limbo};
 pub use message::{AppendOutcome, Body, Message};
 pub use node::Node;
 pub use options::{Options, OptionsError, RestoredFault};
-pub use output::{Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot};
+pub use output::{
+    Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot, SlowFollower,
+};
 pub use read::{ReadError, ReadMode, ReadPoint, ReadRequest, Staleness};
 pub use recovery::RecoveryError;
-pub use refusal::{ChangeError, ProposeError, TransferError};
+pub use refusal::{CampaignError, ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
 pub use status::{FollowerStatus, QuorumStatus, Status};

@@ -16,9 +16,9 @@ use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
 use crate::role::{Role, RoleState};
 use crate::{
-    ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState, Input, LogIndex,
-    NodeId, Options, OptionsError, Output, PeerFault, ProposeError, ReadRequest, Restored,
-    SnapshotMark, Term, Tick, TransferError,
+    CampaignError, ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState,
+    Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, ProposeError, ReadRequest,
+    Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -96,6 +96,8 @@ impl Node {
             Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
             Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
             Input::StepDown => drop(self.begin_rest()),
+            Input::Campaign => drop(self.begin_campaign()),
+            Input::SetTimeouts(timeouts) => drop(self.change_timeouts(timeouts)),
             Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
             Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
             Input::AbandonChange => drop(self.abandon()),
@@ -142,6 +144,26 @@ impl Node {
     pub fn step_down(&mut self, now: Tick) -> Result<(), TransferError> {
         self.tell_time(now);
         self.begin_rest()
+    }
+
+    /// Campaigns at once, as if the election timeout were over. Who hears a leader votes for nobody
+    /// else; to take over from one that lives, ask it to hand over.
+    ///
+    /// # Errors
+    /// The node does not campaign.
+    pub fn campaign_now(&mut self, now: Tick) -> Result<(), CampaignError> {
+        self.tell_time(now);
+        self.begin_campaign()
+    }
+
+    /// Goes by other timeouts from now on. Not remembered over a restart. Nodes of a group should
+    /// have the same; while they differ, safety is not touched.
+    ///
+    /// # Errors
+    /// The timeouts are not sound, or leases rest on the old one. Nothing has changed.
+    pub fn set_timeouts(&mut self, now: Tick, timeouts: Timeouts) -> Result<(), OptionsError> {
+        self.tell_time(now);
+        self.change_timeouts(timeouts)
     }
 
     /// Keeps this node from campaigning, or lets it campaign again. It votes all the while, and a

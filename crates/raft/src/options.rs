@@ -28,6 +28,16 @@ pub struct Options {
     /// This node waits so much longer before it campaigns, so that others are elected where they
     /// can be: a low priority. Halved after each campaign that led to nothing.
     pub campaign_delay_ticks: u64,
+    /// The first timeout of a life, from `.0` to `.1` ticks, in place of the ordinary one: short
+    /// for a new group that has nobody to wait for, long for nodes that all begin together.
+    pub first_election_ticks: Option<(u64, u64)>,
+    /// A leader that loses its leadership waits so much longer before it campaigns again: what made
+    /// the others lose it may not be over.
+    pub reelection_wait_ticks: u64,
+    /// A follower that lacks what was committed a heartbeat before, for so long, is slow, and the
+    /// host is told ([`Output::slow_followers`](crate::Output::slow_followers)); half as long
+    /// without a lag, and it is not.
+    pub slow_follower_ticks: u64,
     /// Each election that nobody wins doubles the random part of the next timeout, up to this many
     /// times: under contention nodes try further and further apart.
     pub election_backoff_doublings_max: u32,
@@ -85,6 +95,9 @@ impl Options {
             election_timeout_ticks: 1000,
             heartbeat_interval_ticks: 100,
             campaign_delay_ticks: 0,
+            first_election_ticks: None,
+            reelection_wait_ticks: 0,
+            slow_follower_ticks: 10_000,
             election_backoff_doublings_max: 3,
             write_stall_ticks_max: 10_000,
             pre_vote: true,
@@ -130,6 +143,11 @@ impl Options {
                 heartbeat_interval_ticks: self.heartbeat_interval_ticks,
             });
         }
+        if let Some((min, max)) = self.first_election_ticks
+            && (min > max || max > u64::MAX / 4)
+        {
+            return Err(OptionsError::FirstElection { min, max });
+        }
         // Tick arithmetic saturates; a timeout near the end of time would never fire.
         if self.election_timeout_ticks > u64::MAX / 4 {
             return Err(OptionsError::ElectionTimeoutTooLong {
@@ -171,6 +189,16 @@ pub enum OptionsError {
         /// As given.
         election_timeout_ticks: u64,
     },
+    /// The first election timeout is from more to less, or beyond any clock.
+    FirstElection {
+        /// As given.
+        min: u64,
+        /// As given.
+        max: u64,
+    },
+    /// The election timeout is to change, and others read on leases that rest on it
+    /// ([`Options::lease_drift_ppm`]).
+    LeaseRestsOnTimeout,
     /// Leases rest on followers that hold on to their leader.
     LeaseWithoutCheckQuorum,
     /// A lease would be over before the next heartbeat extends it.
@@ -214,6 +242,12 @@ impl fmt::Display for OptionsError {
             }
             Self::ElectionTimeoutTooLong { election_timeout_ticks } => {
                 write!(f, "election timeout of {election_timeout_ticks} ticks never ends")
+            }
+            Self::FirstElection { min, max } => {
+                write!(f, "a first election timeout of {min} to {max} ticks is none")
+            }
+            Self::LeaseRestsOnTimeout => {
+                f.write_str("leases of the whole group rest on the election timeout")
             }
             Self::LeaseWithoutCheckQuorum => f.write_str("lease reads take check-quorum"),
             Self::LeaseTooShort { election_timeout_ticks } => {

@@ -31,6 +31,8 @@ pub struct Output {
     pub reads: Vec<ReadOutcome>,
     /// Old entries that the node needs from the log.
     pub fetches: Vec<Fetch>,
+    /// Followers that have become slow, or have come to keep up again.
+    pub slow_followers: Vec<SlowFollower>,
     /// Followers that need a snapshot.
     pub send_snapshots: Vec<SendSnapshot>,
     /// A staged snapshot that must replace the state machine, answered by
@@ -78,6 +80,19 @@ pub struct ReadOutcome {
     pub context: u64,
     /// Where it may go, or why it may not.
     pub result: Result<ReadPoint, ReadError>,
+}
+
+/// A follower that lacks what was committed, and has for long, or does no more. Notice for the
+/// host: the core goes on as before. Whoever needs the follower, to read from it, to promote it or
+/// to cut the log behind it, may want to know; and so may an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlowFollower {
+    /// The follower.
+    pub node: NodeId,
+    /// Slow from now on, or no more.
+    pub is_slow: bool,
+    /// It holds the log up to here.
+    pub match_index: LogIndex,
 }
 
 /// A wish for old entries: `from..to`, at most `bytes_max` but at least one.

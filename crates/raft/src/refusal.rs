@@ -48,6 +48,18 @@ pub enum TransferError {
     },
 }
 
+/// Why a node that was asked to campaign does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CampaignError {
+    /// It leads.
+    Leads,
+    /// Its campaigns are paused.
+    Paused,
+    /// It has no vote, its disk takes too long, or its state is being replaced.
+    Unfit,
+}
+
 /// Why a change of configuration did not begin. It is in no log and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -206,6 +218,17 @@ impl fmt::Display for MemberChange {
     }
 }
 
+impl fmt::Display for CampaignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Leads => "the node leads",
+            Self::Paused => "campaigns of the node are paused",
+            Self::Unfit => "the node has no vote, or is not fit to lead",
+        })
+    }
+}
+
+impl core::error::Error for CampaignError {}
 impl core::error::Error for ChangeError {}
 impl core::error::Error for ProposeError {}
 impl core::error::Error for TransferError {}

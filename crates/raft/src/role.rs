@@ -66,6 +66,8 @@ pub(crate) struct Leader {
     /// Bytes proposed and not committed.
     pub(crate) uncommitted_bytes: usize,
     pub(crate) heartbeat_at: Tick,
+    /// The commit index at the last heartbeat.
+    pub(crate) commit_at_heartbeat: LogIndex,
     pub(crate) quorum_check_at: Tick,
     pub(crate) reads: LeaderReads,
     pub(crate) lease: LeaderLease,
@@ -213,6 +215,10 @@ impl Node {
         if was_leader || leader_id.is_some() {
             self.reset_election_timer();
         }
+        if was_leader {
+            let wait = self.options.reelection_wait_ticks;
+            self.campaign_at = self.campaign_at.map(|at| at.after(wait));
+        }
         self.record(|| Event::BecameFollower { term, leader_id });
     }
 
@@ -262,6 +268,7 @@ impl Node {
             leaving: Vec::new(),
             uncommitted_bytes: 0,
             heartbeat_at: self.now.after(self.options.heartbeat_interval_ticks),
+            commit_at_heartbeat: LogIndex::default(),
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),
             reads: LeaderReads::default(),
             lease: LeaderLease::default(),

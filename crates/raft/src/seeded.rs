@@ -158,6 +158,8 @@ bugs! {
     TransferHasNoEnd "E18" "A transfer whose target is gone blocks for ever.",
     AnybodyCallsElections "E20" "Whoever says so makes a node campaign.",
     StalledLeaderGoesOn "T1" "A leader whose disk hangs goes on leading.",
+    TimeoutsChangeUnderALease "R7" "The election timeout changes while leases rest on it.",
+    SlownessFlaps "this house" "A follower is called slow, and not slow, at each heartbeat.",
     RestsWithALaggard "G1" "A group rests though a member lacks something.",
     SleepsThroughReads "G2" "A read does not wake a group that rests.",
 }

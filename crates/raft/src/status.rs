@@ -89,6 +89,8 @@ pub struct FollowerStatus {
     pub heard_at: Option<Tick>,
     /// Waits for a snapshot.
     pub needs_snapshot: bool,
+    /// Has lacked what was committed for long ([`Options::slow_follower_ticks`]).
+    pub is_slow: bool,
     /// So long ago it was last heard, or could first have been. Says nothing while the group rests
     /// ([`Status::is_resting`]). A host that cleans up after dead members waits for a good while
     /// of this, and looks at [`Status::quorum`] before.
@@ -157,6 +159,7 @@ impl Leader {
                 next_index: member.next_index,
                 is_active: member.is_active,
                 needs_snapshot: matches!(member.state, ProgressState::Snapshot { .. }),
+                is_slow: member.slowness.is_slow(),
                 heard_at: member.heard_at,
                 silent_ticks: now.0.saturating_sub(member.silent_since.0),
                 incarnation: member.incarnation,

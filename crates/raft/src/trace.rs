@@ -3,7 +3,7 @@
 
 use core::fmt;
 
-use crate::{EntryId, Limbo, LogIndex, NodeId, PeerFault, PersistNumber, Term};
+use crate::{EntryId, Limbo, LogIndex, NodeId, PeerFault, PersistNumber, SlowFollower, Term};
 
 /// One thing that happened inside a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +54,12 @@ pub enum Event {
     LacksCommitted { index: LogIndex },
     /// A joint configuration is given up; the members are to be what they were.
     ChangeAbandoned { index: LogIndex },
+    /// Campaigns on request.
+    CampaignCalled,
+    /// Other timeouts are in force.
+    TimeoutsChanged { election_timeout_ticks: u64, heartbeat_interval_ticks: u64 },
+    /// A follower has become slow, or keeps up again.
+    FollowerNoticed(SlowFollower),
     /// A leader gave up on request.
     SteppedDown { term: Term },
     /// A leader gave up since its disk has stopped.
@@ -147,6 +153,12 @@ impl fmt::Display for Event {
             }
             Self::LacksCommitted { index } => write!(f, "lacks committed up to={index}"),
             Self::ChangeAbandoned { index } => write!(f, "change abandoned of={index}"),
+            Self::CampaignCalled => f.write_str("campaign called"),
+            Self::TimeoutsChanged { election_timeout_ticks, heartbeat_interval_ticks } => {
+                write!(f, "timeouts election={election_timeout_ticks} ")?;
+                write!(f, "heartbeat={heartbeat_interval_ticks}")
+            }
+            Self::FollowerNoticed(notice) => notice.fmt(f),
             Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
             Self::WriteStalled { term } => write!(f, "write stalled term={term}"),
             Self::ReadRoundBegan { round, index } => {

@@ -16,9 +16,9 @@ macro_rules! folders {
 
 folders! {
     election at least 16,
-    replication at least 21,
+    replication at least 22,
     commit at least 7,
-    leadership at least 6,
+    leadership at least 9,
     lease at least 8,
     lease_guard at least 11,
     quiesce at least 6,

@@ -1,8 +1,10 @@
 //! What a leader knows about one member, itself included.
 
 pub(crate) mod inflights;
+pub(crate) mod slowness;
 
 use self::inflights::Inflights;
+use self::slowness::Slowness;
 use crate::seeded::{Bug, bug};
 use crate::{Configuration, Incarnation, LogIndex, NodeId, Tick};
 
@@ -48,6 +50,7 @@ pub(crate) struct Progress {
     pub(crate) match_at_heartbeat: LogIndex,
     /// An empty AppendEntries must go, to find out what the member has.
     pub(crate) wants_nudge: bool,
+    pub(crate) slowness: Slowness,
 }
 
 /// How a member is being fed.
@@ -91,6 +94,7 @@ impl Progress {
             commit_sent: LogIndex::default(),
             match_at_heartbeat: LogIndex::default(),
             wants_nudge: false,
+            slowness: Slowness::default(),
         }
     }
 

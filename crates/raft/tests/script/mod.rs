@@ -135,6 +135,7 @@ impl Story<'_> {
         let at = format!("{}:{} {line}", self.name, self.line);
         let cluster = self.cluster.as_mut().unwrap_or_else(|| panic!("{at}: no cluster yet"));
         let known = run_verb(cluster, verb, &words)
+            || run_leadership_verb(cluster, verb, &words)
             || run_world_verb(cluster, verb, &words)
             || run_look_verb(cluster, verb, &words)
             || run_network_verb(cluster, verb, &words);
@@ -167,6 +168,9 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
         let ticks = |name| words.named_number(name);
         options.write_stall_ticks_max = ticks("stall").unwrap_or(options.write_stall_ticks_max);
+        options.slow_follower_ticks = ticks("slow").unwrap_or(options.slow_follower_ticks);
+        options.reelection_wait_ticks = ticks("wait").unwrap_or(0);
+        options.first_election_ticks = ticks("first").map(|first| (first, first));
         options.lease_drift_ppm = ticks("drift").map(|ppm| u32::try_from(ppm).unwrap());
         options.quiesce_after_ticks = ticks("quiesce");
         options.pending_reads_max = or(size("pending-reads"), options.pending_reads_max);
@@ -210,18 +214,6 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
             }
         }
-        "step-down" => {
-            let now = cluster.members[&words.number(0)].now;
-            if let Err(error) = cluster.act(words.number(0), |raft| raft.step_down(now)) {
-                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
-            }
-        }
-        "elections" => {
-            let are_paused = words.plain(1) == Some("pause");
-            let node = words.number(0);
-            let now = cluster.members[&node].now;
-            cluster.input(node, now, Input::PauseElections(are_paused));
-        }
         "lost" => {
             let (node, peer) = (words.number(0), words.number(1));
             let now = cluster.members[&node].now;
@@ -252,6 +244,43 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             let wanted = cluster.member(node).snapshots_wanted.pop().expect("one is wanted");
             let now = cluster.members[&node].now;
             cluster.input(node, now, Input::SnapshotSent { to: wanted.to, delivered: None });
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Who should lead.
+fn run_leadership_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
+    match verb {
+        "call" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.campaign_now(now)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "timeouts" => {
+            let now = cluster.members[&words.number(0)].now;
+            let timeouts = Timeouts {
+                election_timeout_ticks: words.need("election"),
+                heartbeat_interval_ticks: words.need("heartbeat"),
+            };
+            let done = cluster.act(words.number(0), |raft| raft.set_timeouts(now, timeouts));
+            if let Err(error) = done {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "step-down" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.step_down(now)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "elections" => {
+            let are_paused = words.plain(1) == Some("pause");
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            cluster.input(node, now, Input::PauseElections(are_paused));
         }
         _ => return false,
     }
