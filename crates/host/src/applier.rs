@@ -225,7 +225,8 @@ impl<S: StateMachine> AppliedGroup<S> {
         numbers: &mut Vec<Option<u64>>,
     ) -> Option<bytes::Bytes> {
         match payload {
-            Payload::Noop => None,
+            // A witness is handed nothing to apply.
+            Payload::Noop | Payload::Withheld => None,
             Payload::Configuration(configuration) => {
                 self.configuration = configuration;
                 None

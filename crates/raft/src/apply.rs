@@ -82,6 +82,12 @@ impl ApplyQueue {
         true
     }
 
+    /// A witness has nothing to apply to.
+    fn skip_to(&mut self, index: LogIndex) {
+        self.handed_out = index.max(self.handed_out);
+        self.applied = self.handed_out;
+    }
+
     fn hand_out(&mut self, entries: &[Entry]) {
         let Some(last) = entries.last() else { return };
         let bytes = entries.iter().map(Entry::size_bytes).sum();
@@ -113,6 +119,10 @@ impl Node {
         let mut last = self.commit_index.min(self.persister.durable_index());
         if bug(Bug::AppliesWhatIsNotDurable) {
             last = self.commit_index;
+        }
+        if self.is_witness() {
+            self.apply.skip_to(last);
+            return self.log.evict(last, self.options.cache_bytes_max);
         }
         while self.apply.handed_out < last {
             let room =

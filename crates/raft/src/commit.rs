@@ -61,6 +61,12 @@ impl Node {
             own.acknowledge(last);
         }
         let quorum = leader.match_quorum();
+        let limit = if bug(Bug::WitnessStandsInForData) {
+            quorum.index()
+        } else {
+            self.witness_limit(quorum.index())
+        };
+        let quorum = quorum.at_most(limit);
         let is_news = quorum.index() > self.commit_index;
         let counted =
             if bug(Bug::CommitStopsAtOldTerms) { self.commit_index.next() } else { quorum.index() };

@@ -81,6 +81,7 @@ impl Node {
             && (!self.apply.is_installing() || bug(Bug::CampaignsWhileInstalling))
             && self.removal.by().is_none()
             && !self.is_stranger()
+            && (!self.is_witness() || bug(Bug::WitnessCampaigns))
             && !self.elections_are_paused
             && !self.is_write_stalled()
     }

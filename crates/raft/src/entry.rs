@@ -24,6 +24,8 @@ pub enum Payload {
     Noop,
     /// A command for the state machine: one buffer from the client's socket to the log.
     Command(Bytes),
+    /// A command that this node does not hold: it is a witness, and knows the entry by name alone.
+    Withheld,
     /// The members of the group from this entry on, in force as soon as it is appended
     /// (thesis §4.1).
     Configuration(Configuration),
@@ -37,7 +39,7 @@ impl Entry {
         const OVERHEAD_BYTES: usize = 32;
         OVERHEAD_BYTES
             + match &self.payload {
-                Payload::Noop => 0,
+                Payload::Noop | Payload::Withheld => 0,
                 Payload::Command(command) => command.len(),
                 Payload::Configuration(configuration) => configuration.size_bytes(),
             }
@@ -56,6 +58,11 @@ pub struct Configuration {
     pub outgoing: BTreeSet<NodeId>,
     /// Members that receive the log and do not vote; in a joint configuration those of C_new.
     pub learners: BTreeSet<NodeId>,
+    /// Voters that hold the names of entries and the configurations, but no commands, and so never
+    /// lead (`witness.rs`). For the life of its id a node is a witness or it is none.
+    ///
+    /// Invariant: only of voters, and not all of those of C_new.
+    pub witnesses: BTreeSet<NodeId>,
     /// What the host keeps about members, such as their addresses. The protocol carries it and
     /// never looks inside. Being part of the configuration, it comes and goes with the members: no
     /// second list of members can disagree with the first (M14).
@@ -106,7 +113,8 @@ impl Configuration {
     fn size_bytes(&self) -> usize {
         let attributes = self.attributes.values().map(|attributes| 16 + attributes.len());
         let lease = if self.lease.is_some() { 16 } else { 0 };
-        let others = 8 * self.removed.len() + 16 * self.incarnations.len() + lease;
+        let nodes = 8 * (self.removed.len() + self.witnesses.len());
+        let others = nodes + 16 * self.incarnations.len() + lease;
         8 * self.member_count() + attributes.sum::<usize>() + others
     }
 
@@ -115,12 +123,15 @@ impl Configuration {
     pub(crate) fn that_follows(mut self, before: &Self) -> Self {
         let mut attributes = core::mem::take(&mut self.attributes);
         attributes.retain(|node, _| self.contains(*node));
+        let mut witnesses = core::mem::take(&mut self.witnesses);
+        witnesses.extend(&before.witnesses);
+        witnesses.retain(|node| self.is_voter(*node));
         let mut incarnations = core::mem::take(&mut self.incarnations);
         incarnations.retain(|node, _| self.contains(*node));
         let mut removed = before.removed.clone();
         removed.extend(before.members().filter(|node| !self.contains(*node)));
         removed.drain(..removed.len().saturating_sub(TOMBSTONES_MAX));
-        Self { attributes, incarnations, removed, ..self }
+        Self { witnesses, attributes, incarnations, removed, ..self }
     }
 
     /// Whether `node` has a vote in this configuration, in either half of a joint one.
@@ -148,7 +159,12 @@ impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("voters=")?;
         write_nodes(f, &self.voters)?;
-        for (name, nodes) in [(" outgoing=", &self.outgoing), (" learners=", &self.learners)] {
+        let others = [
+            (" outgoing=", &self.outgoing),
+            (" learners=", &self.learners),
+            (" witnesses=", &self.witnesses),
+        ];
+        for (name, nodes) in others {
             if !nodes.is_empty() {
                 f.write_str(name)?;
                 write_nodes(f, nodes)?;

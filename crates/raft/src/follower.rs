@@ -29,7 +29,7 @@ impl Node {
         entries: Vec<Entry>,
     ) {
         self.learn_group_commit(leader_commit);
-        let slice = match LogSlice::new(self.current_term(), prev, entries) {
+        let slice = match LogSlice::new(self.current_term(), prev, entries, self.is_witness()) {
             Ok(slice) => slice,
             Err(fault) => return self.fault(from, fault),
         };

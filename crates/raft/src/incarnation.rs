@@ -121,7 +121,7 @@ impl Node {
     /// record stays; a learner vouches for nothing, so that it may come with a new disk.
     pub(crate) fn record_disks(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };
-        if !leader.has_unrecorded || self.may_begin_change().is_err() {
+        if !leader.has_unrecorded || self.may_begin_change(false).is_err() {
             return;
         }
         let current = self.configurations.current();

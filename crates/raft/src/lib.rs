@@ -94,6 +94,7 @@
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
 //! | `incarnation` | disks that were lost or set back | |
+//! | `witness` | voters without the data | |
 //! | `recovery` | a group that lost its majority for good | |
 //! | `removal` | telling a node that it was removed | |
 //! | `log` | the log as seen in memory | |
@@ -155,6 +156,7 @@ mod step;
 mod trace;
 mod transfer;
 mod types;
+mod witness;
 
 pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};

@@ -56,7 +56,7 @@ impl Node {
     ) -> Result<EntryId, ChangeError> {
         // So that who is promoted is on record.
         self.record_disks();
-        self.may_begin_change()?;
+        self.may_begin_change(change.allow_stall)?;
         let current = self.configurations.current();
         if change.expected.as_ref().is_some_and(|expected| expected != current) {
             return Err(ChangeError::Unexpected { index: self.configurations.index() });
@@ -71,18 +71,23 @@ impl Node {
     }
 
     /// One change at a time, and none before this leader knows which configuration it begins from.
-    pub(crate) fn may_begin_change(&self) -> Result<(), ChangeError> {
+    /// `may_wait` for the change itself with committing anything: only where witnesses may be all
+    /// that is missing (`witness.rs`).
+    pub(crate) fn may_begin_change(&self, may_wait: bool) -> Result<(), ChangeError> {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ChangeError::NotLeader { leader_id: self.leader_id() });
         };
         if let Some(transfer) = leader.transfer {
             return Err(ChangeError::TransferInProgress { to: transfer.to });
         }
-        if self.commit_index < leader.first_index && !bug(Bug::ChangeBeforeTheNoop) {
+        let current = self.configurations.current();
+        let is_early = self.commit_index < leader.first_index;
+        let may_wait = may_wait && is_early && !current.witnesses.is_empty();
+        if is_early && !may_wait && !bug(Bug::ChangeBeforeTheNoop) {
             return Err(ChangeError::TermNotCommitted);
         }
         let index = self.configurations.index();
-        let is_open = self.configurations.current().is_joint() || index > self.commit_index;
+        let is_open = current.is_joint() || index > self.commit_index && !may_wait;
         if is_open && !bug(Bug::TwoChangesAtOnce) {
             return Err(ChangeError::InProgress { index });
         }

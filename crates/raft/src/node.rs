@@ -254,7 +254,7 @@ impl Node {
     /// this node a member, so that the configuration there is not known here.
     #[must_use]
     pub fn snapshot_mark(&self, index: LogIndex) -> Option<SnapshotMark> {
-        if index > self.apply.applied() {
+        if index > self.apply.applied() || self.is_witness() {
             return None;
         }
         let last = self.log.id_at(index)?;

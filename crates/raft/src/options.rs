@@ -13,6 +13,9 @@ pub struct Options {
     /// This node's disk: a random number that was drawn when the data folder was made and is kept
     /// in it, so that a disk that was lost is told from one that is only late. Unknown by default.
     pub incarnation: Incarnation,
+    /// This node holds no commands and has no state machine: it is, or will be added as, a witness.
+    /// The host says so from the beginning, since it takes part before it knows any configuration.
+    pub is_witness: bool,
     /// Chooses the random part of election timeouts and the names of forwarded reads. Must differ
     /// between the nodes of a group and between two lives of a node.
     pub seed: u64,
@@ -90,6 +93,7 @@ impl Options {
         Self {
             id,
             incarnation: Incarnation::default(),
+            is_witness: false,
             seed,
             tick_us: 1000,
             election_timeout_ticks: 1000,

@@ -109,6 +109,8 @@ impl ReadPoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ReadError {
+    /// This node is a witness: it has no state to read.
+    Witness,
     /// No leader is known, or the node that was taken for it does not lead.
     NoLeader,
     /// Leadership changed while the read was on its way.
@@ -149,6 +151,7 @@ pub enum ReadError {
 impl fmt::Display for ReadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Witness => f.write_str("a witness has nothing to read"),
             Self::NoLeader => f.write_str("no leader"),
             Self::LeaderChanged => f.write_str("leadership changed"),
             Self::TimedOut => f.write_str("timed out"),
@@ -168,6 +171,9 @@ impl core::error::Error for ReadError {}
 impl Node {
     pub(crate) fn queue_read(&mut self, request: ReadRequest) {
         let ReadRequest { context, mode } = request;
+        if self.is_witness() {
+            return self.decide_read(context, Err(ReadError::Witness));
+        }
         let pending = self.pending_reads();
         if pending >= self.options.pending_reads_max {
             return self.decide_read(context, Err(ReadError::Overloaded { pending }));

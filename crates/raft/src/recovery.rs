@@ -62,6 +62,9 @@ impl Restored {
         if !survivors.contains(&id) {
             return Err(RecoveryError::NotAmongThem { node: id });
         }
+        if current.witnesses.contains(&id) {
+            return Err(RecoveryError::Witness { node: id });
+        }
         if let Some(node) = survivors.iter().find(|node| !current.contains(**node)) {
             return Err(RecoveryError::NoMember { node: *node });
         }
@@ -96,6 +99,11 @@ pub enum RecoveryError {
         /// The node.
         node: NodeId,
     },
+    /// A witness cannot lead the survivors: it has no data.
+    Witness {
+        /// The node.
+        node: NodeId,
+    },
     /// A survivor is no member of the newest configuration in this log.
     NoMember {
         /// The node.
@@ -115,6 +123,7 @@ impl fmt::Display for RecoveryError {
             Self::NotAmongThem { node } => {
                 write!(f, "node {node} itself is not among the survivors")
             }
+            Self::Witness { node } => write!(f, "node {node} is a witness and has no data"),
             Self::NoMember { node } => write!(f, "node {node} is no member"),
             Self::NobodyIsLost => f.write_str("all members are among the survivors"),
             Self::TooOften => f.write_str("no term is left for another recovery"),

@@ -41,6 +41,11 @@ pub enum TransferError {
         /// Its target.
         to: NodeId,
     },
+    /// The target is a witness, and cannot lead.
+    Witness {
+        /// The target.
+        to: NodeId,
+    },
     /// The target is no voter, or there is no other voter.
     NoVoter {
         /// The target, if one was named.
@@ -120,6 +125,8 @@ pub enum ChangeError {
         /// As given.
         duration_us: u64,
     },
+    /// Nobody could lead.
+    OnlyWitnesses,
     /// The learner is too far behind to vote, or silent.
     LearnerLags {
         /// The learner.
@@ -164,6 +171,7 @@ impl fmt::Display for TransferError {
         match self {
             Self::NotLeader { leader_id } => not_leader(f, *leader_id),
             Self::InProgress { to } => write!(f, "leadership is being handed over to node {to}"),
+            Self::Witness { to } => write!(f, "node {to} is a witness, and cannot lead"),
             Self::NoVoter { to: Some(to) } => write!(f, "node {to} is no other voter"),
             Self::NoVoter { to: None } => f.write_str("there is no other voter"),
         }
@@ -192,6 +200,7 @@ impl fmt::Display for ChangeError {
             Self::WasRemoved { node } => {
                 write!(f, "node {node} was removed and does not come back")
             }
+            Self::OnlyWitnesses => f.write_str("only witnesses would be left, and none can lead"),
             Self::NoVoters => f.write_str("no voters would be left"),
             Self::LeaseOutOfBounds { duration_us } => {
                 write!(f, "a lease cannot last {duration_us} us")
@@ -211,6 +220,7 @@ impl fmt::Display for MemberChange {
         match self {
             Self::AddVoter(node) => write!(f, "add voter {node}"),
             Self::AddLearner(node) => write!(f, "add learner {node}"),
+            Self::AddWitness(node) => write!(f, "add witness {node}"),
             Self::Promote(node) => write!(f, "promote {node}"),
             Self::Demote(node) => write!(f, "demote {node}"),
             Self::Remove(node) => write!(f, "remove {node}"),

@@ -19,6 +19,7 @@ use bytes::Bytes;
 use crate::progress::{Progress, ProgressState};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
+use crate::witness::withhold;
 use crate::{
     AppendOutcome, Body, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId, Payload,
     PeerFault, ProposeError, SendSnapshot, Tick,
@@ -86,6 +87,7 @@ impl Node {
 
     /// Sends one message to one follower; says whether another may follow at once.
     fn replicate_to(&mut self, place: usize) -> bool {
+        let witness_limit = self.witness_limit(self.log.last().index);
         let RoleState::Leader(leader) = &mut self.role else { return false };
         let leaves = place >= leader.members.len();
         let member = leader.book_at(place);
@@ -93,8 +95,12 @@ impl Node {
             return false;
         }
         let to = member.id;
-        let feeder =
-            Feeder { options: &self.options, log: &self.log, commit_index: self.commit_index };
+        let feeder = Feeder {
+            options: &self.options,
+            log: &self.log,
+            commit_index: self.commit_index,
+            witness_limit,
+        };
         match feeder.feed(member) {
             Feed::Quiet => false,
             Feed::Send(body) => {
@@ -106,6 +112,10 @@ impl Node {
                 false
             }
             Feed::NeedsSnapshot if leaves => false,
+            Feed::NeedsSnapshot if member.is_witness => {
+                self.send_mark(to);
+                false
+            }
             Feed::NeedsSnapshot => {
                 let at_least = self.log.mark().index;
                 member.wants_nudge = false;
@@ -121,6 +131,7 @@ impl Node {
     /// Entries came from the log: they go to the followers that wait just there.
     pub(crate) fn send_fetched(&mut self, entries: &[Entry]) {
         let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
+        let witness_limit = self.witness_limit(self.log.last().index);
         let RoleState::Leader(leader) = &self.role else { return };
         for place in 0..leader.members.len() {
             let RoleState::Leader(leader) = &mut self.role else { return };
@@ -132,8 +143,12 @@ impl Node {
                 continue;
             }
             let to = member.id;
-            let feeder =
-                Feeder { options: &self.options, log: &self.log, commit_index: self.commit_index };
+            let feeder = Feeder {
+                options: &self.options,
+                log: &self.log,
+                commit_index: self.commit_index,
+                witness_limit,
+            };
             if let Some(body) = feeder.append(member, entries.to_vec()) {
                 self.send_as_leader(to, body);
             }
@@ -305,6 +320,8 @@ struct Feeder<'a> {
     options: &'a crate::Options,
     log: &'a crate::log::Log,
     commit_index: LogIndex,
+    /// Witnesses are told no entry behind it.
+    witness_limit: LogIndex,
 }
 
 impl Feeder<'_> {
@@ -316,6 +333,7 @@ impl Feeder<'_> {
             return Feed::NeedsSnapshot;
         }
         let last = self.log.last().index;
+        let last = if member.is_witness { self.witness_limit } else { last };
         if member.next_index > last {
             let is_probe = matches!(member.state, ProgressState::Probe { .. });
             let told = self.commit_index.min(member.next_index.previous());
@@ -337,7 +355,10 @@ impl Feeder<'_> {
     }
 
     /// Writes the message and books it; `None` if the log no longer has the place before it.
-    fn append(&self, member: &mut Progress, entries: Vec<Entry>) -> Option<Body> {
+    fn append(&self, member: &mut Progress, mut entries: Vec<Entry>) -> Option<Body> {
+        if member.is_witness {
+            withhold(&mut entries, self.witness_limit);
+        }
         let prev = match self.log.id_at(member.next_index.previous()) {
             None if bug(Bug::PlaceBeforeTheLogIsZero) => EntryId::default(),
             prev => prev?,

@@ -66,7 +66,7 @@ impl Node {
         };
         node.notice_removal();
         // A crash came between the durable mark and the state machine's new state.
-        if restored.applied < mark {
+        if restored.applied < mark && !node.is_witness() {
             node.apply.begin_installation(restored.mark.clone());
             node.apply.announce();
             node.output.install_snapshot = Some(restored.mark.clone());

@@ -133,6 +133,7 @@ impl Leader {
                     silent_since: now,
                     ..Progress::new(id, last_index)
                 });
+                member.is_witness = configuration.witnesses.contains(&id);
                 member.look_up(configuration);
                 member.votes_incoming = configuration.voters.contains(&id)
                     || bug(Bug::LearnersCount) && configuration.learners.contains(&id);
@@ -141,6 +142,19 @@ impl Leader {
             })
             .chain(old.iter().filter(is_kept).cloned())
             .collect();
+    }
+
+    /// The largest index up to which the commands are where they must be (`witness.rs`).
+    pub(crate) fn payloads_held(&mut self) -> u64 {
+        let [full, _] = &mut self.scratch;
+        full.clear();
+        let voters = self.members.iter().filter(|member| member.votes_incoming);
+        let holds = |member: &Progress| if member.counts() { member.match_index.0 } else { 0 };
+        full.extend(voters.filter(|voter| !voter.is_witness).map(holds));
+        let held = crate::quorum::majority::quorum_value(full);
+        let witnesses = self.members.iter().filter(|member| member.is_witness);
+        let witnessed = witnesses.map(holds).max().unwrap_or(0);
+        held.max(witnessed.min(self.first_index.previous().0))
     }
 
     fn collect(&mut self, value: impl Fn(&Progress) -> u64) -> (&mut [u64], &mut [u64]) {

@@ -146,6 +146,10 @@ bugs! {
     ForgetfulMembersCount "D2" "A member that forgot what it held goes on counting.",
     ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
     VotersAreRecordedAnew "D2" "A voter's new disk is put on record in place of the old.",
+    // Witnesses.
+    WitnessStandsInForData "M16" "A witness's word makes up for a copy of the data.",
+    WitnessHearsTooEarly "M16" "A witness is told of entries before the data is where it must be.",
+    WitnessCampaigns "E16" "A witness stands for election.",
     // Snapshots and compaction.
     SnapshotKeepsTheTail "S1" "A snapshot leaves a conflicting tail on disk.",
     InstallsBeforeTheMark "S1" "The state is replaced before the log's mark is on disk.",

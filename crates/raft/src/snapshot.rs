@@ -126,6 +126,9 @@ impl Node {
         if (is_durable || bug(Bug::InstallsBeforeTheMark)) && !self.apply.is_announced() {
             let mark = mark.clone();
             self.apply.announce();
+            if self.is_witness() {
+                return self.handle_snapshot_installed(&mark);
+            }
             self.output.install_snapshot = Some(mark);
         }
     }

@@ -32,11 +32,17 @@ impl Node {
                 Err(TransferError::InProgress { to: transfer.to })
             };
         }
+        if let Some(to) = to
+            && leader.member(to).is_some_and(|member| member.is_witness)
+        {
+            return Err(TransferError::Witness { to });
+        }
         // A voter of C_old alone is about to lose its vote: it would have to hand over again (E20).
         let voters = leader.members.iter().filter(|member| {
             member.id != own
                 && member.votes_incoming
                 && member.counts()
+                && !member.is_witness
                 && to.is_none_or(|to| to == member.id)
         });
         // The most up-to-date, of the living ones; the smallest id among equals.

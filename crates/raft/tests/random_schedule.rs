@@ -41,7 +41,7 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         learners: members(learners),
         ..Configuration::default()
     };
-    match dice.roll(9) {
+    match dice.roll(11) {
         0 => (1, simple(&[1], &[])),
         1 => (2, simple(&[1, 2], &[])),
         2 => (3, simple(&[1, 2, 3], &[])),
@@ -51,6 +51,8 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         // With nodes that wait to be added.
         6 => (4, simple(&[1], &[])),
         7 => (5, simple(&[1, 2, 3], &[4])),
+        8 => (3, Configuration { witnesses: members(&[3]), ..simple(&[1, 2, 3], &[]) }),
+        9 => (6, Configuration { witnesses: members(&[4, 5]), ..simple(&[1, 2, 3, 4, 5], &[]) }),
         _ => (7, simple(&[1, 2, 3], &[])),
     }
 }
@@ -258,13 +260,18 @@ fn repair(cluster: &mut Cluster, nodes: &[u64]) {
     for follower in &status.followers {
         let is_stranger = recorded.get(&follower.id).is_some_and(|at| *at != follower.incarnation);
         let change = if follower.incarnation.is_known() && is_stranger {
-            MemberChange::Demote(follower.id)
+            if status.configuration.witnesses.contains(&follower.id) {
+                MemberChange::Remove(follower.id)
+            } else {
+                MemberChange::Demote(follower.id)
+            }
         } else if status.configuration.learners.contains(&follower.id) {
             MemberChange::Promote(follower.id)
         } else {
             continue;
         };
-        let _refused = cluster.change(leader, &ConfigurationChange::of([change]));
+        let change = ConfigurationChange::of([change]);
+        let _refused = cluster.change(leader, &ConfigurationChange { allow_stall: true, ..change });
         return;
     }
 }
@@ -294,6 +301,9 @@ fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
             (true, _, 0) => MemberChange::Demote(node),
             (false, true, 0 | 1) => MemberChange::Promote(node),
             (true, ..) | (_, true, _) => MemberChange::Remove(node),
+            (false, false, _) if cluster.members[&node.0].options.is_witness => {
+                MemberChange::AddWitness(node)
+            }
             (false, false, 0) => MemberChange::AddLearner(node),
             (false, false, _) => MemberChange::AddVoter(node),
         });

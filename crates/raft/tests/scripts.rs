@@ -27,6 +27,7 @@ folders! {
     membership at least 31,
     incarnation at least 8,
     recovery at least 3,
+    witness at least 10,
     transfer at least 4,
     durability at least 10,
 }

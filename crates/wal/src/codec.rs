@@ -6,11 +6,12 @@
 //!
 //! ```text
 //! entry           term u64 │ index u64 │ kind u8 │ length u32 │ payload
-//!                 kind: 0 no-op (length 0), 1 command, 2 configuration
+//!                 kind: 0 no-op (length 0), 1 command, 2 configuration, 3 withheld (length 0)
 //! configuration   voters, outgoing, learners; each: count u32 │ node u64 …, ascending
 //!                 with the top bit of the first count set, then: length u32 │ extension …
 //! extension       tag u8, ascending │ length u32 │ value, never that of a configuration without it
 //!                 tag: 1 attributes: (node u64, ascending │ length u32 │ bytes) …
+//!                      2 witnesses: node u64 …, ascending, all of them voters
 //!                      3 removed: node u64 …, in order of removal
 //!                      4 incarnations: (node u64, ascending │ incarnation u64, not 0) …
 //!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8, 0
@@ -32,13 +33,14 @@ pub const ENTRY_BYTES_MIN: usize = 21;
 const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const CONFIGURATION: u8 = 2;
+const WITHHELD: u8 = 3;
 
 /// Bytes that [`put_entry`] writes.
 #[must_use]
 pub fn entry_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES_MIN
         + match &entry.payload {
-            Payload::Noop => 0,
+            Payload::Noop | Payload::Withheld => 0,
             Payload::Command(command) => command.len(),
             Payload::Configuration(configuration) => configuration_bytes(configuration),
         }
@@ -47,6 +49,7 @@ pub fn entry_bytes(entry: &Entry) -> usize {
 /// Set in the first count of a configuration that has extensions: no group has so many voters.
 const HAS_EXTENSIONS: u32 = 1 << 31;
 const ATTRIBUTES: u8 = 1;
+const WITNESSES: u8 = 2;
 const REMOVED: u8 = 3;
 const INCARNATIONS: u8 = 4;
 const LEASE: u8 = 6;
@@ -66,6 +69,10 @@ pub fn put_entry(out: &mut BytesMut, entry: &Entry) {
     match &entry.payload {
         Payload::Noop => {
             out.put_u8(NOOP);
+            put_length(out, 0);
+        }
+        Payload::Withheld => {
+            out.put_u8(WITHHELD);
             put_length(out, 0);
         }
         Payload::Command(command) => {
@@ -92,6 +99,7 @@ pub fn take_entry(input: &mut Bytes) -> Option<Entry> {
     let mut bytes = input.split_to(length);
     let payload = match kind {
         NOOP => bytes.is_empty().then_some(Payload::Noop)?,
+        WITHHELD => bytes.is_empty().then_some(Payload::Withheld)?,
         COMMAND => Payload::Command(bytes),
         CONFIGURATION => {
             let configuration = take_configuration(&mut bytes)?;
@@ -129,7 +137,8 @@ pub fn take_configuration(input: &mut Bytes) -> Option<Configuration> {
     }
     let both = configuration.learners.iter().any(|node| configuration.voters.contains(node));
     let returned = configuration.removed.iter().any(|node| configuration.contains(*node));
-    (!both && !returned).then_some(configuration)
+    let strangers = configuration.witnesses.iter().any(|node| !configuration.is_voter(*node));
+    (!both && !returned && !strangers).then_some(configuration)
 }
 
 fn extensions(configuration: &Configuration) -> BytesMut {
@@ -142,7 +151,8 @@ fn extensions(configuration: &Configuration) -> BytesMut {
         }
     };
     extension(ATTRIBUTES, attributes(configuration));
-    extension(REMOVED, removed(configuration));
+    extension(WITNESSES, nodes(&configuration.witnesses));
+    extension(REMOVED, nodes(&configuration.removed));
     extension(INCARNATIONS, incarnations(configuration));
     extension(LEASE, lease(configuration));
     out
@@ -161,6 +171,10 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
         tag_before = tag;
         match tag {
             ATTRIBUTES => configuration.attributes = take_attributes(&mut value)?,
+            WITNESSES => {
+                let count = u32::try_from(value.len() / 8).ok()?;
+                configuration.witnesses = take_nodes(&mut value, count)?;
+            }
             REMOVED => configuration.removed = take_removed(&mut value)?,
             INCARNATIONS => configuration.incarnations = take_incarnations(&mut value)?,
             LEASE => configuration.lease = Some(take_lease(&mut value)?),
@@ -194,9 +208,9 @@ fn take_attributes(input: &mut Bytes) -> Option<BTreeMap<NodeId, Bytes>> {
     Some(all)
 }
 
-fn removed(configuration: &Configuration) -> BytesMut {
+fn nodes<'a>(nodes: impl IntoIterator<Item = &'a NodeId>) -> BytesMut {
     let mut out = BytesMut::new();
-    configuration.removed.iter().for_each(|node| out.put_u64_le(node.0));
+    nodes.into_iter().for_each(|node| out.put_u64_le(node.0));
     out
 }
 

@@ -26,6 +26,7 @@ fn mark() -> SnapshotMark {
 fn entries() -> Vec<Entry> {
     let payloads = [
         Payload::Noop,
+        Payload::Withheld,
         Payload::Command(Bytes::from_static(b"put a b")),
         Payload::Command(Bytes::new()),
         Payload::Configuration(mark().configuration),

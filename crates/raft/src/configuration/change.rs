@@ -73,6 +73,10 @@ pub enum MemberChange {
     AddVoter(NodeId),
     /// A node that is no member becomes a learner.
     AddLearner(NodeId),
+    /// A node that is no member becomes a witness: a voter without the data. Its host must have
+    /// been told as well ([`is_witness`](crate::Options::is_witness)). It stays one until it is
+    /// removed.
+    AddWitness(NodeId),
     /// A learner becomes a voter. It must have caught up
     /// ([`promotion_lag_bytes_max`](crate::Options::promotion_lag_bytes_max)).
     Promote(NodeId),
@@ -89,6 +93,7 @@ impl MemberChange {
         match self {
             Self::AddVoter(node)
             | Self::AddLearner(node)
+            | Self::AddWitness(node)
             | Self::Promote(node)
             | Self::Demote(node)
             | Self::Remove(node) => node,
@@ -122,6 +127,11 @@ pub(crate) fn target(
         let fits = match change {
             MemberChange::AddVoter(_) => !next.contains(node) && next.voters.insert(node),
             MemberChange::AddLearner(_) => !next.contains(node) && next.learners.insert(node),
+            MemberChange::AddWitness(_) => {
+                !next.contains(node) && next.voters.insert(node) && next.witnesses.insert(node)
+            }
+            // What a witness has is no log that a learner could go on from.
+            MemberChange::Demote(_) if current.witnesses.contains(&node) => false,
             MemberChange::Promote(_) => next.learners.remove(&node) && next.voters.insert(node),
             MemberChange::Demote(_) => next.voters.remove(&node) && next.learners.insert(node),
             MemberChange::Remove(_) => next.voters.remove(&node) || next.learners.remove(&node),
@@ -144,6 +154,9 @@ pub(crate) fn target(
     }
     if next.voters.is_empty() {
         return Err(ChangeError::NoVoters);
+    }
+    if next.voters.is_subset(&next.witnesses) {
+        return Err(ChangeError::OnlyWitnesses);
     }
     for (node, attributes) in &change.attributes {
         if !next.contains(*node) {

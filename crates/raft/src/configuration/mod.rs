@@ -130,9 +130,12 @@ impl ConfigurationHistory {
 /// once (M13), and nobody is member and removed. A voter of C_old may be a learner of C_new: that
 /// is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    let Configuration { voters, learners, removed, incarnations, lease, .. } = configuration;
+    let Configuration { voters, learners, witnesses, removed, incarnations, lease, .. } =
+        configuration;
     let has_one_role_each = voters.is_disjoint(learners) || bug(Bug::TwoRolesAreTaken);
-    !voters.is_empty()
+    // Somebody must be able to lead.
+    !voters.is_subset(witnesses)
+        && witnesses.iter().all(|node| configuration.is_voter(*node) && !learners.contains(node))
         && has_one_role_each
         && removed.len() <= TOMBSTONES_MAX
         && !removed.iter().any(|node| configuration.contains(*node))

@@ -101,6 +101,10 @@ impl Cluster {
 
     fn observe_payload(&mut self, entry: &Entry, node: NodeId) -> Result<(), Violation> {
         let Some((_, payload)) = self.entries.get_mut(&entry.id) else { return Ok(()) };
+        // A witness knows a command by its entry's name alone.
+        if entry.payload == Payload::Withheld {
+            return Ok(());
+        }
         let known = payload.get_or_insert_with(|| entry.payload.clone());
         require(*known == entry.payload, "Log Matching", || {
             format!("{} says {known:?}, but {:?} on node {node}", entry.id, entry.payload)
@@ -152,6 +156,15 @@ impl Cluster {
             has_majority(&configuration.voters) && has_majority(&configuration.outgoing);
         require(is_on_quorum, "Durable Quorum", || {
             format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
+        })?;
+        // A command of this leader's: the data is on a majority of those that hold any.
+        let mut cached = leader.log.cache().iter();
+        let is_command = cached.any(|here| {
+            here.id == entry && matches!(here.payload, Payload::Command(_) | Payload::Withheld)
+        });
+        let full = configuration.voters.difference(&configuration.witnesses).copied().collect();
+        require(!is_command || has_majority(&full), "Payload Durability", || {
+            format!("leader {} commits {entry}, whose data is on too few disks", leader.id())
         })
     }
 

@@ -13,6 +13,7 @@
 //! | One Change at a Time | thesis §4.1 | [`check_state`], [`Cluster::observe`] |
 //! | LeaseGuard | arXiv 2512.15659 | [`check_state`] |
 //! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
+//! | Payload Durability | `witness.rs` | [`Cluster::observe_commit`] |
 //! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
 
 mod cluster;
@@ -27,7 +28,8 @@ use crate::configuration::is_sound;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
-    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Role, Term,
+    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Payload, Role,
+    Term,
 };
 
 /// A property that does not hold.
@@ -77,6 +79,7 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         require(is_sound, "nobody has two roles", || format!("{configuration} of {index}"))?;
     }
     check_change(node)?;
+    check_witness(node)?;
     let rests_rightly = !node.is_resting || node.leader_id().is_some();
     require(rests_rightly, "only who knows its leader rests", order)?;
     if let RoleState::Leader(leader) = &node.role {
@@ -108,6 +111,23 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
             "a candidate voted for itself",
             order,
         )?;
+    }
+    Ok(())
+}
+
+/// "A witness never stands in for data": it holds none, and does not lead.
+fn check_witness(node: &Node) -> Result<(), Violation> {
+    let is_witness = node.is_witness();
+    let here = || format!("node {} is a witness: {is_witness}", node.id());
+    let follows = matches!(node.role, RoleState::Follower { .. });
+    require(!is_witness || follows, "a witness does not stand for election", here)?;
+    for entry in node.log.cache().iter() {
+        let fits = match entry.payload {
+            Payload::Command(_) => !is_witness,
+            Payload::Withheld => is_witness,
+            Payload::Noop | Payload::Configuration(_) => true,
+        };
+        require(fits, "commands are withheld from witnesses and nobody else", here)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::{Entry, LogIndex};
+use crate::{Entry, LogIndex, Payload};
 
 /// Consecutive entries up to the end of the log. Older ones are on disk and are fetched.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +82,17 @@ impl Cache {
             count += 1;
         }
         Some(self.entries.range(place..place + count).cloned().collect())
+    }
+
+    /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
+    pub(crate) fn first_command(&self, floor: LogIndex, upto: LogIndex) -> Option<LogIndex> {
+        let from = floor.next();
+        let place = self.place(from).filter(|place| *place < self.entries.len());
+        let Some(place) = place else { return (from <= upto).then_some(from) };
+        let mut entries = self.entries.range(place..).take_while(|entry| entry.id.index <= upto);
+        let is_command =
+            |entry: &&Entry| matches!(entry.payload, Payload::Command(_) | Payload::Withheld);
+        entries.find(is_command).map(|entry| entry.id.index)
     }
 
     /// Bytes of the entries of `first..=last` that are here.

@@ -13,6 +13,7 @@ use crate::{Entry, EntryId, Payload, PeerFault, Term};
 /// 3. No term is above the sender's.
 /// 4. The place before the log is `0@0`.
 /// 5. A configuration has voters, and nobody in two roles (M13).
+/// 6. Commands are withheld from a witness, and from nobody else.
 #[derive(Debug)]
 pub(crate) struct LogSlice {
     prev: EntryId,
@@ -24,13 +25,16 @@ impl LogSlice {
         leader_term: Term,
         prev: EntryId,
         entries: Vec<Entry>,
+        is_witness: bool,
     ) -> Result<Self, PeerFault> {
         let mut before = prev;
         for entry in &entries {
             let follows = before.index.0.checked_add(1) == Some(entry.id.index.0);
             let is_sound = match &entry.payload {
                 Payload::Configuration(configuration) => is_sound(configuration),
-                Payload::Noop | Payload::Command(_) => true,
+                Payload::Command(_) => !is_witness,
+                Payload::Withheld => is_witness,
+                Payload::Noop => true,
             };
             if !follows || entry.id.term < before.term || entry.id.term.0 == 0 || !is_sound {
                 return Err(PeerFault::MalformedEntries);

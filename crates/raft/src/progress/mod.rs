@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     /// Has a vote in C_new, in C_old: both while a joint configuration keeps a voter.
     pub(crate) votes_incoming: bool,
     pub(crate) votes_outgoing: bool,
+    /// Is sent no commands.
+    pub(crate) is_witness: bool,
     /// The member's log is durably the leader's up to here. Invariant: never falls.
     pub(crate) match_index: LogIndex,
     /// The next entry to send. Invariant: above `match_index`.
@@ -81,6 +83,7 @@ impl Progress {
             question: None,
             votes_incoming: false,
             votes_outgoing: false,
+            is_witness: false,
             match_index: LogIndex::default(),
             // Figure 2: "initialized to leader last log index + 1".
             next_index: last_index.next(),
@@ -127,6 +130,7 @@ impl Progress {
             frontier: self.frontier.max(self.match_index),
             votes_incoming: self.votes_incoming,
             votes_outgoing: self.votes_outgoing,
+            is_witness: self.is_witness,
             is_active: false,
             heard_at: self.heard_at,
             silent_since: self.silent_since,

@@ -26,6 +26,11 @@ impl MatchQuorum {
         self.0
     }
 
+    /// The same proof of less.
+    pub(crate) fn at_most(self, index: LogIndex) -> Self {
+        Self(self.0.min(index))
+    }
+
     /// What the match indexes of the voters prove.
     pub(crate) fn of(incoming: &mut [u64], outgoing: &mut [u64]) -> Self {
         Self(LogIndex(joint::quorum_value(incoming, outgoing)))

@@ -191,6 +191,7 @@ impl Cluster {
         };
         for node in 1..=nodes {
             let mut options = options(node);
+            options.is_witness = configuration.witnesses.contains(&id(node));
             set(&mut options);
             // Whoever is not among the first members waits to be added and knows of nobody.
             let is_member = configuration.contains(id(node));
@@ -604,7 +605,7 @@ impl Cluster {
         let commands =
             self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
                 Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
-                Payload::Noop | Payload::Configuration(_) => None,
+                Payload::Noop | Payload::Withheld | Payload::Configuration(_) => None,
             });
         commands.collect()
     }

@@ -153,6 +153,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
         lease: words.named_number("guard").map(lease_of),
+        witnesses: words.numbers("witnesses").into_iter().map(NodeId).collect(),
         ..Configuration::default()
     };
     let size = |name| words.named_number(name).map(|bytes| usize::try_from(bytes).unwrap());
@@ -180,6 +181,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         if words.named("disks") == Some("known") {
             options.incarnation = Incarnation(options.id.0);
         }
+        options.is_witness |= ticks("waiting-witness") == Some(options.id.0);
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }
@@ -317,6 +319,7 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     };
     let members = of("add", MemberChange::AddVoter)
         .chain(of("learn", MemberChange::AddLearner))
+        .chain(of("witness", MemberChange::AddWitness))
         .chain(of("promote", MemberChange::Promote))
         .chain(of("demote", MemberChange::Demote))
         .chain(of("remove", MemberChange::Remove));
@@ -423,6 +426,17 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
                 }
                 None => "does not lead".to_owned(),
             };
+            cluster.lines.push(format!("n{} {line}", words.number(0)));
+        }
+        "payloads" => {
+            let entries = cluster.members[&words.number(0)].disk.entries.iter();
+            let kinds = entries.map(|entry| match &entry.payload {
+                Payload::Noop => "noop".to_owned(),
+                Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
+                Payload::Withheld => "withheld".to_owned(),
+                Payload::Configuration(_) => "configuration".to_owned(),
+            });
+            let line = kinds.collect::<Vec<_>>().join(" ");
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "disks" => {
@@ -593,7 +607,10 @@ fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
     let parts = list.split(',').filter(|part| !part.is_empty());
     parts
         .map(|part| match part.split_once(":voters:") {
-            None => Entry { id: parse_entry(part), payload: Payload::Command(command(part)) },
+            None => match part.strip_suffix(":withheld") {
+                Some(entry) => Entry { id: parse_entry(entry), payload: Payload::Withheld },
+                None => Entry { id: parse_entry(part), payload: Payload::Command(command(part)) },
+            },
             Some((entry, voters)) => {
                 let nodes = |list: &str| -> std::collections::BTreeSet<NodeId> {
                     let parts = list.split('+').filter(|part| !part.is_empty());

@@ -57,6 +57,7 @@ const GOLDEN: [&str; 13] = [
 fn golden_extensions() {
     let configuration = Configuration {
         attributes: [(NodeId(2), Bytes::from_static(b"ab"))].into(),
+        witnesses: [NodeId(2)].into(),
         removed: vec![NodeId(9), NodeId(4)],
         incarnations: [(NodeId(1), Incarnation(7))].into(),
         lease: Some(LeaseTerms { duration_us: 3, drift_ppm: 5 }),
@@ -71,10 +72,12 @@ fn golden_extensions() {
         "0200000000000000",
         "00000000",
         "00000000",
-        "4f000000",
+        "5c000000",
         "010e000000",
         "0200000000000000",
         "020000006162",
+        "0208000000",
+        "0200000000000000",
         "0310000000",
         "0900000000000000",
         "0400000000000000",
@@ -179,13 +182,15 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         // Each of the four lists of nodes is of a few, so this is as good as a die.
         let lease = (attributes.len() % 2 == 1)
             .then_some(LeaseTerms { duration_us: 1_000_000, drift_ppm: 500 });
-        Configuration { attributes, removed, incarnations, lease, ..plain }
+        let witnesses = plain.voters.iter().copied().filter(|node| node.0 % 4 == 0).collect();
+        Configuration { attributes, witnesses, removed, incarnations, lease, ..plain }
     })
 }
 
 fn payloads() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Noop),
+        Just(Payload::Withheld),
         prop::collection::vec(any::<u8>(), 0..100)
             .prop_map(|bytes| Payload::Command(Bytes::from(bytes))),
         configurations().prop_map(Payload::Configuration),

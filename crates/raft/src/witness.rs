@@ -1,0 +1,105 @@
+//! Witnesses: voters that hold the names of entries and the configurations, but no commands.
+//!
+//! **A witness votes for leaders and for who is a member. It never stands in for data.** Two rules
+//! of the leader make that so; on the witness itself nothing is special but that it has no state,
+//! and never leads.
+//!
+//! 1. *Where a command must be.* An entry is committed when a quorum of the voters has it, as
+//!    always, and if it is a command, a majority of the full voters of C_new as well. What has no
+//!    payload, a no-op or a configuration, a witness holds like anybody.
+//! 2. *When a witness hears.* A witness is sent a command's name only once a majority of the full
+//!    voters of C_new holds the command.
+//!
+//! Who is elected has all that is committed, by rule 1's first half and the comparison of logs,
+//! as ever (Raft §5.4); and who is elected is no witness, so that it has the commands too. The
+//! rest of rule 1 is about disks. Had n1 and the witness been enough:
+//!
+//! ```text
+//!   n1  1 2 3        3 is acknowledged.  n1's disk dies: 3 is nowhere
+//!   n2  1 2          down
+//!   w   1 2 3
+//! ```
+//!
+//! Rule 2 is about elections. Without it, `w` above could hold the name of a 3 that was never
+//! committed; n2 and `w`, a quorum, could not elect anybody, since `w` refuses n2, and cannot lead
+//! itself. With it, whatever `w` has, a majority of the full voters has as well.
+//!
+//! So a leader also knows, of entries of earlier terms, that a command is where it must be when any
+//! witness has its name: the leader of that term saw to it.
+//!
+//! # What it gives, and what it costs
+//!
+//! With two full voters and a witness, either full voter may be down, and the other leads: it
+//! reads, and it changes the configuration. It does not write. The operator, or the host after a
+//! while, takes the dead one out ([`Demote`](crate::MemberChange::Demote) or
+//! [`Remove`](crate::MemberChange::Remove)): from then on the configuration itself says that one
+//! copy is all there is, and writes go on. What was proposed meanwhile goes with it. That step is
+//! never taken silently, which is the difference to systems that count a witness for data.
+//!
+//! The leader may have begun its term since, and have commands of an earlier one that only it
+//! holds: then not even its no-op can be committed before the dead one is taken out. So in a group
+//! with witnesses that change may begin before anything of the term is committed, if the operator
+//! says so ([`allow_stall`](crate::ConfigurationChange::allow_stall)). The configuration in force
+//! may be uncommitted then, but not joint. So either it has the voters of the one before, or the
+//! joint one between them is committed, or was given up for it; each way, who decides under the
+//! one before shares a voter with who decides under the joint configuration that begins here.
+//!
+//! # What the host of a witness does
+//!
+//! It sets [`Options::is_witness`](crate::Options::is_witness), writes persists and sends messages
+//! like any, has no state machine, is handed nothing to apply and no snapshot to install, and may
+//! ask for a compaction up to the applied index whenever it likes. After a restart it says that
+//! the mark is applied. A witness is not turned into another member, nor another member into one.
+//!
+//! Scripts: `testdata/witness/`.
+
+use alloc::vec::Vec;
+
+use crate::role::RoleState;
+use crate::seeded::{Bug, bug};
+use crate::{Body, Entry, Event, LogIndex, Node, NodeId, Payload, SnapshotMark};
+
+impl Node {
+    /// Whether this node holds no commands.
+    pub(crate) fn is_witness(&self) -> bool {
+        self.options.is_witness
+            || self.configurations.current().witnesses.contains(&self.options.id)
+    }
+
+    /// The largest index, up to `upto`, that a witness may hear of, and that may be committed: no
+    /// command up to it is on too few disks. `upto` itself in a group without witnesses.
+    pub(crate) fn witness_limit(&mut self, upto: LogIndex) -> LogIndex {
+        if self.configurations.current().witnesses.is_empty() {
+            return upto;
+        }
+        let RoleState::Leader(leader) = &mut self.role else { return upto };
+        let floor = self.commit_index.max(LogIndex(leader.payloads_held()));
+        match self.log.cache().first_command(floor, upto) {
+            Some(command) => command.previous(),
+            None => upto,
+        }
+    }
+
+    /// A witness needs entries that the log no longer has: the mark is all there is to know.
+    pub(crate) fn send_mark(&mut self, to: NodeId) {
+        let last = self.log.mark();
+        let configuration = self.configurations.at(last.index).clone();
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        if let Some(member) = leader.member(to) {
+            member.probe_from(last.index.next(), true);
+        }
+        self.record(|| Event::SnapshotNeeded { to, at_least: last.index });
+        let mark = SnapshotMark { last, configuration };
+        self.send_as_leader(to, Body::InstallSnapshot { mark });
+    }
+}
+
+/// Takes the commands out of what a witness is sent, and what it may not hear of yet.
+pub(crate) fn withhold(entries: &mut Vec<Entry>, limit: LogIndex) {
+    entries.retain(|entry| entry.id.index <= limit || bug(Bug::WitnessHearsTooEarly));
+    for entry in entries {
+        if let Payload::Command(_) = entry.payload {
+            entry.payload = Payload::Withheld;
+        }
+    }
+}
