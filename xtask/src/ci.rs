@@ -37,6 +37,7 @@ const STAGES: &[Stage] = &[
     },
     Stage { name: "tidy", arguments: &["xtask", "tidy"], variables: &[] },
     Stage { name: "seeded-bugs", arguments: &["xtask", "seeded-bugs"], variables: &[] },
+    Stage { name: "model-check", arguments: &["xtask", "model-check"], variables: &[] },
     Stage { name: "conformance", arguments: &["xtask", "conformance"], variables: &[] },
 ];
 

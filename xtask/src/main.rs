@@ -12,6 +12,7 @@
 mod ci;
 mod conformance;
 mod generate;
+mod model_check;
 mod seeded_bugs;
 mod seeded_sim;
 mod tidy;
@@ -36,6 +37,8 @@ Usage: cargo xtask <command>
   differential [--requests N] [--seed S]
                           random requests to Flotilla and to the etcd of this machine: all answers
                           are equal but for what docs/differences.md has
+  model-check [--long] [--json] [--bug name] [part of a name]...
+                          every behaviour of a small group, within bounds
   conformance [--long] [--release] [--etcd] [filter]
                           real clients and killed processes against three nodes;
                           --long runs the minute-long forms,
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
         Some((&"auth-matrix", [])) => generate::auth_matrix(&root),
         Some((&"differential", rest)) => conformance::differential(&root, rest),
+        Some((&"model-check", rest)) => model_check::run(&root, rest),
         Some((&"conformance", rest)) => conformance::run(&root, rest),
         Some((&"compare", rest)) => conformance::compare(&root, rest),
         Some((&("help" | "--help" | "-h"), _)) => {

@@ -8,6 +8,7 @@ mod floors;
 mod markdown;
 mod ratchet;
 mod source;
+mod track_record;
 mod words;
 
 use std::fmt;
@@ -92,6 +93,7 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     problems.extend(words::check(&house));
     problems.extend(markdown::check(&house));
     problems.extend(document::check(&house));
+    problems.extend(track_record::check(&house));
     problems.sort();
     if problems.is_empty() {
         println!("tidy: {} files, no problem", house.files.len());

@@ -254,8 +254,12 @@ impl Node {
     }
 
     fn count_pre_vote(&mut self, from: NodeId, granted: bool) {
+        // Strangers have no say, and there is no end to their names.
+        let is_voter = self.configurations.current().is_voter(from);
         let RoleState::PreCandidate(ballots) = &mut self.role else { return };
-        ballots.record(from, granted);
+        if is_voter || bug(Bug::StrangersGatherForEver) {
+            ballots.record(from, granted);
+        }
         match ballots.tally(self.configurations.current()) {
             ElectionResult::Won(_) => {
                 self.stand(Campaign::Timeout);

@@ -8,6 +8,9 @@ use alloc::vec::Vec;
 use crate::seeded::{Bug, bug};
 use crate::{AppendOutcome, Body, Message, PersistNumber, Term};
 
+/// Messages that may wait for the disk.
+pub(crate) const HELD_MAX: usize = 1024;
+
 /// Messages that may go, and messages that wait for the disk.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outbox {
@@ -40,7 +43,11 @@ impl Outbox {
             *last = message;
             return;
         }
-        self.held.push((after, message));
+        // While a disk hangs, peers may ask for as long as they like. What is dropped is lost like
+        // any message, and asked for again.
+        if self.held.len() < HELD_MAX || bug(Bug::AnswersGatherForEver) {
+            self.held.push((after, message));
+        }
     }
 
     /// Lets go what waited for the disk.
@@ -59,6 +66,25 @@ impl Outbox {
             return self.held.iter_mut().for_each(|(_, message)| message.term = term);
         }
         self.held.retain(|(_, message)| message.term >= term);
+    }
+
+    /// How many messages wait for no more than this.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn held_count(&self, durable: PersistNumber) -> usize {
+        self.held.iter().filter(|(after, _)| *after <= durable).count()
+    }
+
+    /// For a model in which a message that is said once may arrive twice: counts from the last
+    /// write that landed, and says nothing twice.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn renumber(&mut self, landed: u64) {
+        self.held.iter_mut().for_each(|(after, _)| after.0 = after.0.saturating_sub(landed));
+        let held = core::mem::take(&mut self.held);
+        for message in held {
+            if !self.held.contains(&message) {
+                self.held.push(message);
+            }
+        }
     }
 
     pub(crate) fn take(&mut self) -> Vec<Message> {

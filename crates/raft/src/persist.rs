@@ -147,6 +147,20 @@ impl Persister {
         }
     }
 
+    /// Counts from the last write that landed, and says how many were forgotten.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn forget_landed(&mut self) -> u64 {
+        let landed = self.durable.0;
+        let numbers = [&mut self.newest, &mut self.durable, &mut self.hard_state];
+        let in_flight = self.flights.iter_mut().map(|flight| &mut flight.number);
+        let pending = self.pending.iter_mut().map(|pending| &mut pending.number);
+        for number in numbers.into_iter().chain(in_flight).chain(pending) {
+            number.0 = number.0.saturating_sub(landed);
+        }
+        self.waiting_since = self.waiting_since.map(|_| Tick(0));
+        landed
+    }
+
     /// All persists up to this one are on disk.
     pub(crate) fn durable(&self) -> PersistNumber {
         self.durable

@@ -157,6 +157,12 @@ impl Leader {
         held.max(witnessed.min(self.first_index.previous().0))
     }
 
+    /// Empties the room for counting.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn forget_counting(&mut self) {
+        self.scratch.iter_mut().for_each(Vec::clear);
+    }
+
     fn collect(&mut self, value: impl Fn(&Progress) -> u64) -> (&mut [u64], &mut [u64]) {
         let value = |member: &Progress| if member.counts() { value(member) } else { 0 };
         let [incoming, outgoing] = &mut self.scratch;

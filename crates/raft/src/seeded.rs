@@ -62,6 +62,8 @@ bugs! {
     HigherTermInAnAnswerIsIgnored "Raft §5.1" "A leader does not step down for an answer.",
     TakesTheMailOfOthers "N13" "A message to another node is handled.",
     HeldAnswersAreRestamped "L21" "An answer held for the disk leaves in the name of a later term.",
+    AnswersGatherForEver "fuzz" "While the disk hangs, every question of a peer is remembered.",
+    StrangersGatherForEver "fuzz" "Pre-vote answers of nodes that have no vote are remembered.",
     // The log.
     AnswersBeforeItIsDurable "Raft §5.3" "Entries are acknowledged before they are on disk.",
     LateCompletionCounts "L16" "A completed write proves entries that were overwritten since.",

@@ -22,7 +22,7 @@ const FLOORS: &[(&str, u32)] = &[
 ];
 
 /// The workshop may use everything; no library of the product uses the workshop.
-const WORKSHOP: &[&str] = &["sim", "conformance", "xtask", "api-codegen"];
+const WORKSHOP: &[&str] = &["sim", "model", "conformance", "xtask", "api-codegen"];
 
 /// The one door from the product into the workshop: `flotilla sim` (docs/adr/0015).
 const WORKSHOP_DOORS: &[(&str, &str)] = &[("flotilla", "sim")];

@@ -6,7 +6,9 @@ use alloc::format;
 use super::{Violation, require};
 use crate::configuration::change::may_follow;
 use crate::recovery::recoveries;
-use crate::{Configuration, Entry, EntryId, LogIndex, Node, NodeId, Payload, Role, Term};
+use crate::{
+    Body, Configuration, Entry, EntryId, LogIndex, Message, Node, NodeId, Payload, Role, Term,
+};
 
 /// Every configuration in a log follows from the one before it by a step of joint consensus.
 fn check_configurations(node: &Node) -> Result<(), Violation> {
@@ -40,8 +42,10 @@ pub struct Cluster {
     leaders: BTreeMap<Term, NodeId>,
     /// What every entry ever seen follows, and what it says.
     entries: BTreeMap<EntryId, (EntryId, Option<Payload>)>,
-    /// What is committed, and the term of the node that knew it first.
+    /// What is committed, and the term in which that was first seen.
     committed: BTreeMap<LogIndex, (EntryId, Term)>,
+    /// Whom each node voted for in each term, as it said itself.
+    votes: BTreeMap<(Term, NodeId), NodeId>,
     /// Last entry and commit index of each node when it was looked at before.
     seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
 }
@@ -68,7 +72,7 @@ impl Cluster {
         }
         for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
             let Some(entry) = node.log.id_at(LogIndex(index)) else { continue };
-            let committed = self.committed.entry(LogIndex(index)).or_insert((entry, term)).0;
+            let (committed, _) = *self.committed.entry(LogIndex(index)).or_insert((entry, term));
             require(committed == entry, "State Machine Safety", || {
                 format!("node {id} commits {entry} where {committed} is committed")
             })?;
@@ -111,14 +115,77 @@ impl Cluster {
         })
     }
 
+    /// Of what was committed in earlier terms: a vote that comes late may still elect a leader of a
+    /// term that is long over, and that one commits nothing.
     fn check_leader_completeness(&self, node: &Node) -> Result<(), Violation> {
-        // A leader of an earlier term, elected by votes that came late, need not have it.
-        let before = self.committed.values().filter(|(_, term)| *term < node.term());
-        let entries = before.map(|(entry, _)| entry);
-        for entry in entries.filter(|entry| entry.index > node.log.mark().index) {
+        let earlier = self.committed.values().filter(|(_, term)| *term < node.term());
+        for (entry, _) in earlier.filter(|(entry, _)| entry.index > node.log.mark().index) {
             require(node.log.contains(*entry), "Leader Completeness", || {
                 format!("leader {} of term {} lacks committed {entry}", node.id(), node.term())
             })?;
+        }
+        Ok(())
+    }
+
+    /// Looks at a message as it leaves, after its sender was looked at.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe_message(&mut self, message: &Message) -> Result<(), Violation> {
+        let Message { from, to, term, body, .. } = message;
+        let said = || format!("{message:?}");
+        match body {
+            Body::RequestVote { .. } => self.observe_vote(*term, *from, *from, message),
+            Body::RequestVoteResponse { granted: true } => {
+                self.observe_vote(*term, *from, *to, message)
+            }
+            Body::AppendEntries { commit_index, .. }
+            | Body::Heartbeat { commit_index, .. }
+            | Body::Quiesce { commit_index, .. } => {
+                let leads = self.leaders.get(term) == Some(from);
+                require(leads, "only the leader of a term speaks as one", said)?;
+                let known = self.committed.last_key_value().map_or(0, |(index, _)| index.0);
+                require(commit_index.0 <= known, "nobody invents a commit", said)?;
+                self.observe_sent(message)
+            }
+            Body::PreVote { .. }
+            | Body::PreVoteResponse { .. }
+            | Body::RequestVoteResponse { granted: false }
+            | Body::AppendEntriesResponse(_)
+            | Body::HeartbeatResponse { .. }
+            | Body::InstallSnapshot { .. }
+            | Body::InstallSnapshotResponse { .. }
+            | Body::TimeoutNow
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexResponse { .. }
+            | Body::Removed { .. } => Ok(()),
+        }
+    }
+
+    fn observe_vote(
+        &mut self,
+        term: Term,
+        voter: NodeId,
+        candidate: NodeId,
+        message: &Message,
+    ) -> Result<(), Violation> {
+        let given = *self.votes.entry((term, voter)).or_insert(candidate);
+        require(given == candidate, "One Vote per Term", || {
+            format!("node {voter} voted for {given} in term {term}: {message:?}")
+        })
+    }
+
+    /// What a leader sends is what was seen in its log.
+    fn observe_sent(&mut self, message: &Message) -> Result<(), Violation> {
+        let Body::AppendEntries { prev, entries, .. } = &message.body else { return Ok(()) };
+        let mut before = *prev;
+        for entry in entries {
+            let known = self.entries.get(&entry.id).map(|(known, _)| *known);
+            require(known.is_none_or(|known| known == before), "Log Matching", || {
+                format!("{} follows {known:?}, but {before} in {message:?}", entry.id)
+            })?;
+            self.observe_payload(entry, message.from)?;
+            before = entry.id;
         }
         Ok(())
     }
@@ -128,6 +195,8 @@ impl Cluster {
     /// # Errors
     /// The first property that does not hold.
     pub fn observe_applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
+        let is_run = entries.windows(2).all(|pair| pair[0].id.index.next() == pair[1].id.index);
+        require(is_run, "entries go out in order, without a gap", || format!("{entries:?}"))?;
         for entry in entries {
             let committed = self.committed.get(&entry.id.index).map(|(committed, _)| committed);
             require(committed == Some(&entry.id), "State Machine Safety", || {

@@ -3,22 +3,14 @@
 //! The idea is LogCabin's (`RaftConsensusInvariants`): a checker that knows nothing of how the core
 //! works catches the forgotten call. Tests and simulators run all of it after every step.
 //!
-//! | property | source | checked by |
-//! | --- | --- | --- |
-//! | Election Safety | Raft Figure 3 | [`Cluster::observe`] |
-//! | Leader Append-Only | Raft Figure 3 | [`Before::check`] |
-//! | Log Matching | Raft Figure 3 | [`Cluster::observe`] |
-//! | Leader Completeness | Raft Figure 3 | [`Cluster::observe`] |
-//! | State Machine Safety | Raft Figure 3 | [`Cluster::observe`], [`Cluster::observe_applied`] |
-//! | One Change at a Time | thesis §4.1 | [`check_state`], [`Cluster::observe`] |
-//! | LeaseGuard | arXiv 2512.15659 | [`check_state`] |
-//! | Durable Quorum | Raft §5.3 | [`Cluster::observe_commit`] |
-//! | Payload Durability | `witness.rs` | [`Cluster::observe_commit`] |
-//! | Durable Word | Raft Figure 2, §5.6 | [`Durable::check`] |
+//! `docs/invariants.md` is the catalogue: each property with its source and a sentence.
 
 mod cluster;
+mod due;
+pub mod timeless;
 
 pub use cluster::Cluster;
+pub use due::sizes;
 
 use alloc::format;
 use alloc::string::String;
@@ -74,6 +66,7 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
         format!("last {last}, current term {}", node.term())
     })?;
     check_cache(node)?;
+    due::check(node)?;
     for (index, configuration) in node.configurations.iter() {
         let is_sound = index.0 == 0 || is_sound(configuration);
         require(is_sound, "nobody has two roles", || format!("{configuration} of {index}"))?;

@@ -57,6 +57,11 @@ impl Ballots {
         }
     }
 
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     fn answer(&self, voter: NodeId) -> Option<bool> {
         self.0.iter().find(|(node, _)| *node == voter).map(|(_, granted)| *granted)
     }

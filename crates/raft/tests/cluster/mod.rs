@@ -66,7 +66,7 @@ impl Disk {
         }
     }
 
-    fn durable(&self) -> Durable<'_> {
+    pub(crate) fn durable(&self) -> Durable<'_> {
         Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
     }
 }
@@ -366,7 +366,9 @@ impl Cluster {
         }
         let member = self.members.get_mut(&node).unwrap();
         for message in &output.messages {
-            if let Err(violation) = member.disk.durable().check(message) {
+            let checked = member.disk.durable().check(message);
+            let observed = checked.and_then(|()| self.checker.observe_message(message));
+            if let Err(violation) = observed {
                 panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
             }
         }

@@ -1,0 +1,85 @@
+//! What is due and was forgotten: the call that nobody made leaves a state behind in which
+//! something may happen that has not. And what may grow, with how large it is.
+
+use alloc::format;
+use alloc::vec::Vec;
+
+use super::{Violation, require};
+use crate::quorum::majority;
+use crate::role::{Leader, RoleState};
+use crate::{LogIndex, Node, Payload};
+
+pub(super) fn check(node: &Node) -> Result<(), Violation> {
+    let waits = node.outbox.held_count(node.persister.durable());
+    require(waits == 0, "what may leave has left", || {
+        format!("node {} holds {waits} messages that wait for nothing", node.id())
+    })?;
+    check_configurations(node)?;
+    let RoleState::Leader(leader) = &node.role else { return Ok(()) };
+    let vote = node.persister.of_hard_state();
+    require(vote <= node.persister.durable(), "who leads has its vote on disk", || {
+        format!("node {} leads term {} and has not written {vote:?}", node.id(), node.term())
+    })?;
+    let durable = node.persister.durable_index();
+    let own = leader.members.iter().find(|member| member.id == node.id());
+    let counted = own.map_or_else(LogIndex::default, |own| own.match_index);
+    require(counted <= durable, "a leader counts what it has on disk", || {
+        format!("leader {} counts {counted} of {durable}", node.id())
+    })?;
+    if node.is_deferring() {
+        return Ok(());
+    }
+    // With witnesses the commands must be somewhere whole as well.
+    let agreed = agreed(leader).min(LogIndex(leader.clone().payloads_held()));
+    let is_own = node.log.id_at(agreed).is_some_and(|id| id.term == node.term());
+    require(!is_own || agreed <= node.commit_index, "what a quorum holds is committed", || {
+        format!("leader {} commits {}, and {agreed} is held", node.id(), node.commit_index)
+    })
+}
+
+/// What the books say that a quorum holds.
+fn agreed(leader: &Leader) -> LogIndex {
+    let half = |votes: fn(&crate::progress::Progress) -> bool| {
+        let voters = leader.members.iter().filter(|member| votes(member));
+        let held = voters.map(|voter| if voter.counts() { voter.match_index.0 } else { 0 });
+        let mut values: Vec<u64> = held.collect();
+        majority::quorum_value(&mut values)
+    };
+    LogIndex(half(|member| member.votes_incoming).min(half(|member| member.votes_outgoing)))
+}
+
+/// The history of configurations is what the log says, and nothing else (thesis §4.1).
+fn check_configurations(node: &Node) -> Result<(), Violation> {
+    let last = node.log.last().index;
+    let ends = node.configurations.iter().all(|(index, _)| *index <= last);
+    require(ends, "a configuration ends with its entry", || {
+        format!("{:?} behind {last} on node {}", node.configurations, node.id())
+    })?;
+    for entry in node.log.cache().iter() {
+        let Payload::Configuration(configuration) = &entry.payload else { continue };
+        let known = node.configurations.iter().find(|(index, _)| *index == entry.id.index);
+        require(
+            known.is_some_and(|(_, known)| known == configuration),
+            "a configuration is in force with its entry",
+            || format!("{configuration} of {} on node {}", entry.id, node.id()),
+        )?;
+    }
+    Ok(())
+}
+
+/// How much there is of what others can make grow, and how much there may be, whatever they send.
+#[must_use]
+pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 4] {
+    let ballots = match &node.role {
+        RoleState::PreCandidate(ballots) | RoleState::Candidate { ballots, .. } => ballots.count(),
+        RoleState::Follower { .. } | RoleState::Leader(_) => 0,
+    };
+    let held = node.outbox.held_count(crate::PersistNumber(u64::MAX));
+    [
+        ("answers that wait for the disk", held, crate::outbox::HELD_MAX),
+        // Voters may have come and gone since the campaign began; a term has few of them.
+        ("ballots", ballots, 64),
+        ("fetches", node.fetching.len(), 64),
+        ("reads", node.pending_reads(), node.options.pending_reads_max),
+    ]
+}
