@@ -5,8 +5,8 @@ use raft::*;
 use crate::peer::Peer;
 
 /// Whether `message` changes nothing, now and for ever: its term is over at both ends, or its
-/// answer came too late. That a node drops such messages is taken for granted here; it is what the stories
-/// of `late_and_repeated_grants.txt` and the like show.
+/// answer came too late. That a node drops such messages is taken for granted here; the stories of
+/// late and repeated grants show it.
 pub(crate) fn is_dead(message: &Message, from: &Peer, to: &Peer) -> bool {
     let current_term = to.disk.hard_state().current_term;
     let is_news_to_sender = from.disk.hard_state().current_term < to.node.term();
@@ -25,7 +25,7 @@ pub(crate) fn is_dead(message: &Message, from: &Peer, to: &Peer) -> bool {
             let may_lead = matches!(to.node.role(), Role::Candidate | Role::Leader);
             is_old || is_of_now && !may_lead
         }
-        Body::TimeoutNow => is_old,
+        Body::TimeoutNow { .. } => is_old,
         Body::Removed { .. } => false,
         Body::RequestVote { .. }
         | Body::AppendEntries { .. }

@@ -155,7 +155,7 @@ impl Cluster {
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshot { .. }
             | Body::InstallSnapshotResponse { .. }
-            | Body::TimeoutNow
+            | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. }
             | Body::Removed { .. } => Ok(()),

@@ -116,7 +116,7 @@ impl Source<'_> {
             10 => Body::InstallSnapshot { mark: self.mark() },
             11 => Body::InstallSnapshotResponse { match_index: self.index() },
             12 => Body::Quiesce { last: self.entry_id(), commit_index: self.index() },
-            13 => Body::TimeoutNow,
+            13 => Body::TimeoutNow { lease_ended: self.flag() },
             14 if self.flag() => Body::ReadIndex { context: self.number(), replied: self.flag() },
             14 => {
                 let index = self.flag().then(|| self.index());
