@@ -318,7 +318,14 @@ impl Node {
     }
 
     pub(crate) fn handle_request_vote_response(&mut self, from: NodeId, granted: bool) {
-        if !matches!(self.role, RoleState::Candidate { .. }) {
+        // Nobody was asked before the own vote was on disk: a grant from then answers nothing.
+        let was_asked = match &self.role {
+            RoleState::Candidate { own_vote, .. } => {
+                *own_vote <= self.persister.durable() || bug(Bug::VoteRequestLeavesBeforeOwnVote)
+            }
+            RoleState::Follower { .. } | RoleState::PreCandidate(_) | RoleState::Leader(_) => false,
+        };
+        if !was_asked {
             let term = self.current_term();
             return self.record(|| Event::StaleMessage { from, term });
         }
