@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::fmt;
 
+use crate::quorum::rule::{QuorumRule, RuleFault};
 use crate::{EntryId, Incarnation, LeaseTerms, NodeId, Term};
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
@@ -81,6 +82,12 @@ pub struct Configuration {
     pub incarnations: BTreeMap<NodeId, Incarnation>,
     /// How long an entry is a lease; `None` for no such leases (`docs/adr/0009-lease-guard.md`).
     pub lease: Option<LeaseTerms>,
+    /// Which of the voters can decide alone.
+    pub rule: QuorumRule,
+    /// The same for C_old, which keeps its rule until it is left.
+    ///
+    /// Invariant: [`QuorumRule::Majority`] unless the configuration is joint.
+    pub outgoing_rule: QuorumRule,
 }
 
 /// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
@@ -97,7 +104,29 @@ impl Configuration {
         Self { voters: voters.into_iter().collect(), ..Self::default() }
     }
 
-    /// Whether agreement takes a majority of both C_old and C_new.
+    /// A configuration of voters alone that decide by `rule`.
+    ///
+    /// # Errors
+    /// The rule is none for these voters: above all, two quorums need not share one.
+    ///
+    /// ```
+    /// use raft::{Configuration, NodeId, QuorumRule};
+    ///
+    /// let voters = [1, 2, 3, 4].map(NodeId);
+    /// let flexible = |election, commit| QuorumRule::Flexible { election, commit };
+    /// assert!(Configuration::of_voters_by(flexible(3, 2), voters).is_ok());
+    /// assert!(Configuration::of_voters_by(flexible(2, 3), voters).is_err());
+    /// ```
+    pub fn of_voters_by(
+        rule: QuorumRule,
+        voters: impl IntoIterator<Item = NodeId>,
+    ) -> Result<Self, RuleFault> {
+        let configuration = Self { rule, ..Self::of_voters(voters) };
+        configuration.rule.check(&configuration.voters)?;
+        Ok(configuration)
+    }
+
+    /// Whether agreement takes a quorum of both C_old and C_new.
     #[must_use]
     pub fn is_joint(&self) -> bool {
         !self.outgoing.is_empty()
@@ -115,7 +144,8 @@ impl Configuration {
         let lease = if self.lease.is_some() { 16 } else { 0 };
         let nodes = 8 * (self.removed.len() + self.witnesses.len());
         let others = nodes + 16 * self.incarnations.len() + lease;
-        8 * self.member_count() + attributes.sum::<usize>() + others
+        let rules = self.rule.size_bytes() + self.outgoing_rule.size_bytes();
+        8 * self.member_count() + attributes.sum::<usize>() + others + rules
     }
 
     /// The same without what is said about nodes that are no members, and with a tombstone for each
@@ -174,6 +204,11 @@ impl fmt::Display for Configuration {
             f.write_str(" removed=")?;
             write_nodes(f, &self.removed)?;
         }
+        for (name, rule) in [(" rule=", &self.rule), (" outgoing-rule=", &self.outgoing_rule)] {
+            if *rule != QuorumRule::Majority {
+                write!(f, "{name}{rule}")?;
+            }
+        }
         if let Some(lease) = self.lease {
             write!(f, " lease={lease}")?;
         }
@@ -181,7 +216,7 @@ impl fmt::Display for Configuration {
     }
 }
 
-fn write_nodes<'a>(
+pub(crate) fn write_nodes<'a>(
     f: &mut fmt::Formatter<'_>,
     nodes: impl IntoIterator<Item = &'a NodeId>,
 ) -> fmt::Result {

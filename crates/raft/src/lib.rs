@@ -99,7 +99,7 @@
 //! | `removal` | telling a node that it was removed | |
 //! | `log` | the log as seen in memory | |
 //! | `persist` `outbox` | what is on its way to the disk, and what waits for it | |
-//! | [`quorum`] | majorities, simple and joint | thesis §4.3 |
+//! | [`quorum`] | who can decide alone: majorities, joint ones, other rules | thesis §4.3 |
 //! | `fault` `refusal` `trace` | peers' faults, refused requests, typed events | |
 //! | `invariants` | every safety property by name (feature `invariants`) | Raft Figure 3 |
 //!
@@ -170,6 +170,7 @@ pub use options::{Options, OptionsError, RestoredFault};
 pub use output::{
     Fetch, MarkWrite, Output, Persist, PersistNumber, ReadOutcome, SendSnapshot, SlowFollower,
 };
+pub use quorum::rule::{QuorumRule, RuleFault};
 pub use read::{ReadError, ReadMode, ReadPoint, ReadRequest, Staleness};
 pub use recovery::RecoveryError;
 pub use refusal::{CampaignError, ChangeError, ProposeError, TransferError};

@@ -41,7 +41,7 @@ use alloc::collections::BTreeSet;
 
 use crate::configuration::change::{enter, leave, target};
 use crate::progress::Progress;
-use crate::quorum::{Ballots, ElectionResult};
+use crate::quorum::{Decision, Quorum};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
@@ -109,16 +109,18 @@ impl Node {
         Ok(())
     }
 
-    /// A majority of C_new must hold the log already: three empty voters that join a group of two
+    /// A quorum of C_new must hold the log already: three empty voters that join a group of two
     /// would stop it for as long as the log takes to reach one of them.
     fn check_stall(&self, target: &Configuration) -> Result<(), ChangeError> {
         let voters = target.voters.len();
         let holding = target.voters.iter().filter(|voter| self.holds_log(**voter)).count();
-        let is_majority = holding >= crate::quorum::majority::size(voters);
+        let is_quorum =
+            target.incoming_half().is_quorum(Decision::Commit, &|voter| self.holds_log(voter));
+        let current = self.configurations.current();
         // Who only learns does not change who can agree.
-        if is_majority
+        if is_quorum
             || bug(Bug::EmptyMajorityIsAdded)
-            || target.voters == self.configurations.current().voters
+            || (target.voters == current.voters && target.rule == current.rule)
         {
             return Ok(());
         }
@@ -179,17 +181,16 @@ impl Node {
     /// No quorum answers. If that is for C_new alone, the change is given up rather than the group.
     pub(crate) fn abandon_without_quorum(&mut self) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
-        let mut alive = Ballots::default();
-        for member in leader.members.iter().filter(|member| member.counts()) {
-            alive.record(member.id, member.is_active || member.id == self.options.id);
-        }
+        let is_alive = |voter: NodeId| {
+            let book = leader.members.iter().find(|member| member.id == voter);
+            book.is_some_and(|book| book.counts() && (book.is_active || voter == self.options.id))
+        };
         let index = self.configurations.index();
         if index <= self.commit_index {
             return false;
         }
         let before = self.configurations.at(index.previous());
-        let is_alive = matches!(alive.tally(before), ElectionResult::Won(_));
-        is_alive && self.abandon().is_ok()
+        before.is_quorum(Decision::Commit, &is_alive) && self.abandon().is_ok()
     }
 
     /// Goes on with a change after the commit index has moved, or a transfer has ended. The two

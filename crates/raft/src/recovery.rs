@@ -30,6 +30,7 @@
 use alloc::collections::BTreeSet;
 use core::fmt;
 
+use crate::quorum::rule::QuorumRule;
 use crate::restore::restore_configurations;
 use crate::step::PLAUSIBLE_MAX;
 use crate::{
@@ -77,8 +78,15 @@ impl Restored {
         }
         let is_voter = |node: &NodeId| current.is_voter(*node) || *node == id;
         let (voters, learners) = survivors.iter().copied().partition(is_voter);
-        let outgoing = BTreeSet::new();
-        let next = Configuration { voters, learners, outgoing, ..current.clone() };
+        let next = Configuration {
+            voters,
+            learners,
+            outgoing: BTreeSet::new(),
+            // Another rule may need those who are lost.
+            rule: QuorumRule::Majority,
+            outgoing_rule: QuorumRule::Majority,
+            ..current.clone()
+        };
         let payload = Payload::Configuration(next.that_follows(current));
         let id_of_entry = EntryId { term, index: self.last.index.next() };
         Ok(Persist {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use crate::quorum::rule::RuleFault;
 use crate::{LogIndex, MemberChange, NodeId};
 
 /// Why commands were not proposed. They are in no log and never will be.
@@ -127,6 +128,11 @@ pub enum ChangeError {
     },
     /// Nobody could lead.
     OnlyWitnesses,
+    /// The voters could not decide by the rule.
+    Rule {
+        /// What is wrong with it.
+        fault: RuleFault,
+    },
     /// The learner is too far behind to vote, or silent.
     LearnerLags {
         /// The learner.
@@ -205,6 +211,7 @@ impl fmt::Display for ChangeError {
             Self::LeaseOutOfBounds { duration_us } => {
                 write!(f, "a lease cannot last {duration_us} us")
             }
+            Self::Rule { fault } => fault.fmt(f),
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")
             }

@@ -18,7 +18,7 @@ use crate::leadership::Campaigns;
 use crate::lease::LeaderLease;
 use crate::lease_guard::LeaderGuard;
 use crate::progress::{Progress, ProgressState};
-use crate::quorum::{Ballots, MatchQuorum, VoteQuorum};
+use crate::quorum::{Ballots, Counter, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
 use crate::seeded::{Bug, bug};
 use crate::{
@@ -77,8 +77,7 @@ pub(crate) struct Leader {
     sessions: u64,
     /// A member's disk may have to be put on record.
     pub(crate) has_unrecorded: bool,
-    /// Room for the values of the two halves, kept so that counting allocates nothing.
-    scratch: [Vec<u64>; 2],
+    counter: Counter,
 }
 
 /// Leadership on its way to another node (thesis §3.10).
@@ -114,6 +113,7 @@ impl Leader {
         let session = self.next_session();
         self.has_unrecorded = true;
         let rounds_before = self.reads.newest_round();
+        self.counter.adopt(configuration);
         let old = core::mem::take(&mut self.members);
         let is_kept =
             |member: &&Progress| bug(Bug::RemovedVotersCount) && !configuration.contains(member.id);
@@ -146,48 +146,25 @@ impl Leader {
 
     /// The largest index up to which the commands are where they must be (`witness.rs`).
     pub(crate) fn payloads_held(&mut self) -> u64 {
-        let [full, _] = &mut self.scratch;
-        full.clear();
-        let voters = self.members.iter().filter(|member| member.votes_incoming);
-        let holds = |member: &Progress| if member.counts() { member.match_index.0 } else { 0 };
-        full.extend(voters.filter(|voter| !voter.is_witness).map(holds));
-        let held = crate::quorum::majority::quorum_value(full);
+        let held = self.counter.payloads_held(&self.members);
         let witnesses = self.members.iter().filter(|member| member.is_witness);
-        let witnessed = witnesses.map(holds).max().unwrap_or(0);
+        let witnessed = witnesses.map(Progress::counted_index).max().unwrap_or(0);
         held.max(witnessed.min(self.first_index.previous().0))
     }
 
     /// Empties the room for counting.
     #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn forget_counting(&mut self) {
-        self.scratch.iter_mut().for_each(Vec::clear);
+        self.counter.forget();
     }
 
-    fn collect(&mut self, value: impl Fn(&Progress) -> u64) -> (&mut [u64], &mut [u64]) {
-        let value = |member: &Progress| if member.counts() { value(member) } else { 0 };
-        let [incoming, outgoing] = &mut self.scratch;
-        incoming.clear();
-        outgoing.clear();
-        for member in &self.members {
-            if member.votes_incoming {
-                incoming.push(value(member));
-            }
-            if member.votes_outgoing {
-                outgoing.push(value(member));
-            }
-        }
-        (incoming, outgoing)
-    }
-
-    /// The largest `value` that a quorum of voters has reached.
+    /// The largest `value` that a commit quorum of voters has reached.
     pub(crate) fn quorum_value(&mut self, value: impl Fn(&Progress) -> u64) -> u64 {
-        let (incoming, outgoing) = self.collect(value);
-        crate::quorum::joint::quorum_value(incoming, outgoing)
+        self.counter.quorum_value(&self.members, value)
     }
 
     pub(crate) fn match_quorum(&mut self) -> MatchQuorum {
-        let (incoming, outgoing) = self.collect(|member| member.match_index.0);
-        MatchQuorum::of(incoming, outgoing)
+        self.counter.match_quorum(&self.members)
     }
 }
 
@@ -296,7 +273,7 @@ impl Node {
             transfer: None,
             sessions: 0,
             has_unrecorded: true,
-            scratch: [Vec::new(), Vec::new()],
+            counter: Counter::default(),
         };
         leader.adopt(self.configurations.current(), last.index, self.now);
         if let Some(own) = leader.member(self.options.id) {

@@ -98,6 +98,9 @@ bugs! {
     MajorityIsHalf "R4" "Half of the voters are taken for a majority.",
     JointCommitTakesTheNewHalf "thesis §4.3" "A joint commit takes a majority of C_new alone.",
     JointElectionTakesTheNewHalf "thesis §4.3" "A joint election takes a majority of C_new alone.",
+    AnyHalfIsAQuorum "even sets" "Half of an even group decides without the extra set.",
+    CommitQuorumElects "flexible quorums" "As many voters as a commit takes elect a leader.",
+    RuleChangesInOneStep "thesis §4.3" "A change of the quorum rule takes no joint configuration.",
     LearnersCount "R4" "Learners are counted as voters.",
     RemovedVotersCount "R4" "Voters that were removed are counted.",
     // Reads.

@@ -1,9 +1,12 @@
-//! The arithmetic of quorums against the dumbest way to say the same, on every small case and on
-//! random ones (R4).
+//! The arithmetic of majorities against the dumbest way to say the same, on every small case and
+//! on random ones (R4). Other rules: `quorum_rules.rs`.
+
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use raft::quorum::majority::Vote;
-use raft::quorum::{joint, majority};
+use raft::quorum::majority::Majority;
+use raft::quorum::{Decision, Quorum, Vote, joint, majority};
+use raft::{Configuration, NodeId};
 
 /// "There is a set of more than half of the voters, all of which have reached the value": tried
 /// for every value and every set.
@@ -23,9 +26,6 @@ fn oracle_value(values: &[u64]) -> u64 {
 
 /// "Won, if more than half granted; lost, if that cannot come about whatever the silent ones say."
 fn oracle_vote(answers: &[Option<bool>]) -> Vote {
-    if answers.is_empty() {
-        return Vote::Won;
-    }
     let granted_at_least = answers.iter().filter(|answer| answer.unwrap_or(false)).count();
     let granted_at_most = answers.iter().filter(|answer| answer.unwrap_or(true)).count();
     match (granted_at_least * 2 > answers.len(), granted_at_most * 2 > answers.len()) {
@@ -46,6 +46,15 @@ fn all_answers(len: u32) -> impl Iterator<Item = Vec<Option<bool>>> {
     all_values(len).map(move |values| values.into_iter().map(answer).collect())
 }
 
+/// Voters `first`, `first + 1` and so on.
+fn voters(first: usize, count: usize) -> BTreeSet<NodeId> {
+    (first..first + count).map(|number| NodeId(number as u64)).collect()
+}
+
+fn place(voter: NodeId) -> usize {
+    usize::try_from(voter.0).unwrap_or(usize::MAX)
+}
+
 #[test]
 fn majority_value_is_the_oracles_for_every_small_group() {
     for values in (0..=6).flat_map(all_values) {
@@ -56,11 +65,14 @@ fn majority_value_is_the_oracles_for_every_small_group() {
 
 #[test]
 fn majority_vote_is_the_oracles_for_every_small_group() {
-    for answers in (0..=6).flat_map(all_answers) {
-        assert_eq!(majority::vote(&answers), oracle_vote(&answers), "{answers:?}");
+    for answers in (1..=6).flat_map(all_answers) {
+        let voters = voters(0, answers.len());
+        let vote = Majority(&voters).vote(Decision::Election, &|voter| answers[place(voter)]);
+        assert_eq!(vote, oracle_vote(&answers), "{answers:?}");
     }
 }
 
+/// The way without looking up a voter and the way of all other rules come to the same.
 #[test]
 fn joint_value_takes_both_halves() {
     for incoming in (1..=3).flat_map(all_values) {
@@ -70,18 +82,38 @@ fn joint_value_takes_both_halves() {
             // No half is more equal than the other.
             let swapped = joint::quorum_value(&mut outgoing.clone(), &mut incoming.clone());
             assert_eq!(value, swapped, "{incoming:?} {outgoing:?}");
+
+            let configuration = Configuration {
+                outgoing: voters(incoming.len(), outgoing.len()),
+                ..Configuration::of_voters(voters(0, incoming.len()))
+            };
+            let values = [incoming.as_slice(), &outgoing].concat();
+            let mut candidates = values.clone();
+            candidates.sort_unstable();
+            let looked_up =
+                configuration.quorum_value(Decision::Commit, &candidates, &|v| values[place(v)]);
+            assert_eq!(value, looked_up, "{incoming:?} {outgoing:?}");
         }
     }
 }
 
 #[test]
 fn joint_vote_takes_both_halves() {
-    let votes = [Vote::Won, Vote::Lost, Vote::Open];
-    for incoming in votes {
-        for outgoing in votes {
-            let vote = joint::vote(incoming, outgoing);
-            assert_eq!(vote == Vote::Won, incoming == Vote::Won && outgoing == Vote::Won);
-            assert_eq!(vote == Vote::Lost, incoming == Vote::Lost || outgoing == Vote::Lost);
+    for incoming in (1..=3).flat_map(all_answers) {
+        for outgoing in (1..=3).flat_map(all_answers) {
+            let configuration = Configuration {
+                outgoing: voters(incoming.len(), outgoing.len()),
+                ..Configuration::of_voters(voters(0, incoming.len()))
+            };
+            let answers = [incoming.as_slice(), &outgoing].concat();
+            let vote = configuration.vote(Decision::Election, &|voter| answers[place(voter)]);
+            let halves = (oracle_vote(&incoming), oracle_vote(&outgoing));
+            let expected = match halves {
+                (Vote::Won, Vote::Won) => Vote::Won,
+                (Vote::Lost, _) | (_, Vote::Lost) => Vote::Lost,
+                _ => Vote::Open,
+            };
+            assert_eq!(vote, expected, "{incoming:?} {outgoing:?}");
         }
     }
 }

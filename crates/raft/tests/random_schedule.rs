@@ -41,7 +41,8 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         learners: members(learners),
         ..Configuration::default()
     };
-    match dice.roll(11) {
+    let ruled = |rule, voters: &[u64]| Configuration { rule, ..simple(voters, &[]) };
+    match dice.roll(14) {
         0 => (1, simple(&[1], &[])),
         1 => (2, simple(&[1, 2], &[])),
         2 => (3, simple(&[1, 2, 3], &[])),
@@ -53,6 +54,12 @@ fn group(dice: &mut Dice) -> (u64, Configuration) {
         7 => (5, simple(&[1, 2, 3], &[4])),
         8 => (3, Configuration { witnesses: members(&[3]), ..simple(&[1, 2, 3], &[]) }),
         9 => (6, Configuration { witnesses: members(&[4, 5]), ..simple(&[1, 2, 3, 4, 5], &[]) }),
+        10 => (4, ruled(QuorumRule::EvenSet { extra: members(&[1]) }, &[1, 2, 3, 4])),
+        11 => (5, ruled(QuorumRule::Flexible { election: 4, commit: 2 }, &[1, 2, 3, 4, 5])),
+        12 => {
+            let groups = [&[1, 2][..], &[3, 4], &[5, 6]].map(members);
+            (6, ruled(QuorumRule::grouped(groups), &[1, 2, 3, 4, 5, 6]))
+        }
         _ => (7, simple(&[1, 2, 3], &[])),
     }
 }
@@ -309,16 +316,36 @@ fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
         });
     }
     let allow_stall = dice.one_in(2);
+    let rule = dice.one_in(2).then(|| any_rule(dice, &configuration.voters));
     let lease = match dice.roll(4) {
         0 if cluster.clocks_agree => LeaseChange::Set(lease(dice)),
         1 => LeaseChange::End,
         _ => LeaseChange::Keep,
     };
+    let change =
+        ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) };
     // A refusal is an answer like any other here.
-    let _refused = cluster.change(
-        leader,
-        &ConfigurationChange { allow_stall, lease, ..ConfigurationChange::of(members) },
-    );
+    let _refused = cluster.change(leader, &change);
+}
+
+/// A rule that may fit, if the voters stay.
+fn any_rule(dice: &mut Dice, voters: &std::collections::BTreeSet<NodeId>) -> QuorumRule {
+    let count = u32::try_from(voters.len()).unwrap();
+    match dice.roll(5) {
+        0 => QuorumRule::EvenSet { extra: voters.iter().copied().take(1).collect() },
+        1 => {
+            let election = count / 2 + 1 + u32::from(dice.one_in(2));
+            QuorumRule::Flexible { election, commit: (count + 1).saturating_sub(election) }
+        }
+        2 => {
+            let weight = |node: &NodeId| (*node, u32::try_from(dice.roll(3) + 1).unwrap());
+            QuorumRule::weighted(voters.iter().map(weight).collect::<Vec<_>>())
+        }
+        3 => QuorumRule::grouped(
+            voters.iter().copied().collect::<Vec<_>>().chunks(2).map(<[_]>::to_vec),
+        ),
+        _ => QuorumRule::Majority,
+    }
 }
 
 fn deliver(cluster: &mut Cluster, dice: &mut Dice) {

@@ -30,4 +30,5 @@ folders! {
     witness at least 10,
     transfer at least 4,
     durability at least 10,
+    quorum at least 8,
 }

@@ -14,10 +14,13 @@
 //!                      2 witnesses: node u64 …, ascending, all of them voters
 //!                      3 removed: node u64 …, in order of removal
 //!                      4 incarnations: (node u64, ascending │ incarnation u64, not 0) …
+//!                      5 quorum rules: that of the voters │ that of the outgoing, see [`rule`]
 //!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8, 0
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
+
+mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +55,7 @@ const ATTRIBUTES: u8 = 1;
 const WITNESSES: u8 = 2;
 const REMOVED: u8 = 3;
 const INCARNATIONS: u8 = 4;
+const QUORUM_RULES: u8 = 5;
 const LEASE: u8 = 6;
 /// The clocks that leases rest on: each node's own, that never goes back.
 const MONOTONIC: u8 = 0;
@@ -154,6 +158,7 @@ fn extensions(configuration: &Configuration) -> BytesMut {
     extension(WITNESSES, nodes(&configuration.witnesses));
     extension(REMOVED, nodes(&configuration.removed));
     extension(INCARNATIONS, incarnations(configuration));
+    extension(QUORUM_RULES, rule::rules(configuration));
     extension(LEASE, lease(configuration));
     out
 }
@@ -177,6 +182,9 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
             }
             REMOVED => configuration.removed = take_removed(&mut value)?,
             INCARNATIONS => configuration.incarnations = take_incarnations(&mut value)?,
+            QUORUM_RULES => {
+                (configuration.rule, configuration.outgoing_rule) = rule::take_rules(&mut value)?;
+            }
             LEASE => configuration.lease = Some(take_lease(&mut value)?),
             // Of a later version: to go on without it would be to forget it.
             _ => return None,

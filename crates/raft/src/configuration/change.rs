@@ -13,7 +13,8 @@
 //! Each of the three shares a voter with its neighbour in every majority, and C_old never decides
 //! beside C_new, since the first is over when the second begins. Single-server changes (thesis
 //! §4.1) would save an entry and cost a rule that was once got wrong (M1); there are none here. A
-//! change of learners alone leaves all majorities as they are and takes one entry.
+//! change of learners alone leaves all majorities as they are and takes one entry. A change of the
+//! quorum rule goes the way of a change of voters: each half keeps its own rule meanwhile.
 //!
 //! These are pure functions of configurations. Scripts: `testdata/membership/`.
 
@@ -21,6 +22,7 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+use crate::quorum::rule::QuorumRule;
 use crate::seeded::{Bug, bug};
 use crate::{ChangeError, Configuration, LeaseTerms, NodeId};
 
@@ -45,6 +47,9 @@ pub struct ConfigurationChange {
     pub attributes: BTreeMap<NodeId, Bytes>,
     /// What becomes of the leases in the log.
     pub lease: LeaseChange,
+    /// How the voters decide from now on; `None` leaves the rule as it is. A rule that names voters
+    /// must be given anew with each change of them.
+    pub rule: Option<QuorumRule>,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
@@ -140,6 +145,9 @@ pub(crate) fn target(
             return Err(ChangeError::DoesNotFit { change: *change });
         }
     }
+    if let Some(rule) = &change.rule {
+        next.rule.clone_from(rule);
+    }
     match change.lease {
         LeaseChange::Keep => {}
         LeaseChange::Set(terms) if !terms.is_sound() => {
@@ -148,7 +156,8 @@ pub(crate) fn target(
         LeaseChange::Set(terms) => next.lease = Some(terms),
         LeaseChange::End => next.lease = None,
     }
-    let says_nothing = change.members.is_empty() && change.attributes.is_empty();
+    let says_nothing =
+        change.members.is_empty() && change.attributes.is_empty() && change.rule.is_none();
     if says_nothing && change.lease == LeaseChange::Keep {
         return Err(ChangeError::Empty);
     }
@@ -158,6 +167,7 @@ pub(crate) fn target(
     if next.voters.is_subset(&next.witnesses) {
         return Err(ChangeError::OnlyWitnesses);
     }
+    next.rule.check(&next.voters).map_err(|fault| ChangeError::Rule { fault })?;
     for (node, attributes) in &change.attributes {
         if !next.contains(*node) {
             return Err(ChangeError::NoMember { node: *node });
@@ -171,16 +181,20 @@ pub(crate) fn target(
 /// stay.
 pub(crate) fn enter(current: &Configuration, target: Configuration) -> Configuration {
     assert!(!current.is_joint() && !target.is_joint(), "one change at a time");
-    if current.voters == target.voters {
+    let rule_stays = current.rule == target.rule || bug(Bug::RuleChangesInOneStep);
+    if current.voters == target.voters && rule_stays {
         return target.that_follows(current);
     }
-    Configuration { outgoing: current.voters.clone(), ..target }.that_follows(current)
+    let outgoing_rule = current.rule.clone();
+    Configuration { outgoing: current.voters.clone(), outgoing_rule, ..target }
+        .that_follows(current)
 }
 
 /// The second entry: C_new.
 pub(crate) fn leave(joint: &Configuration) -> Configuration {
     assert!(joint.is_joint(), "only a joint configuration is left");
-    Configuration { outgoing: BTreeSet::new(), ..joint.clone() }.that_follows(joint)
+    let outgoing_rule = QuorumRule::Majority;
+    Configuration { outgoing: BTreeSet::new(), outgoing_rule, ..joint.clone() }.that_follows(joint)
 }
 
 /// Whether `next` may follow `before` in a log, for the catalogue of invariants.
@@ -188,8 +202,13 @@ pub(crate) fn leave(joint: &Configuration) -> Configuration {
 pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
     let keeps_tombstones = next.removed == next.clone().that_follows(before).removed;
     match (before.is_joint(), next.is_joint()) {
-        (false, false) => before.voters == next.voters && keeps_tombstones,
-        (false, true) => next.outgoing == before.voters && keeps_tombstones,
+        (false, false) => {
+            before.voters == next.voters && before.rule == next.rule && keeps_tombstones
+        }
+        (false, true) => {
+            let is_kept = next.outgoing == before.voters && next.outgoing_rule == before.rule;
+            is_kept && keeps_tombstones
+        }
         (true, false) => *next == leave(before),
         (true, true) => false,
     }
@@ -199,7 +218,7 @@ pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
 mod tests {
     use super::*;
     use crate::TOMBSTONES_MAX;
-    use crate::quorum::{joint, majority};
+    use crate::quorum::{Decision, Quorum};
     use alloc::string::{String, ToString};
 
     fn nodes(list: &[u64]) -> BTreeSet<NodeId> {
@@ -307,6 +326,34 @@ mod tests {
         assert_eq!((next.removed[0], next.removed[TOMBSTONES_MAX - 1]), (NodeId(101), NodeId(4)));
     }
 
+    /// A change of the rule alone changes who can agree, and a rule stays until it is changed.
+    #[test]
+    fn rules_change_in_two_steps() {
+        let rule = QuorumRule::Flexible { election: 3, commit: 2 };
+        let before = configuration(&[1, 2, 3, 4], &[]);
+        let change = |rule: &QuorumRule, members: &[MemberChange]| ConfigurationChange {
+            rule: Some(rule.clone()),
+            ..ConfigurationChange::of(members.iter().copied())
+        };
+        let next = target(&before, &change(&rule, &[])).expect("a sound rule");
+        let joint = enter(&before, next.clone());
+        let both = "voters=1,2,3,4 outgoing=1,2,3,4 rule=elect:3/commit:2";
+        assert_eq!((written(&joint), leave(&joint)), (both.to_string(), next.clone()));
+        assert!(may_follow(&before, &joint) && may_follow(&joint, &next));
+        assert!(!may_follow(&before, &next), "the old and the new rule need not meet");
+
+        let fifth = [MemberChange::AddVoter(NodeId(5))];
+        let refused = target(&next, &ConfigurationChange::of(fifth));
+        let fault = crate::RuleFault::QuorumsApart { voters: 5 };
+        assert_eq!(refused, Err(ChangeError::Rule { fault }));
+        let wider = QuorumRule::Flexible { election: 4, commit: 2 };
+        let joint = enter(&next, target(&next, &change(&wider, &fifth)).expect("a sound rule"));
+        let both = "voters=1,2,3,4,5 outgoing=1,2,3,4 rule=elect:4/commit:2 \
+                    outgoing-rule=elect:3/commit:2";
+        assert_eq!(written(&joint), both);
+        assert_eq!(written(&leave(&joint)), "voters=1,2,3,4,5 rule=elect:4/commit:2");
+    }
+
     /// The thesis' claim (§4.3), exhaustively for five nodes: whoever agrees in one configuration
     /// of the way shares a voter with whoever agrees in the next, in every change there is.
     #[test]
@@ -315,13 +362,7 @@ mod tests {
             .map(|bits| (1..=5).filter(|node| bits & (1 << (node - 1)) != 0).collect())
             .collect();
         let agrees = |configuration: &Configuration, granted: &[u64]| {
-            let half = |voters: &BTreeSet<NodeId>| {
-                let answers: Vec<_> =
-                    voters.iter().map(|voter| Some(granted.contains(&voter.0))).collect();
-                majority::vote(&answers)
-            };
-            let (incoming, outgoing) = (half(&configuration.voters), half(&configuration.outgoing));
-            joint::vote(incoming, outgoing) == majority::Vote::Won
+            configuration.is_quorum(Decision::Election, &|voter| granted.contains(&voter.0))
         };
         let intersect = |one: &Configuration, other: &Configuration| {
             sets.iter().filter(|granted| agrees(one, granted)).all(|quorum| {

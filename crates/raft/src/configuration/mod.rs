@@ -6,6 +6,7 @@ pub(crate) mod change;
 
 use alloc::vec::Vec;
 
+use crate::quorum::rule::QuorumRule;
 use crate::seeded::{Bug, bug};
 use crate::{
     Configuration, Entry, LeaseTerms, LogIndex, NodeId, Payload, RestoredFault, SnapshotMark,
@@ -127,12 +128,17 @@ impl ConfigurationHistory {
 }
 
 /// Whether a configuration can be in force: it has voters, nobody is voter and learner of C_new at
-/// once (M13), and nobody is member and removed. A voter of C_old may be a learner of C_new: that
-/// is a demotion.
+/// once (M13), nobody is member and removed, and no two quorums of a half decide apart. A voter of
+/// C_old may be a learner of C_new: that is a demotion.
 pub(crate) fn is_sound(configuration: &Configuration) -> bool {
-    let Configuration { voters, learners, witnesses, removed, incarnations, lease, .. } =
-        configuration;
+    let Configuration { voters, outgoing, learners, witnesses, .. } = configuration;
+    let Configuration { removed, incarnations, lease, rule, outgoing_rule, .. } = configuration;
     let has_one_role_each = voters.is_disjoint(learners) || bug(Bug::TwoRolesAreTaken);
+    let outgoing_is_sound = if outgoing.is_empty() {
+        *outgoing_rule == QuorumRule::Majority
+    } else {
+        outgoing_rule.check(outgoing).is_ok()
+    };
     // Somebody must be able to lead.
     !voters.is_subset(witnesses)
         && witnesses.iter().all(|node| configuration.is_voter(*node) && !learners.contains(node))
@@ -141,4 +147,6 @@ pub(crate) fn is_sound(configuration: &Configuration) -> bool {
         && !removed.iter().any(|node| configuration.contains(*node))
         && lease.is_none_or(LeaseTerms::is_sound)
         && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
+        && rule.check(voters).is_ok()
+        && outgoing_is_sound
 }

@@ -1,10 +1,12 @@
 //! What holds between the nodes of a group, and over its whole life.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::format;
+use alloc::vec::Vec;
 
 use super::{Violation, require};
 use crate::configuration::change::may_follow;
+use crate::quorum::{Decision, Quorum};
 use crate::recovery::recoveries;
 use crate::{
     Body, Configuration, Entry, EntryId, LogIndex, Message, Node, NodeId, Payload, Role, Term,
@@ -217,12 +219,7 @@ impl Cluster {
     ) -> Result<(), Violation> {
         let Some(entry) = leader.log.id_at(leader.commit_index) else { return Ok(()) };
         let configuration: &Configuration = leader.configurations.current();
-        let has_majority = |voters: &BTreeSet<NodeId>| {
-            let count = voters.iter().filter(|voter| holds(**voter, entry)).count();
-            voters.is_empty() || count >= crate::quorum::majority::size(voters.len())
-        };
-        let is_on_quorum =
-            has_majority(&configuration.voters) && has_majority(&configuration.outgoing);
+        let is_on_quorum = configuration.is_quorum(Decision::Commit, &|voter| holds(voter, entry));
         require(is_on_quorum, "Durable Quorum", || {
             format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
         })?;
@@ -231,8 +228,9 @@ impl Cluster {
         let is_command = cached.any(|here| {
             here.id == entry && matches!(here.payload, Payload::Command(_) | Payload::Withheld)
         });
-        let full = configuration.voters.difference(&configuration.witnesses).copied().collect();
-        require(!is_command || has_majority(&full), "Payload Durability", || {
+        let full = configuration.voters.difference(&configuration.witnesses);
+        let (have, lack): (Vec<&NodeId>, Vec<&NodeId>) = full.partition(|node| holds(**node, entry));
+        require(!is_command || have.len() > lack.len(), "Payload Durability", || {
             format!("leader {} commits {entry}, whose data is on too few disks", leader.id())
         })
     }

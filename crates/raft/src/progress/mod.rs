@@ -108,6 +108,11 @@ impl Progress {
         is_known && (self.match_index >= self.frontier || bug(Bug::ForgetfulMembersCount))
     }
 
+    /// Up to where the member's word is taken that it holds the log; 0 if it is not.
+    pub(crate) fn counted_index(&self) -> u64 {
+        if self.counts() { self.match_index.0 } else { 0 }
+    }
+
     /// Compares the disk with the one that `configuration` records.
     pub(crate) fn look_up(&mut self, configuration: &Configuration) {
         let recorded = configuration.incarnations.get(&self.id);

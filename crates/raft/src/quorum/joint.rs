@@ -1,6 +1,7 @@
-//! Joint consensus (thesis §4.3): agreement takes a majority of C_old **and** one of C_new.
+//! Joint consensus (thesis §4.3): agreement takes a majority of C_old **and** one of C_new. The
+//! halves need not have the same rule: see [`Configuration`](crate::Configuration).
 
-use super::majority::{self, Vote};
+use super::majority;
 use crate::seeded::{Bug, bug};
 
 /// The largest value that a majority of both halves has reached. Sorts both in place.
@@ -10,17 +11,4 @@ pub fn quorum_value(incoming: &mut [u64], outgoing: &mut [u64]) -> u64 {
         return majority::quorum_value(incoming);
     }
     majority::quorum_value(incoming).min(majority::quorum_value(outgoing))
-}
-
-/// Won when both halves are won, lost when one is lost.
-#[must_use]
-pub fn vote(incoming: Vote, outgoing: Vote) -> Vote {
-    if bug(Bug::JointElectionTakesTheNewHalf) {
-        return incoming;
-    }
-    match (incoming, outgoing) {
-        (Vote::Lost, _) | (_, Vote::Lost) => Vote::Lost,
-        (Vote::Open, _) | (_, Vote::Open) => Vote::Open,
-        (Vote::Won, Vote::Won) => Vote::Won,
-    }
 }

@@ -1,17 +1,10 @@
 //! A majority of one set of voters.
 
-use crate::seeded::{Bug, bug};
+use alloc::collections::BTreeSet;
 
-/// Where a vote stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Vote {
-    /// A majority granted.
-    Won,
-    /// A majority can no longer grant.
-    Lost,
-    /// Answers are missing.
-    Open,
-}
+use super::{Decision, Quorum};
+use crate::NodeId;
+use crate::seeded::{Bug, bug};
 
 /// How many of `voters` are a majority: any two majorities share a voter.
 #[must_use]
@@ -22,7 +15,18 @@ pub fn size(voters: usize) -> usize {
     voters / 2 + 1
 }
 
-/// The largest value that a majority of voters has reached. Sorts `values` in place.
+/// More than half of the voters, whatever is decided.
+#[derive(Clone, Copy, Debug)]
+pub struct Majority<'a>(pub &'a BTreeSet<NodeId>);
+
+impl Quorum for Majority<'_> {
+    fn is_quorum(&self, _: Decision, has: &dyn Fn(NodeId) -> bool) -> bool {
+        self.0.iter().filter(|voter| has(**voter)).count() >= size(self.0.len())
+    }
+}
+
+/// The largest value that a majority of voters has reached, for the most travelled path of all: no
+/// voter is looked up. Sorts `values` in place.
 ///
 /// ```text
 ///   values of five voters, sorted     2   4   4   7   9
@@ -36,19 +40,4 @@ pub fn quorum_value(values: &mut [u64]) -> u64 {
     let Some(place) = values.len().checked_sub(size(values.len())) else { return u64::MAX };
     values.sort_unstable();
     values[place]
-}
-
-/// Counts the answers, `None` for a voter that has not answered. No voters agree to everything.
-#[must_use]
-pub fn vote(answers: &[Option<bool>]) -> Vote {
-    let needed = if answers.is_empty() { 0 } else { size(answers.len()) };
-    let granted = answers.iter().filter(|answer| **answer == Some(true)).count();
-    let refused = answers.iter().filter(|answer| **answer == Some(false)).count();
-    if granted >= needed {
-        Vote::Won
-    } else if answers.len() - refused < needed {
-        Vote::Lost
-    } else {
-        Vote::Open
-    }
 }

@@ -4,6 +4,8 @@
 //! line. The output is made of typed events and messages alone. `REWRITE=1` writes it anew; look
 //! at the difference before you keep it.
 
+mod rule;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -154,6 +156,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
         lease: words.named_number("guard").map(lease_of),
         witnesses: words.numbers("witnesses").into_iter().map(NodeId).collect(),
+        rule: words.named("rule").map(rule::parse).unwrap_or_default(),
         ..Configuration::default()
     };
     let size = |name| words.named_number(name).map(|bytes| usize::try_from(bytes).unwrap());
@@ -312,7 +315,7 @@ fn parse_mode(words: &Words<'_>) -> ReadMode {
 }
 
 /// `add=4 learn=5 promote=5 demote=3 remove=1,2 guard=8`, with `expected=1,2,3` voters or
-/// `stall=yes`.
+/// `stall=yes`, and `rule=` as a configuration is written.
 fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     let of = |name, change: fn(NodeId) -> MemberChange| {
         words.numbers(name).into_iter().map(move |node| change(id(node)))
@@ -333,6 +336,7 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
         lease,
         expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
         allow_stall: words.named("stall") == Some("yes"),
+        rule: words.named("rule").map(rule::parse),
         ..ConfigurationChange::of(members)
     }
 }

@@ -1,9 +1,11 @@
 //! Encodings: byte for byte, there and back, and against hostile input.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 use proptest::prelude::*;
+use raft::QuorumRule;
+use raft::quorum::hierarchy::{DEPTH_MAX, Part};
 
 use raft::{Incarnation, LeaseTerms};
 
@@ -94,6 +96,63 @@ fn golden_extensions() {
     assert_eq!(codec::take_configuration(&mut bytes.into()), None, "an extension of the future");
 }
 
+/// Every quorum rule, byte for byte: the value of extension 5.
+#[test]
+fn golden_quorum_rules() {
+    let check = |rule: QuorumRule, outgoing_rule: QuorumRule, golden: &str| {
+        let configuration = Configuration {
+            outgoing: [NodeId(1)].into(),
+            rule,
+            outgoing_rule,
+            ..Configuration::of_voters([NodeId(1)])
+        };
+        let mut out = BytesMut::new();
+        codec::put_configuration(&mut out, &configuration);
+        let hex: String = out[28..].iter().map(|byte| format!("{byte:02x}")).collect();
+        let bytes = golden.len() / 2;
+        assert_eq!(hex, format!("{:02x}00000005{bytes:02x}000000{golden}", bytes + 5));
+        assert_eq!(codec::take_configuration(&mut out.freeze()), Some(configuration));
+    };
+    let flexible = QuorumRule::Flexible { election: 3, commit: 2 };
+    let golden = "020300000002000000";
+    check(flexible.clone(), QuorumRule::Majority, &format!("{golden}00"));
+    check(QuorumRule::Majority, flexible, &format!("00{golden}"));
+    let even = QuorumRule::EvenSet { extra: [NodeId(7)].into() };
+    check(even.clone(), even, &"01010000000700000000000000".repeat(2));
+    let mut parts = vec![Part::Voter { node: NodeId(2), weight: 9 }];
+    let golden = "03010000000900000000020000000000000000";
+    check(QuorumRule::Hierarchy(parts.clone()), QuorumRule::Majority, golden);
+    parts.push(Part::Group { parts: parts.clone(), weight: 1 });
+    let golden = concat!(
+        "0302000000",
+        "09000000000200000000000000",
+        "010000000101000000",
+        "09000000000200000000000000",
+        "00"
+    );
+    check(QuorumRule::Hierarchy(parts), QuorumRule::Majority, golden);
+}
+
+/// Groups within groups without an end are no way to make a reader recurse.
+#[test]
+fn rules_that_are_too_deep_are_refused() {
+    let nested = |depth: usize| {
+        (1..depth).fold(vec![Part::Voter { node: NodeId(1), weight: 1 }], |parts, _| {
+            vec![Part::Group { parts, weight: 1 }]
+        })
+    };
+    let accepted = |depth| {
+        let rule = QuorumRule::Hierarchy(nested(depth));
+        let mut out = BytesMut::new();
+        let configuration = Configuration { rule, ..Configuration::of_voters([NodeId(1)]) };
+        codec::put_configuration(&mut out, &configuration);
+        codec::take_configuration(&mut out.freeze()) == Some(configuration)
+    };
+    assert!(accepted(DEPTH_MAX));
+    assert!(!accepted(DEPTH_MAX + 1));
+    assert!(!accepted(500));
+}
+
 fn encoded(record: &Record) -> Bytes {
     let mut out = BytesMut::new();
     record.encode(&mut out);
@@ -164,10 +223,19 @@ fn counts_beyond_the_bytes_are_refused() {
     assert_eq!(codec::take_entry(&mut command.freeze()), None);
 }
 
+fn rule(number: usize, voters: &BTreeSet<NodeId>) -> QuorumRule {
+    match number {
+        0 | 1 => QuorumRule::Majority,
+        2 => QuorumRule::EvenSet { extra: voters.clone() },
+        3 => QuorumRule::Flexible { election: 3, commit: u32::MAX },
+        _ => QuorumRule::grouped([voters.clone(), voters.clone()]),
+    }
+}
+
 fn configurations() -> impl Strategy<Value = Configuration> {
     let nodes = || prop::collection::btree_set((1_u64..20).prop_map(NodeId), 0..5);
     (nodes(), nodes(), nodes()).prop_map(|(voters, outgoing, learners)| {
-        let learners = learners.difference(&voters).copied().collect();
+        let learners: BTreeSet<NodeId> = learners.difference(&voters).copied().collect();
         // Every other node has attributes, so that both forms are written.
         let attributes = voters.iter().filter(|node| node.0 % 2 == 0);
         let bytes = |node: &NodeId| vec![1; usize::try_from(node.0).expect("few nodes") - 2];
@@ -175,6 +243,7 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         let attributes: BTreeMap<NodeId, Bytes> = attributes.collect();
         let incarnations = voters.iter().filter(|node| node.0 % 3 == 0);
         let incarnations = incarnations.map(|node| (*node, Incarnation(node.0))).collect();
+        let (rule, outgoing_rule) = (rule(learners.len(), &voters), rule(outgoing.len(), &voters));
         let plain = Configuration { voters, outgoing, learners, ..Configuration::default() };
         // In order of removal, which is no order of ids.
         let removed = (4..12).rev().step_by(4).map(NodeId);
@@ -183,6 +252,7 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         let lease = (attributes.len() % 2 == 1)
             .then_some(LeaseTerms { duration_us: 1_000_000, drift_ppm: 500 });
         let witnesses = plain.voters.iter().copied().filter(|node| node.0 % 4 == 0).collect();
+        let plain = Configuration { rule, outgoing_rule, ..plain };
         Configuration { attributes, witnesses, removed, incarnations, lease, ..plain }
     })
 }
