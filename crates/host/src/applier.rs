@@ -228,7 +228,7 @@ impl<S: StateMachine> AppliedGroup<S> {
             // A witness is handed nothing to apply.
             Payload::Noop | Payload::Withheld => None,
             Payload::Configuration(configuration) => {
-                self.configuration = configuration;
+                self.configuration = *configuration;
                 None
             }
             Payload::Command(sealed) => {

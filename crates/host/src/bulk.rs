@@ -154,7 +154,7 @@ impl Bulk {
     }
 
     fn take_chunk(&mut self, from: NodeId, group: GroupId, chunk: SnapshotChunk) {
-        let (transfer, term, mark) = (chunk.transfer, chunk.term, chunk.mark.clone());
+        let (transfer, term, mark) = (chunk.transfer, chunk.term, chunk.mark.as_ref().clone());
         let incoming = self.incoming.entry(group).or_default();
         let progress = match incoming.take(&self.staging, from, group, chunk) {
             Ok(progress) => progress,

@@ -41,7 +41,7 @@ pub(crate) struct Coming {
     from: NodeId,
     term: Term,
     transfer: u64,
-    mark: SnapshotMark,
+    mark: Box<SnapshotMark>,
     file: Box<dyn File>,
     next_offset: u64,
     checksum: u32,

@@ -115,7 +115,7 @@ impl Outgoing {
         Ok(Some(SnapshotChunk {
             term: self.snapshot.term,
             transfer: self.transfer,
-            mark: self.snapshot.mark.clone(),
+            mark: self.snapshot.mark.clone().into(),
             total_bytes,
             checksum_so_far: checksum,
             offset: begin.offset,

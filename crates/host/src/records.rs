@@ -57,7 +57,7 @@ pub(crate) struct SnapshotChunk {
     pub(crate) term: Term,
     /// The sender's number for this transfer.
     pub(crate) transfer: u64,
-    pub(crate) mark: SnapshotMark,
+    pub(crate) mark: Box<SnapshotMark>,
     /// Length of the whole snapshot.
     pub(crate) total_bytes: u64,
     /// CRC-32C of all bytes up to the end of this piece: a piece that is missing or doubled shows.
@@ -177,7 +177,7 @@ fn decode_chunk(input: &mut Bytes) -> Option<SnapshotChunk> {
     Some(SnapshotChunk {
         term: Term(input.try_get_u64_le().ok()?),
         transfer: input.try_get_u64_le().ok()?,
-        mark: codec::take_mark(input)?,
+        mark: codec::take_mark(input)?.into(),
         total_bytes: input.try_get_u64_le().ok()?,
         checksum_so_far: input.try_get_u32_le().ok()?,
         offset: input.try_get_u64_le().ok()?,
@@ -353,7 +353,7 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             round: input.try_get_u64_le().ok()?,
             last_index: take_index(input)?,
         },
-        INSTALL_SNAPSHOT => Rpc::InstallSnapshot { mark: codec::take_mark(input)? },
+        INSTALL_SNAPSHOT => Rpc::InstallSnapshot { mark: codec::take_mark(input)?.into() },
         INSTALL_SNAPSHOT_RESPONSE => {
             Rpc::InstallSnapshotResponse { match_index: take_index(input)? }
         }
@@ -369,9 +369,10 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let (known, index) = (take_bool(input)?, take_index(input)?);
             Rpc::ReadIndexResponse { context, index: known.then_some(index) }
         }
-        REMOVED => {
-            Rpc::Removed { by: codec::take_mark(input)?, incarnation: take_incarnation(input)? }
-        }
+        REMOVED => Rpc::Removed {
+            by: codec::take_mark(input)?.into(),
+            incarnation: take_incarnation(input)?,
+        },
         _ => return None,
     };
     Some(Message { from, to, term, incarnation, body })

@@ -223,7 +223,7 @@ impl Worker {
     fn take_staged(&mut self, tick: Tick, id: GroupId, staged: Staged) {
         let Staged { from, term, transfer, mark } = staged;
         let (to, last) = (self.options.node_id, mark.last);
-        let body = raft::Body::InstallSnapshot { mark };
+        let body = raft::Body::InstallSnapshot { mark: mark.into() };
         self.input(tick, id, Input::Message(raft::Message::new(from, to, term, body)));
         let is_wanted = self
             .groups

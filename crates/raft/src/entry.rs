@@ -1,5 +1,6 @@
 //! What the log holds, and what must be on disk beside it.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -29,7 +30,9 @@ pub enum Payload {
     Withheld,
     /// The members of the group from this entry on, in force as soon as it is appended
     /// (thesis §4.1).
-    Configuration(Configuration),
+    ///
+    /// In a box: there are few of them, and every other entry would be as large.
+    Configuration(Box<Configuration>),
 }
 
 impl Entry {

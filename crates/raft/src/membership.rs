@@ -231,7 +231,7 @@ impl Node {
 
     pub(crate) fn append_configuration(&mut self, configuration: Configuration) -> EntryId {
         let id = EntryId { term: self.current_term(), index: self.log.last().index.next() };
-        let entry = Entry { id, payload: Payload::Configuration(configuration) };
+        let entry = Entry { id, payload: Payload::Configuration(configuration.into()) };
         if let RoleState::Leader(leader) = &mut self.role {
             leader.uncommitted_bytes += entry.size_bytes();
         }
@@ -308,7 +308,7 @@ mod tests {
         node.handle(Tick(9999), answer(2, Body::RequestVoteResponse { granted: true }));
         assert_eq!(node.role(), Role::Leader);
 
-        let payload = Payload::Configuration(Configuration::of_voters([2, 3].map(NodeId)));
+        let payload = Payload::Configuration(Configuration::of_voters([2, 3].map(NodeId)).into());
         node.append(alloc::vec![Entry { id: EntryId::new(1, 2), payload }]);
         drop(node.take_output());
         node.handle(Tick(9999), Input::Persisted(PersistNumber(2)));

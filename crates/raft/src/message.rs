@@ -1,5 +1,6 @@
 //! The RPCs as values. One variant per RPC and one per answer, each with the fields of its figure.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::{Entry, EntryId, Incarnation, LogIndex, NodeId, SnapshotMark, Term};
@@ -84,7 +85,7 @@ pub enum Body {
     /// the bytes themselves travel between hosts.
     InstallSnapshot {
         /// What the snapshot stands for.
-        mark: SnapshotMark,
+        mark: Box<SnapshotMark>,
     },
     /// Answer to [`Body::InstallSnapshot`].
     InstallSnapshotResponse {
@@ -123,7 +124,7 @@ pub enum Body {
     Removed {
         /// A committed configuration that names the receiver among the removed, and the entry as of
         /// which it is in force.
-        by: SnapshotMark,
+        by: Box<SnapshotMark>,
         /// The disk that the request came from.
         incarnation: Incarnation,
     },

@@ -117,7 +117,7 @@ impl Node {
         let Some(last) = self.log.id_at(index) else { return };
         let by = SnapshotMark { last, configuration: self.committed_configuration().clone() };
         self.record(|| Event::RemovalTold { to });
-        self.answer(to, Body::Removed { by, incarnation });
+        self.answer(to, Body::Removed { by: by.into(), incarnation });
     }
 
     /// A member says that this node was removed.

@@ -88,7 +88,7 @@ pub(crate) fn restore_configurations(
         if let Payload::Configuration(configuration) = &entry.payload
             && known.is_none_or(|known| entry.id.index > known)
         {
-            behind.push((entry.id.index, configuration.clone()));
+            behind.push((entry.id.index, configuration.as_ref().clone()));
         }
     }
     ConfigurationHistory::restore(&restored.mark, &behind, restored.last.index)

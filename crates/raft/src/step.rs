@@ -29,7 +29,7 @@ impl Node {
         }
         // Neither is about a term: a removed node may have gone through many on its own.
         if let Body::Removed { by, incarnation } = body {
-            return self.handle_removed(from, by, incarnation);
+            return self.handle_removed(from, *by, incarnation);
         }
         if self.is_tombstone(from) {
             return self.tell_of_removal(from, incarnation, &body);
@@ -159,7 +159,7 @@ impl Node {
             }
             Body::InstallSnapshot { mark } => {
                 if self.follow(from) {
-                    self.handle_install_snapshot(from, mark);
+                    self.handle_install_snapshot(from, *mark);
                 }
             }
             Body::AppendEntriesResponse(outcome) => {

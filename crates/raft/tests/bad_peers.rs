@@ -17,15 +17,15 @@ fn entry_id() -> impl Strategy<Value = EntryId> {
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
-    let configuration = || Payload::Configuration(Configuration::of_voters([id(1), id(9)]));
+    let configuration = || Payload::Configuration(Configuration::of_voters([id(1), id(9)]).into());
     let overlapping = || {
         let learners = [id(9)].into_iter().collect();
         let sound = Configuration::of_voters([id(1), id(9)]);
-        Payload::Configuration(Configuration { learners, ..sound })
+        Payload::Configuration(Configuration { learners, ..sound }.into())
     };
     let payload = prop_oneof![
         1 => Just(overlapping()),
-        1 => Just(Payload::Configuration(Configuration::default())),
+        1 => Just(Payload::Configuration(Configuration::default().into())),
         4 => Just(Payload::Command(command("x"))),
         1 => Just(Payload::Noop),
         1 => Just(configuration()),
@@ -68,14 +68,14 @@ fn body() -> impl Strategy<Value = Body> {
         (entry_id(), any::<bool>()).prop_map(|(last, has_voters)| {
             let voters = if has_voters { vec![id(1), id(2)] } else { vec![] };
             let configuration = Configuration::of_voters(voters);
-            Body::InstallSnapshot { mark: SnapshotMark { last, configuration } }
+            Body::InstallSnapshot { mark: SnapshotMark { last, configuration }.into() }
         }),
         index().prop_map(|match_index| Body::InstallSnapshotResponse { match_index }),
         (entry_id(), any::<bool>(), number()).prop_map(|(last, names, incarnation)| {
             let removed = if names { vec![id(1)] } else { vec![] };
             let configuration = Configuration { removed, ..Configuration::of_voters([id(2)]) };
             let incarnation = Incarnation(incarnation % 2);
-            Body::Removed { by: SnapshotMark { last, configuration }, incarnation }
+            Body::Removed { by: SnapshotMark { last, configuration }.into(), incarnation }
         }),
         any::<bool>().prop_map(|lease_ended| Body::TimeoutNow { lease_ended }),
         (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),

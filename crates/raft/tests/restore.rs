@@ -170,7 +170,7 @@ fn snapshot_mark_has_the_configuration_of_its_index() {
     let mut restored = sound();
     let newer = Configuration::of_voters([id(1), id(2), id(3)]);
     restored.configurations.push((LogIndex(5), newer.clone()));
-    restored.entries[1].payload = Payload::Configuration(newer.clone());
+    restored.entries[1].payload = Payload::Configuration(newer.clone().into());
     restored.applied = LogIndex(5);
     let node = Node::new(options(1), restored.clone()).expect("sound");
     let at = |index| node.snapshot_mark(LogIndex(index)).map(|mark| mark.configuration);

@@ -107,7 +107,7 @@ pub fn take_entry(input: &mut Bytes) -> Option<Entry> {
         COMMAND => Payload::Command(bytes),
         CONFIGURATION => {
             let configuration = take_configuration(&mut bytes)?;
-            bytes.is_empty().then_some(Payload::Configuration(configuration))?
+            bytes.is_empty().then_some(Payload::Configuration(configuration.into()))?
         }
         _ => return None,
     };

@@ -99,7 +99,7 @@ impl Group {
         }
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {
-                self.configurations.insert(entry.id.index, configuration.clone());
+                self.configurations.insert(entry.id.index, configuration.as_ref().clone());
             }
         }
     }

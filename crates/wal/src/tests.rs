@@ -86,8 +86,10 @@ fn groups_come_back_with_all_that_a_node_needs() {
     let (mut wal, recovered) = open(&disk);
     assert_eq!(recovered, Recovered::default());
     let configuration = Configuration::of_voters([NodeId(4)]);
-    let change =
-        Entry { id: EntryId::new(3, 6), payload: Payload::Configuration(configuration.clone()) };
+    let change = Entry {
+        id: EntryId::new(3, 6),
+        payload: Payload::Configuration(configuration.clone().into()),
+    };
     let mut last = entries(1, 3, 5, 6);
     last.persist.entries.push(change.clone());
     wal.append(&[mark(1, 1, 2, true), entries(1, 1, 3, 5), vote(1, 3, 2), entries(2, 1, 1, 2)])

@@ -29,7 +29,7 @@ fn entries() -> Vec<Entry> {
         Payload::Withheld,
         Payload::Command(Bytes::from_static(b"put a b")),
         Payload::Command(Bytes::new()),
-        Payload::Configuration(mark().configuration),
+        Payload::Configuration(mark().configuration.into()),
     ];
     let entry = |(at, payload)| Entry { id: EntryId::new(5, 71 + at), payload };
     (0_u64..).zip(payloads).map(entry).collect()
@@ -65,7 +65,7 @@ fn rpcs() -> Vec<Rpc> {
         }),
         Rpc::Heartbeat { commit_index: LogIndex(7), round: 3 },
         Rpc::HeartbeatResponse { round: 3, last_index: LogIndex(11) },
-        Rpc::InstallSnapshot { mark: mark() },
+        Rpc::InstallSnapshot { mark: mark().into() },
         Rpc::InstallSnapshotResponse { match_index: LogIndex(70) },
         Rpc::Quiesce { last, commit_index: LogIndex(9) },
         Rpc::TimeoutNow { lease_ended: false },
@@ -74,7 +74,7 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::ReadIndex { context: 1, replied: true },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
         Rpc::ReadIndexResponse { context: 1, index: None },
-        Rpc::Removed { by: mark(), incarnation: Incarnation(3) },
+        Rpc::Removed { by: mark().into(), incarnation: Incarnation(3) },
     ]
 }
 

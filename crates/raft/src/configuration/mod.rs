@@ -104,7 +104,7 @@ impl ConfigurationHistory {
         let before = self.0.len();
         for entry in entries {
             if let Payload::Configuration(configuration) = &entry.payload {
-                self.0.push((entry.id.index, configuration.clone()));
+                self.0.push((entry.id.index, configuration.as_ref().clone()));
             }
         }
         self.0.len() > before

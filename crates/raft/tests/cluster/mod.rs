@@ -51,7 +51,7 @@ impl Disk {
                 term_runs.push((entry.id.index, entry.id.term));
             }
             if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.clone()));
+                configurations.push((entry.id.index, configuration.as_ref().clone()));
             }
         }
         let skip = self.entries.len().saturating_sub(tail);
@@ -582,7 +582,7 @@ impl Cluster {
         }
         assert!(mark.last.index >= wanted.at_least, "the state covers the log's mark (S15)");
         let (term, now) = (wanted.term, self.members[&node].now);
-        let body = Body::InstallSnapshot { mark: mark.clone() };
+        let body = Body::InstallSnapshot { mark: mark.clone().into() };
         self.network.push(Message::new(id(node), wanted.to, term, body));
         let delivered = Some(mark.clone());
         self.input(node, now, Input::SnapshotSent { to: wanted.to, delivered });

@@ -577,7 +577,7 @@ fn parse_message(words: &Words<'_>) -> Message {
                 ..Configuration::of_voters(voters)
             };
             Body::InstallSnapshot {
-                mark: SnapshotMark { last: words.entry("last"), configuration },
+                mark: SnapshotMark { last: words.entry("last"), configuration }.into(),
             }
         }
         "Removed" => {
@@ -587,7 +587,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             };
             let by = SnapshotMark { last: words.entry("by"), configuration };
             let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
-            Body::Removed { by, incarnation }
+            Body::Removed { by: by.into(), incarnation }
         }
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow { lease_ended: words.named("lease") == Some("ended") },
@@ -624,7 +624,10 @@ fn parse_entries(words: &Words<'_>) -> Vec<Entry> {
                 let outgoing = nodes(outgoing);
                 let configuration =
                     Configuration { outgoing, ..Configuration::of_voters(nodes(voters)) };
-                Entry { id: parse_entry(entry), payload: Payload::Configuration(configuration) }
+                Entry {
+                    id: parse_entry(entry),
+                    payload: Payload::Configuration(configuration.into()),
+                }
             }
         })
         .collect()

@@ -26,12 +26,15 @@ fn full_record() -> Record {
             },
             Entry {
                 id: EntryId::new(3, 11),
-                payload: Payload::Configuration(Configuration {
-                    voters: [NodeId(1), NodeId(2)].into(),
-                    outgoing: [NodeId(1)].into(),
-                    learners: [NodeId(7)].into(),
-                    ..Configuration::default()
-                }),
+                payload: Payload::Configuration(
+                    Configuration {
+                        voters: [NodeId(1), NodeId(2)].into(),
+                        outgoing: [NodeId(1)].into(),
+                        learners: [NodeId(7)].into(),
+                        ..Configuration::default()
+                    }
+                    .into(),
+                ),
             },
         ],
         ..Record::of(Kind::Persist, GroupId(5))
@@ -263,7 +266,7 @@ fn payloads() -> impl Strategy<Value = Payload> {
         Just(Payload::Withheld),
         prop::collection::vec(any::<u8>(), 0..100)
             .prop_map(|bytes| Payload::Command(Bytes::from(bytes))),
-        configurations().prop_map(Payload::Configuration),
+        configurations().prop_map(|configuration| Payload::Configuration(configuration.into())),
     ]
 }
 

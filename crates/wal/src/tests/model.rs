@@ -72,7 +72,7 @@ fn random_persist(group: &GroupModel, dice: &mut SplitMix) -> Persist {
         for index in first..first + count {
             let payload = match dice.below(6) {
                 0 => Payload::Noop,
-                1 => Payload::Configuration(mark_of(term, index).configuration),
+                1 => Payload::Configuration(mark_of(term, index).configuration.into()),
                 _ => Payload::Command(command(index, dice)),
             };
             persist.entries.push(Entry { id: EntryId::new(term, index), payload });
@@ -109,7 +109,7 @@ fn check_same(recovered: &Recovered, reader: &WalReader, model: &Model) -> Resul
                 terms.push((entry.id.index, entry.id.term));
             }
             if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.clone()));
+                configurations.push((entry.id.index, configuration.as_ref().clone()));
             }
         }
         if (&found.term_runs, &found.configurations) != (&terms, &configurations) {
