@@ -87,7 +87,7 @@ impl Restored {
             outgoing_rule: QuorumRule::Majority,
             ..current.clone()
         };
-        let payload = Payload::Configuration(next.that_follows(current));
+        let payload = Payload::Configuration(next.that_follows(current).into());
         let id_of_entry = EntryId { term, index: self.last.index.next() };
         Ok(Persist {
             number: PersistNumber(0),
@@ -160,6 +160,8 @@ mod tests {
         let configuration = Configuration {
             learners: nodes(&[6, 7]),
             outgoing: nodes(&[1, 2, 3]),
+            rule: QuorumRule::EvenSet { extra: nodes(&[5]) },
+            outgoing_rule: QuorumRule::EvenSet { extra: nodes(&[1]) },
             ..Configuration::of_voters([3, 4, 5].map(NodeId))
         };
         let restored = Restored::bootstrap(configuration);

@@ -98,7 +98,7 @@ fn records() -> Vec<Body> {
         Body::SnapshotChunk(SnapshotChunk {
             term,
             transfer: 2,
-            mark: mark(),
+            mark: mark().into(),
             total_bytes: 1 << 40,
             checksum_so_far: 0xdead_beef,
             offset: 1 << 30,
