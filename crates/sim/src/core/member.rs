@@ -53,7 +53,7 @@ impl CoreDisk {
                 term_runs.push((entry.id.index, entry.id.term));
             }
             if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.clone()));
+                configurations.push((entry.id.index, configuration.as_ref().clone()));
             }
         }
         let skip = self.entries.len().saturating_sub(tail);

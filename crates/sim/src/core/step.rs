@@ -219,7 +219,7 @@ impl CoreWorld {
         let mark = mark.filter(|mark| mark.last.term <= wanted.term);
         let mark = mark.filter(|mark| mark.last.index >= wanted.at_least);
         if let Some(mark) = &mark {
-            let body = Body::InstallSnapshot { mark: mark.clone() };
+            let body = Body::InstallSnapshot { mark: mark.clone().into() };
             self.send(Message::new(id, wanted.to, wanted.term, body));
         }
         self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark });
