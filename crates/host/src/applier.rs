@@ -79,7 +79,7 @@ impl<S: StateMachine> Applier<S> {
                     }
                     self.apply(group, entries)?;
                 }
-                ApplyItem::Install { group, mark } => self.install(group, mark)?,
+                ApplyItem::Install { group, mark } => self.install(group, *mark)?,
                 ApplyItem::Snapshot { group, to, term, at_least } => {
                     self.snapshot(group, to, term, at_least)?;
                 }

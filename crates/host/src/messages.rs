@@ -76,7 +76,7 @@ pub(crate) enum ApplyItem {
     /// Committed entries, in order and without a gap.
     Entries { group: GroupId, entries: Vec<Entry> },
     /// A staged snapshot replaces the state.
-    Install { group: GroupId, mark: SnapshotMark },
+    Install { group: GroupId, mark: Box<SnapshotMark> },
     /// A follower needs a snapshot that covers `at_least`.
     Snapshot { group: GroupId, to: NodeId, term: Term, at_least: LogIndex },
 }

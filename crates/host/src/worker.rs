@@ -411,7 +411,7 @@ impl Worker {
         Counters::add(&self.counters.reads_confirmed, released as u64);
         // Pushing to a closed mailbox means that the node is stopping, and nobody waits any more.
         if let Some(mark) = output.install_snapshot {
-            let _ = self.applier.push(ApplyItem::Install { group: id, mark });
+            let _ = self.applier.push(ApplyItem::Install { group: id, mark: mark.into() });
         }
         if let Some(last) = output.committed.last() {
             group.committed_index = last.id.index;

@@ -89,7 +89,7 @@ impl Node {
             member.probe_from(last.index.next(), true);
         }
         self.record(|| Event::SnapshotNeeded { to, at_least: last.index });
-        let mark = SnapshotMark { last, configuration };
+        let mark = SnapshotMark { last, configuration }.into();
         self.send_as_leader(to, Body::InstallSnapshot { mark });
     }
 }
