@@ -176,7 +176,8 @@ impl<S: StateMachine> Applier<S> {
         assert_eq!(source.last(), group.applied, "a snapshot is taken of what is applied");
         let mark = SnapshotMark { last: group.applied, configuration: group.configuration.clone() };
         tracing::info!(group = id.0, to = %to, last = %mark.last, "sending a snapshot");
-        let item = BulkItem::Send(OutgoingSnapshot { group: id, to, term, mark, source });
+        let snapshot = OutgoingSnapshot { group: id, to, term, mark, source };
+        let item = BulkItem::Send(Box::new(snapshot));
         // A closed mailbox means that the node is stopping.
         let _ = self.bulk.push(item);
         Ok(())

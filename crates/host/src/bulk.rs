@@ -55,7 +55,7 @@ impl Bulk {
             match item {
                 BulkItem::PrepareSpare => self.prepare_spare(),
                 BulkItem::Fetch { group, fetch } => self.fetch(group, fetch)?,
-                BulkItem::Send(snapshot) => self.begin(now, snapshot),
+                BulkItem::Send(snapshot) => self.begin(now, *snapshot),
                 BulkItem::Chunk { from, group, chunk } => self.take_chunk(from, group, chunk),
                 BulkItem::Ack { from, group, ack } => self.take_ack(now, from, group, ack),
                 BulkItem::Discard { group, last, transfer } => {

@@ -95,7 +95,7 @@ pub(crate) enum BulkItem {
     /// Read old entries from the log.
     Fetch { group: GroupId, fetch: Fetch },
     /// Send a pinned snapshot.
-    Send(OutgoingSnapshot),
+    Send(Box<OutgoingSnapshot>),
     /// A piece of a snapshot came.
     Chunk { from: NodeId, group: GroupId, chunk: SnapshotChunk },
     /// A staged snapshot is of no use: what this transfer has brought, or what anyone has brought.

@@ -55,7 +55,7 @@ impl Disk {
                 term_runs.push((entry.id.index, entry.id.term));
             }
             if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.clone()));
+                configurations.push((entry.id.index, configuration.as_ref().clone()));
             }
         }
         Restored {

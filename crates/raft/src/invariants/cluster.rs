@@ -229,7 +229,8 @@ impl Cluster {
             here.id == entry && matches!(here.payload, Payload::Command(_) | Payload::Withheld)
         });
         let full = configuration.voters.difference(&configuration.witnesses);
-        let (have, lack): (Vec<&NodeId>, Vec<&NodeId>) = full.partition(|node| holds(**node, entry));
+        let (have, lack): (Vec<&NodeId>, Vec<&NodeId>) =
+            full.partition(|node| holds(**node, entry));
         require(!is_command || have.len() > lack.len(), "Payload Durability", || {
             format!("leader {} commits {entry}, whose data is on too few disks", leader.id())
         })

@@ -59,7 +59,7 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
         let Payload::Configuration(configuration) = &entry.payload else { continue };
         let known = node.configurations.iter().find(|(index, _)| *index == entry.id.index);
         require(
-            known.is_some_and(|(_, known)| known == configuration),
+            known.is_some_and(|(_, known)| *known == **configuration),
             "a configuration is in force with its entry",
             || format!("{configuration} of {} on node {}", entry.id, node.id()),
         )?;

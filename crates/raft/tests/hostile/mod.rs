@@ -124,7 +124,7 @@ impl Source<'_> {
             }
             _ => {
                 let incarnation = Incarnation(self.number() % 2);
-                Body::Removed { by: self.mark(), incarnation }
+                Body::Removed { by: self.mark().into(), incarnation }
             }
         }
     }
