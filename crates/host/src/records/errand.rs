@@ -169,7 +169,7 @@ fn put_refusal(out: &mut BytesMut, refusal: &ChangeError) {
         ChangeError::WouldStall { holding, voters } => (11, holding as u64, voters as u64),
         ChangeError::WasRemoved { node } => (12, node.0, 0),
         // One that has no code here yet: the receiver learns that it was refused, not why.
-        _ => (0, 0, 0),
+        ChangeError::NothingToAbandon | _ => (0, 0, 0),
     };
     out.put_u8(code);
     out.put_u64_le(first);
