@@ -23,7 +23,7 @@ const REPORT_RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Errand {
     /// To change the members.
-    Change(ConfigurationChange),
+    Change(Box<ConfigurationChange>),
     /// To tell how they are.
     Report,
 }
@@ -160,7 +160,7 @@ struct Sent {
 /// A change whose first entry is in this node's log.
 struct Begun {
     id: EntryId,
-    change: ConfigurationChange,
+    change: Box<ConfigurationChange>,
     asker: Asker,
     deadline: Moment,
 }

@@ -177,7 +177,7 @@ impl<R: Send + 'static> GroupHandle<R> {
         change: ConfigurationChange,
         reply: impl FnOnce(Result<GroupConfiguration, ChangeError>) + Send + 'static,
     ) {
-        self.errand(Errand::Change(change), Asker::Change(Box::new(reply)));
+        self.errand(Errand::Change(Box::new(change)), Asker::Change(Box::new(reply)));
     }
 
     /// Asks the leader how the members are; any node may ask.

@@ -4,6 +4,7 @@
 //! errand        0 change: members: count u32 │ (kind u8 │ node u64) …
 //!                         attributes: count u32 │ (node u64, ascending │ length u32 │ bytes) …
 //!                         expected u8 │ [configuration] │ allow stall u8
+//!                         lease u8 (0 keep, 1 set, 2 end) │ [configuration with that lease alone]
 //!               1 report
 //! answer        0 not the leader
 //!               1 changed: group configuration
@@ -17,7 +18,10 @@
 use std::collections::BTreeMap;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft::{ChangeError, ConfigurationChange, LogIndex, MemberChange, NodeId, Term};
+use raft::{
+    ChangeError, Configuration, ConfigurationChange, LeaseChange, LogIndex, MemberChange, NodeId,
+    Term,
+};
 use wal::codec;
 
 use super::pieces::{put_bytes, put_length, take_bool, take_bytes, take_count, take_index};
@@ -55,6 +59,15 @@ pub(super) fn put_errand(out: &mut BytesMut, errand: &Errand) {
         codec::put_configuration(out, expected);
     }
     out.put_u8(u8::from(change.allow_stall));
+    match change.lease {
+        LeaseChange::Keep => out.put_u8(0),
+        LeaseChange::Set(terms) => {
+            out.put_u8(1);
+            let lease = Some(terms);
+            codec::put_configuration(out, &Configuration { lease, ..Configuration::default() });
+        }
+        LeaseChange::End => out.put_u8(2),
+    }
 }
 
 pub(super) fn take_errand(input: &mut Bytes) -> Option<Errand> {
@@ -76,7 +89,19 @@ pub(super) fn take_errand(input: &mut Bytes) -> Option<Errand> {
     }
     let expected = if take_bool(input)? { Some(codec::take_configuration(input)?) } else { None };
     let allow_stall = take_bool(input)?;
-    Some(Errand::Change(ConfigurationChange { members, attributes, expected, allow_stall }))
+    let lease = match input.try_get_u8().ok()? {
+        0 => LeaseChange::Keep,
+        1 => LeaseChange::Set(codec::take_configuration(input)?.lease?),
+        2 => LeaseChange::End,
+        _ => return None,
+    };
+    Some(Errand::Change(Box::new(ConfigurationChange {
+        members,
+        attributes,
+        lease,
+        expected,
+        allow_stall,
+    })))
 }
 
 fn put_member_change(out: &mut BytesMut, change: MemberChange) {
@@ -169,7 +194,7 @@ fn put_refusal(out: &mut BytesMut, refusal: &ChangeError) {
         ChangeError::WouldStall { holding, voters } => (11, holding as u64, voters as u64),
         ChangeError::WasRemoved { node } => (12, node.0, 0),
         // One that has no code here yet: the receiver learns that it was refused, not why.
-        ChangeError::NothingToAbandon | _ => (0, 0, 0),
+        ChangeError::LeaseOutOfBounds { .. } | ChangeError::NothingToAbandon | _ => (0, 0, 0),
     };
     out.put_u8(code);
     out.put_u64_le(first);

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use env::SplitMix;
 use raft::{
     AppendOutcome, Body as Rpc, ChangeError, Configuration, ConfigurationChange, Entry, EntryId,
-    Incarnation, LogIndex, MemberChange, Message, NodeId, Payload, SnapshotMark, Term,
+    Incarnation, LeaseChange, LogIndex, MemberChange, Message, NodeId, Payload, SnapshotMark, Term,
 };
 use wal::GroupId;
 
@@ -110,7 +110,7 @@ fn records() -> Vec<Body> {
         Body::SnapshotAck(SnapshotAck { transfer: 2, next_offset: 5, complete: true }),
     ]);
     let errand = |errand| Body::Errand { number: 4, errand };
-    all.extend([errand(Errand::Report), errand(Errand::Change(change()))]);
+    all.extend([errand(Errand::Report), errand(Errand::Change(Box::new(change())))]);
     all.extend(answers().into_iter().map(|answer| Body::ErrandAnswer { number: 4, answer }));
     all
 }
@@ -127,6 +127,7 @@ fn change() -> ConfigurationChange {
         attributes: [(NodeId(7), Bytes::from_static(b"at h"))].into(),
         expected: Some(mark().configuration),
         allow_stall: true,
+        lease: LeaseChange::End,
     }
 }
 
@@ -243,8 +244,8 @@ fn golden_bytes_of_version_1() {
     let members = vec![MemberChange::Promote(TO)];
     let change = ConfigurationChange { members, ..ConfigurationChange::default() };
     check(
-        Body::Errand { number: 1, errand: Errand::Change(change) },
-        &format!("080300000000000000{one}000100000002{two}000000000000"),
+        Body::Errand { number: 1, errand: Errand::Change(Box::new(change)) },
+        &format!("080300000000000000{one}000100000002{two}00000000000000"),
     );
     let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(
