@@ -44,9 +44,10 @@ pub(crate) fn tick_at(now: Moment) -> Tick {
 fn transfer_refused(refusal: raft::TransferError) -> TransferError {
     match refusal {
         raft::TransferError::NotLeader { .. } => TransferError::NotLeader,
-        raft::TransferError::InProgress { .. } | raft::TransferError::NoVoter { .. } | _ => {
-            TransferError::BadTarget
-        }
+        raft::TransferError::InProgress { .. }
+        | raft::TransferError::Witness { .. }
+        | raft::TransferError::NoVoter { .. }
+        | _ => TransferError::BadTarget,
     }
 }
 

@@ -215,7 +215,7 @@ impl Checks<'_> {
                 .map(|(id, attributes)| (id, attributes.encode()))
                 .collect(),
             expected: Some(self.report.configuration.configuration.clone()),
-            allow_stall: false,
+            ..ConfigurationChange::default()
         })
     }
 }

@@ -111,6 +111,7 @@ fn put_member_change(out: &mut BytesMut, change: MemberChange) {
         MemberChange::Promote(_) => 2,
         MemberChange::Demote(_) => 3,
         MemberChange::Remove(_) => 4,
+        MemberChange::AddWitness(_) => 5,
     });
     out.put_u64_le(change.node().0);
 }
@@ -127,6 +128,7 @@ fn member_change(kind: u8, node: NodeId) -> Option<MemberChange> {
         2 => MemberChange::Promote(node),
         3 => MemberChange::Demote(node),
         4 => MemberChange::Remove(node),
+        5 => MemberChange::AddWitness(node),
         _ => return None,
     })
 }
@@ -194,7 +196,10 @@ fn put_refusal(out: &mut BytesMut, refusal: &ChangeError) {
         ChangeError::WouldStall { holding, voters } => (11, holding as u64, voters as u64),
         ChangeError::WasRemoved { node } => (12, node.0, 0),
         // One that has no code here yet: the receiver learns that it was refused, not why.
-        ChangeError::LeaseOutOfBounds { .. } | ChangeError::NothingToAbandon | _ => (0, 0, 0),
+        ChangeError::LeaseOutOfBounds { .. }
+        | ChangeError::OnlyWitnesses
+        | ChangeError::NothingToAbandon
+        | _ => (0, 0, 0),
     };
     out.put_u8(code);
     out.put_u64_le(first);

@@ -123,6 +123,7 @@ fn change() -> ConfigurationChange {
             MemberChange::Promote(NodeId(9)),
             MemberChange::Demote(TO),
             MemberChange::Remove(FROM),
+            MemberChange::AddWitness(NodeId(10)),
         ],
         attributes: [(NodeId(7), Bytes::from_static(b"at h"))].into(),
         expected: Some(mark().configuration),
