@@ -46,6 +46,8 @@ struct Member {
     name: String,
     client_port: u16,
     peer_port: u16,
+    /// It joins a cluster that runs.
+    joins: bool,
     child: Option<Child>,
 }
 
@@ -99,6 +101,7 @@ impl Cluster {
                 name: format!("n{}", number + 1),
                 client_port: ports[2 * number],
                 peer_port: ports[2 * number + 1],
+                joins: false,
                 child: None,
             })
             .collect();
@@ -113,14 +116,63 @@ impl Cluster {
         Self { target, plan: plan.clone(), members, folder }
     }
 
+    /// Makes room for another member, which will join the running cluster; returns its number.
+    pub fn lay_joiner(&mut self) -> usize {
+        let reserved = Reserved::take(2);
+        let ports = reserved.ports();
+        let number = self.members.len();
+        let (client_port, peer_port) = (ports[0], ports[1]);
+        let name = format!("n{}", number + 1);
+        self.members.push(Member { name, client_port, peer_port, joins: true, child: None });
+        number
+    }
+
+    /// A member's name.
+    #[must_use]
+    pub fn name(&self, number: usize) -> &str {
+        &self.members[number].name
+    }
+
+    /// Where other members reach it.
+    #[must_use]
+    pub fn peer_url(&self, number: usize) -> String {
+        format!("http://127.0.0.1:{}", self.members[number].peer_port)
+    }
+
+    /// Deletes a member's data; it must not run.
+    ///
+    /// # Panics
+    /// It cannot be deleted.
+    pub fn wipe(&self, number: usize) {
+        let folder = self.path(&self.members[number].name);
+        fs::remove_dir_all(folder)
+            .expect("the folder of a member that does not run can be deleted");
+    }
+
+    /// Waits until a member's process has ended by itself, and tells its exit code.
+    ///
+    /// # Panics
+    /// It goes on, or was ended by a signal.
+    pub fn wait_exit(&mut self, number: usize) -> i32 {
+        let what = format!("{} ends", self.members[number].name);
+        let code = eventually(&what, READY_WITHIN, || {
+            let child = self.members[number].child.as_mut()?;
+            child.try_wait().ok().flatten().map(|status| status.code())
+        });
+        self.members[number].child = None;
+        code.unwrap_or_else(|| panic!("it was ended by a signal:\n{}", self.logs()))
+    }
+
     /// Starts a member that does not run, with the data it has, and does not wait for it.
     ///
     /// # Panics
     /// Its program cannot be started.
     pub fn spawn(&mut self, number: usize) {
-        let cluster: Vec<String> = self
-            .members
-            .iter()
+        let state = if self.members[number].joins { "existing" } else { "new" };
+        let founders = self.members.iter().enumerate();
+        let cluster: Vec<String> = founders
+            .filter(|(other, member)| !member.joins || *other == number)
+            .map(|(_, member)| member)
             .map(|member| format!("{}=http://127.0.0.1:{}", member.name, member.peer_port))
             .collect();
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(number));
@@ -136,7 +188,7 @@ impl Cluster {
             .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &cluster.join(",")])
-            .args(["--initial-cluster-state", "new"])
+            .args(["--initial-cluster-state", state])
             .args(&self.plan.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))

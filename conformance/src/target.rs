@@ -75,6 +75,20 @@ impl Target {
             Self::Etcd(binary) => Command::new(binary),
         }
     }
+
+    /// `flotilla ctl`; arguments are to follow. It works against both.
+    ///
+    /// # Panics
+    /// It is not built.
+    #[must_use]
+    pub fn ctl(&self) -> Command {
+        let mut command = Command::new(match self {
+            Self::Flotilla(binary) => binary.clone(),
+            Self::Etcd(_) => built_binary(),
+        });
+        command.arg("ctl");
+        command
+    }
 }
 
 /// The `flotilla` of the profile that this test was built in: test programs lie in

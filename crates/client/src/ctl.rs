@@ -2,7 +2,10 @@
 
 mod cluster;
 mod kv;
+mod leader;
 mod lease;
+mod member;
+mod replace;
 mod snapshot;
 mod watch;
 
@@ -46,6 +49,12 @@ pub enum CtlCommand {
     /// The members of the cluster.
     #[command(after_help = "Example: flotilla ctl members --json")]
     Members,
+    /// Look at and change the members of the cluster.
+    #[command(subcommand, after_help = "Example: flotilla ctl member list")]
+    Member(member::Member),
+    /// Move leadership between members.
+    #[command(subcommand, after_help = "Example: flotilla ctl leader transfer n2")]
+    Leader(leader::Leader),
     /// The hash of each endpoint's keys at one revision.
     #[command(after_help = "Example: flotilla ctl hash --endpoints 127.0.0.1:2379,127.0.0.1:2380")]
     Hash {
@@ -128,9 +137,12 @@ pub fn run(options: &CtlOptions, out: &mut dyn Write) -> Result<(), ClientError>
     let options = &CtlOptions { endpoints, ..options.clone() };
     runtime.block_on(async {
         let within = Duration::from_secs(options.timeout);
-        // These take as long as they take.
+        // These last as long as they last, and say how it goes.
         if let CtlCommand::Watch(watch) = &options.command {
             return watch::watch(&options.endpoints, watch, &mut output).await;
+        }
+        if let CtlCommand::Member(member::Member::Replace(replace)) = &options.command {
+            return replace::run(&options.endpoints, replace, &mut output).await;
         }
         if let CtlCommand::Snapshot(snapshot) = &options.command {
             return snapshot::run(&options.endpoints, snapshot, &mut output).await;
@@ -150,7 +162,9 @@ async fn dispatch(options: &CtlOptions, output: &mut Output<'_>) -> Result<(), C
     let endpoints = &options.endpoints;
     match &options.command {
         CtlCommand::Status => cluster::status(endpoints, output).await,
-        CtlCommand::Members => cluster::members(endpoints, output).await,
+        CtlCommand::Members => member::list(endpoints, output).await,
+        CtlCommand::Member(member) => member::run(endpoints, member, output).await,
+        CtlCommand::Leader(leader) => leader::run(endpoints, leader, output).await,
         CtlCommand::Hash { rev } => cluster::hash(endpoints, *rev, output).await,
         CtlCommand::Get(get) => kv::get(endpoints, get, output).await,
         CtlCommand::Put(put) => kv::put(endpoints, put, output).await,
@@ -162,6 +176,6 @@ async fn dispatch(options: &CtlOptions, output: &mut Output<'_>) -> Result<(), C
         CtlCommand::Lease(lease) => lease::run(endpoints, lease, output).await,
         CtlCommand::Alarm { disarm } => cluster::alarm(endpoints, *disarm, output).await,
         CtlCommand::Snapshot(snapshot) => snapshot::run(endpoints, snapshot, output).await,
-        CtlCommand::MoveLeader { member } => cluster::move_leader(endpoints, member, output).await,
+        CtlCommand::MoveLeader { member } => leader::transfer(endpoints, member, output).await,
     }
 }

@@ -11,4 +11,11 @@ pub trait Net: Send + Sync + Debug {
     /// Queues a frame; never blocks. `false` if the peer's queue is full or the peer unknown, and
     /// the frame was dropped.
     fn send(&self, to: u64, frame: Bytes) -> bool;
+
+    /// From now on `to` is reached at one of these addresses, whichever answers as `to`. A network
+    /// that finds nodes by their ids has nothing to do.
+    fn set_peer(&self, _to: u64, _addresses: &[String]) {}
+
+    /// Nobody speaks to `to` any more.
+    fn remove_peer(&self, _to: u64) {}
 }

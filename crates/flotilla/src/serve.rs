@@ -189,7 +189,13 @@ pub(crate) fn run(options: ServeOptions, unknown_variables: &[String]) -> Result
                     _ = signals.next() => Ok(ExitReason::Shutdown),
                 }
             }
-            reason = server.wait() => Ok::<ExitReason, Failure>(reason),
+            reason = server.wait() => {
+                if reason == ExitReason::Removed {
+                    // The others still want to hear what was committed last.
+                    server.shutdown().await;
+                }
+                Ok::<ExitReason, Failure>(reason)
+            }
         }
     });
     // Nothing that still runs may hold up the end of a process that has nothing left to do.

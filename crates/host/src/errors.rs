@@ -95,6 +95,46 @@ impl fmt::Display for CallError {
 
 impl std::error::Error for CallError {}
 
+/// Why a change of the members has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// No leader was known until the request timed out; nothing was changed.
+    NoLeader,
+    /// No leader took it in time; nothing was changed.
+    TimedOut,
+    /// The leader refuses it; nothing was changed.
+    Refused(raft::ChangeError),
+    /// The node is shutting down, and the change had not begun.
+    Stopped,
+    /// The leader was asked, and no result came in time: it may be made, now or later, or never.
+    OutcomeUnknown,
+}
+
+impl ChangeError {
+    /// Whether the change certainly is not, and will not be, made.
+    #[must_use]
+    pub fn definitely_failed(self) -> bool {
+        self != Self::OutcomeUnknown
+    }
+}
+
+impl fmt::Display for ChangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoLeader => f.write_str("no leader was known in time; nothing was changed"),
+            Self::TimedOut => f.write_str("no leader took it in time; nothing was changed"),
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Stopped => f.write_str("the node is shutting down; nothing was changed"),
+            Self::OutcomeUnknown => {
+                f.write_str("no result in time; the change may or may not be made")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ChangeError {}
+
 /// Why leadership was not handed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

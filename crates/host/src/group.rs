@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Moment;
-use raft::{LogIndex, Node, ReadRequest, Tick};
+use raft::{LogIndex, Node, NodeId, ReadMode, ReadRequest, Tick};
 use wal::GroupId;
 
+use crate::errands::Errands;
+use crate::membership::Membership;
 use crate::proposals::Proposals;
 use crate::status::{GroupStatus, Role, SharedStatus};
 use crate::waiters::Reply;
@@ -28,6 +30,8 @@ pub(crate) struct Group {
     pub(crate) proposals: Proposals,
     pub(crate) reads: Reads,
     pub(crate) transfer: Option<Transfer>,
+    pub(crate) errands: Errands,
+    pub(crate) membership: Membership,
     /// Handed to the applier, and applied.
     pub(crate) committed_index: LogIndex,
     pub(crate) applied_index: LogIndex,
@@ -55,6 +59,7 @@ pub(crate) struct Reads {
 
 /// A transfer of leadership that a client waits for.
 pub(crate) struct Transfer {
+    pub(crate) to: Option<NodeId>,
     pub(crate) reply: Reply<(), TransferError>,
     pub(crate) deadline: Moment,
 }
@@ -63,7 +68,7 @@ impl Group {
     /// Asks the protocol for a read index for all reads that wait; one round for all of them.
     /// Reads that come while a round is under way gather for the next one: a round must begin after
     /// the reads that it serves, and one that serves many costs as much as one that serves one.
-    pub(crate) fn ask_reads(&mut self, now: Moment, tick: Tick) {
+    pub(crate) fn ask_reads(&mut self, now: Moment, tick: Tick, on_lease: bool) {
         if self.reads.waiting.is_empty() || !self.reads.asked.is_empty() {
             return;
         }
@@ -71,7 +76,14 @@ impl Group {
         let context = self.reads.last_context;
         let waiting = std::mem::take(&mut self.reads.waiting);
         self.reads.asked.insert(context, (now, waiting));
-        self.node.read(tick, ReadRequest::read_index(context));
+        self.node.read(
+            tick,
+            if on_lease {
+                ReadRequest { context, mode: ReadMode::Lease }
+            } else {
+                ReadRequest::read_index(context)
+            },
+        );
     }
 
     /// The protocol has decided about a context. Returns how many reads may go at once.
@@ -183,6 +195,7 @@ impl Group {
     /// Fails all who wait: the node stops.
     pub(crate) fn close(&mut self) {
         self.proposals.close();
+        self.errands.close();
         let reads = std::mem::take(&mut self.reads);
         let asked = reads.asked.into_values().flat_map(|(_, reads)| reads);
         let confirmed = reads.confirmed.into_values().flatten();
@@ -194,7 +207,7 @@ impl Group {
         }
     }
 
-    /// Brings the status up to date; `true` if role, term or leader changed.
+    /// Brings the status up to date; `true` if role, term, leader or vote changed.
     pub(crate) fn refresh_status(&mut self) -> bool {
         let node = &self.node;
         let mut status = GroupStatus {
@@ -211,7 +224,8 @@ impl Group {
             applied_index: self.applied_index,
             last_index: node.last().index,
             snapshot_index: node.mark().index,
-            is_learner: !node.configuration().is_voter(node.id()),
+            is_learner: node.configuration().learners.contains(&node.id())
+                && !node.configuration().is_voter(node.id()),
             leader_changes: self.status.leader_changes,
         };
         if status.leader_id.is_some() && status.leader_id != self.status.leader_id {
@@ -220,8 +234,9 @@ impl Group {
         if status == self.status {
             return false;
         }
-        let changed = (status.role, status.term, status.leader_id)
-            != (self.status.role, self.status.term, self.status.leader_id);
+        let told =
+            |status: &GroupStatus| (status.role, status.term, status.leader_id, status.is_learner);
+        let changed = told(&status) != told(&self.status);
         self.status = status;
         self.shared.write(status);
         changed
@@ -234,9 +249,11 @@ impl Group {
         };
         self.proposals.release_held();
         self.retry_reads(Moment(u64::MAX));
-        if leader != self.status.node_id
-            && let Some(transfer) = self.transfer.take()
-        {
+        let has_moved = |transfer: &mut Transfer| match transfer.to {
+            Some(to) => leader == to,
+            None => leader != self.status.node_id,
+        };
+        if let Some(transfer) = self.transfer.take_if(has_moved) {
             (transfer.reply)(Ok(()));
         }
     }

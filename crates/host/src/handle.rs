@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock, Moment};
-use raft::{LogIndex, NodeId, Term};
+use raft::{ConfigurationChange, LogIndex, NodeId, Term};
 use wal::GroupId;
 
 use crate::envelope::{self, RequestId};
+use crate::errands::{Asker, Errand, GroupReport};
 use crate::mailbox::Mailbox;
 use crate::messages::{Proposal, WorkerEvent};
+use crate::peers::Peers;
 use crate::status::{Counters, SharedStatus};
 use crate::waiters::Waiters;
-use crate::{CallError, GroupStatus, ProposeError, ReadError, TransferError};
+use crate::{
+    CallError, ChangeError, GroupConfiguration, GroupStatus, ProposeError, ReadError, TransferError,
+};
 
 /// Whom a call is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,7 @@ pub(crate) struct Door<R> {
     pub(crate) waiters: Arc<Waiters<R>>,
     pub(crate) status: Arc<SharedStatus>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) peers: Arc<Peers>,
 }
 
 impl<R> Clone for GroupHandle<R> {
@@ -147,6 +152,57 @@ impl<R: Send + 'static> GroupHandle<R> {
         if let Err(WorkerEvent::Transfer { reply, .. }) = door.mailbox.push(event) {
             reply(Err(TransferError::Stopped));
         }
+    }
+
+    /// Gives leadership up, to whoever wins the next election. To name the next leader is quicker:
+    /// [`transfer_leadership`](Self::transfer_leadership).
+    pub fn step_down(&self, reply: impl FnOnce(Result<(), TransferError>) + Send + 'static) {
+        let event = WorkerEvent::StepDown { group: self.door.group, reply: Box::new(reply) };
+        if let Err(WorkerEvent::StepDown { reply, .. }) = self.door.mailbox.push(event) {
+            reply(Err(TransferError::Stopped));
+        }
+    }
+
+    /// Keeps this node from campaigning, or lets it again. It votes, and leads if it does.
+    pub fn pause_elections(&self, are_paused: bool) {
+        let event = WorkerEvent::PauseElections { group: self.door.group, are_paused };
+        // A closed mailbox means that the node is stopping, and campaigns no more anyhow.
+        let _ = self.door.mailbox.push(event);
+    }
+
+    /// Changes the members, in one step whatever the change holds; any node may ask. The reply
+    /// comes once the change is over and this node knows the members that it led to.
+    pub fn change_configuration(
+        &self,
+        change: ConfigurationChange,
+        reply: impl FnOnce(Result<GroupConfiguration, ChangeError>) + Send + 'static,
+    ) {
+        self.errand(Errand::Change(Box::new(change)), Asker::Change(Box::new(reply)));
+    }
+
+    /// Asks the leader how the members are; any node may ask.
+    pub fn report(&self, reply: impl FnOnce(Result<GroupReport, CallError>) + Send + 'static) {
+        self.errand(Errand::Report, Asker::Report(Box::new(reply)));
+    }
+
+    fn errand(&self, errand: Errand, asker: Asker) {
+        let event = WorkerEvent::Errand { group: self.door.group, errand, asker };
+        if let Err(WorkerEvent::Errand { asker, .. }) = self.door.mailbox.push(event) {
+            asker.fail(ChangeError::Stopped);
+        }
+    }
+
+    /// The configuration in force, as far as this node knows.
+    #[must_use]
+    pub fn configuration(&self) -> Arc<GroupConfiguration> {
+        self.door.peers.configuration(self.door.group)
+    }
+
+    /// The newest configuration that this node knows to be committed; the one in force as long as
+    /// it knows of none.
+    #[must_use]
+    pub fn committed_configuration(&self) -> Arc<GroupConfiguration> {
+        self.door.peers.committed(self.door.group)
     }
 
     /// What this node knows of the group.

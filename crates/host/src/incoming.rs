@@ -20,7 +20,7 @@ pub(crate) enum Incoming {
     #[default]
     Nothing,
     /// Some of it.
-    Coming(Coming),
+    Coming(Box<Coming>),
     /// All of it.
     Done(Done),
 }
@@ -90,7 +90,7 @@ impl Incoming {
                 self.give_up(staging, group);
                 let file = staging.begin(group, chunk.mark.last)?;
                 let (term, transfer, mark) = (chunk.term, chunk.transfer, chunk.mark.clone());
-                *self = Self::Coming(Coming {
+                *self = Self::Coming(Box::new(Coming {
                     from,
                     term,
                     transfer,
@@ -98,7 +98,7 @@ impl Incoming {
                     file,
                     next_offset: 0,
                     checksum: 0,
-                });
+                }));
             }
         }
         let Self::Coming(coming) = self else {

@@ -31,6 +31,8 @@ pub fn inspect(frame: &Bytes) -> Vec<(GroupId, Inspected)> {
                 Body::ForwardRefused { .. } => Inspected::Other("command refused"),
                 Body::Call { .. } => Inspected::Other("call"),
                 Body::CallAnswer { .. } => Inspected::Other("answer to a call"),
+                Body::Errand { .. } => Inspected::Other("errand for the leader"),
+                Body::ErrandAnswer { .. } => Inspected::Other("answer to an errand"),
                 Body::SnapshotChunk(_) => Inspected::Other("piece of a snapshot"),
                 Body::SnapshotAck(_) => Inspected::Other("piece has come"),
             },

@@ -22,6 +22,7 @@ mod bulk;
 mod bulk_tests;
 mod calls;
 mod envelope;
+mod errands;
 mod errors;
 mod frame;
 mod group;
@@ -29,10 +30,13 @@ mod handle;
 mod incoming;
 mod inspect;
 mod mailbox;
+mod members;
+mod membership;
 mod messages;
 mod options;
 mod outbox;
 mod outgoing;
+mod peers;
 mod proposals;
 mod receiver;
 mod records;
@@ -48,13 +52,18 @@ mod waiters;
 mod wal_writer;
 mod worker;
 
-pub use errors::{CallError, Fatal, ProposeError, ReadError, StartError, TransferError};
+pub use errands::{GroupReport, MemberReport};
+pub use errors::{
+    CallError, ChangeError, Fatal, ProposeError, ReadError, StartError, TransferError,
+};
 pub use frame::{FRAME_VERSION, FrameFault};
 pub use handle::{CallTarget, GroupHandle};
 pub use inspect::{Inspected, inspect};
+pub use members::{Goal, MemberAttributes};
 pub use options::{
     CallContext, CallHandler, CallReply, HostOptions, Observer, PeerAddresses, World,
 };
+pub use peers::GroupConfiguration;
 pub use receiver::Receiver;
 pub use stages::{GroupSetup, Stage, Stages};
 pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};

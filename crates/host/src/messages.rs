@@ -5,6 +5,7 @@ use env::Moment;
 use raft::{Entry, EntryId, Fetch, LogIndex, NodeId, PersistNumber, SnapshotMark, Term};
 use wal::{GroupId, WalWrite};
 
+use crate::errands::{Asker, Errand};
 use crate::records::{Record, SnapshotAck, SnapshotChunk};
 use crate::waiters::Reply;
 use crate::{CallError, CallTarget, ReadError, SnapshotSource, TransferError};
@@ -17,6 +18,12 @@ pub(crate) enum WorkerEvent {
     Read { group: GroupId, reply: Reply<LogIndex, ReadError>, deadline: Moment },
     /// Leadership should go to `to`.
     Transfer { group: GroupId, to: Option<NodeId>, reply: Reply<(), TransferError> },
+    /// Leadership should go to whoever wins the next election.
+    StepDown { group: GroupId, reply: Reply<(), TransferError> },
+    /// This node should not campaign any more, or again.
+    PauseElections { group: GroupId, are_paused: bool },
+    /// Something for the leader to do.
+    Errand { group: GroupId, errand: Errand, asker: Asker },
     /// A question to another node's server.
     Call { group: GroupId, target: CallTarget, request: Bytes, reply: Reply<Bytes, CallError> },
     /// This node's server has answered a call.

@@ -60,10 +60,18 @@ pub struct HostOptions {
     pub apply_backlog_entries_max: u64,
     /// Largest command in bytes.
     pub command_bytes_max: usize,
+    /// Reads rest on a lease ([`raft::Options::lease_drift_ppm`]): no round of messages for a read,
+    /// as good as the clocks of the group's nodes are. `None`: on no clock.
+    pub lease_drift_ppm: Option<u32>,
+    /// Where members are reached of whom the configuration does not say it: those that this node
+    /// was started with.
+    pub seeds: PeerAddresses,
     /// Answers calls of other nodes' servers.
     pub call_handler: CallHandler,
-    /// Hears of each change of role, term or leader.
+    /// Hears of each change of role, term, leader or vote.
     pub observer: Observer,
+    /// Hears that this node was removed from a group: it has no part in it any more.
+    pub on_removed: Arc<dyn Fn(GroupId) + Send + Sync>,
     /// Hears of the fault that ended this host; the process should end.
     pub on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
 }
@@ -81,7 +89,7 @@ pub struct CallContext {
 pub type CallReply = Box<dyn FnOnce(Bytes) + Send>;
 /// Answers calls; may answer later, from any thread. Must not block.
 pub type CallHandler = Arc<dyn Fn(CallContext, Bytes, CallReply) + Send + Sync>;
-/// Hears of each change of role, term or leader, from a worker's thread. Must not block.
+/// Hears of each change of role, term, leader or vote, from a worker's thread. Must not block.
 pub type Observer = Arc<dyn Fn(GroupId, &GroupStatus) + Send + Sync>;
 
 impl HostOptions {
@@ -103,8 +111,11 @@ impl HostOptions {
             log_cache_bytes_max: 4 << 20,
             apply_backlog_entries_max: 5_000,
             command_bytes_max: 2 << 20,
+            lease_drift_ppm: None,
+            seeds: PeerAddresses::new(),
             call_handler: Arc::new(|_, _, _| {}),
             observer: Arc::new(|_, _| {}),
+            on_removed: Arc::new(|_| {}),
             on_fatal: Arc::new(|_| {}),
         }
     }
@@ -120,5 +131,5 @@ impl fmt::Debug for HostOptions {
     }
 }
 
-/// The host:port of each peer, for the transport.
-pub type PeerAddresses = BTreeMap<NodeId, String>;
+/// Where each peer is reached, as host:port, for the transport: any of these may answer.
+pub type PeerAddresses = BTreeMap<NodeId, Vec<String>>;

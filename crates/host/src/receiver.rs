@@ -11,6 +11,7 @@ use raft::NodeId;
 use crate::frame::{self, FrameFault, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::{BulkItem, WorkerEvent};
+use crate::peers::Peers;
 use crate::records::{self, Body, Record};
 use crate::status::Counters;
 
@@ -22,10 +23,10 @@ pub struct Receiver {
 
 struct Inner {
     cluster_id: u64,
-    node_id: NodeId,
     workers: Vec<Arc<Mailbox<WorkerEvent>>>,
     bulk: Arc<Mailbox<BulkItem>>,
     counters: Arc<Counters>,
+    peers: Arc<Peers>,
     seen: Mutex<BTreeMap<(NodeId, u16), Seen>>,
 }
 
@@ -45,20 +46,20 @@ const LIVES_MAX: usize = 8;
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("node_id", &self.inner.node_id).finish_non_exhaustive()
+        f.debug_struct("Receiver").field("node_id", &self.node_id()).finish_non_exhaustive()
     }
 }
 
 impl Receiver {
     pub(crate) fn new(
         cluster_id: u64,
-        node_id: NodeId,
         workers: Vec<Arc<Mailbox<WorkerEvent>>>,
         bulk: Arc<Mailbox<BulkItem>>,
         counters: Arc<Counters>,
+        peers: Arc<Peers>,
     ) -> Self {
         let seen = Mutex::default();
-        Self { inner: Arc::new(Inner { cluster_id, node_id, workers, bulk, counters, seen }) }
+        Self { inner: Arc::new(Inner { cluster_id, workers, bulk, counters, peers, seen }) }
     }
 
     /// The cluster whose frames are taken.
@@ -70,7 +71,12 @@ impl Receiver {
     /// The node whose frames are taken.
     #[must_use]
     pub fn node_id(&self) -> NodeId {
-        self.inner.node_id
+        self.inner.peers.node_id()
+    }
+
+    /// Who the members of the groups are.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.inner.peers
     }
 
     /// Takes one whole frame. A bad one is counted and dropped.
@@ -96,7 +102,7 @@ impl Receiver {
         if header.cluster_id != self.inner.cluster_id {
             return Err(FrameFault::Cluster(header.cluster_id));
         }
-        if header.to != self.inner.node_id {
+        if header.to != self.node_id() {
             return Err(FrameFault::Receiver(header.to));
         }
         if header.from != from {
@@ -105,7 +111,7 @@ impl Receiver {
         // Every record is taken apart before any is handed on: a frame counts whole or not at all.
         let mut records = Vec::new();
         while !body.is_empty() {
-            let record = records::decode(from, self.inner.node_id, &mut body);
+            let record = records::decode(from, self.node_id(), &mut body);
             records.push(record.ok_or(FrameFault::Record)?);
         }
         if !self.is_news(&header) {
@@ -138,6 +144,8 @@ impl Receiver {
                 body @ (Body::Raft(_)
                 | Body::Forward { .. }
                 | Body::ForwardRefused { .. }
+                | Body::Errand { .. }
+                | Body::ErrandAnswer { .. }
                 | Body::Call { .. }
                 | Body::CallAnswer { .. }) => {
                     let worker = crate::worker::worker_of(group, workers.len());

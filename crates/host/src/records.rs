@@ -8,12 +8,14 @@
 //! before it allocates, and answers `None` for anything that `encode` would not have written.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use raft::{
-    AppendOutcome, Body as Rpc, Entry, EntryId, LogIndex, Message, NodeId, SnapshotMark, Term,
-};
+use raft::{AppendOutcome, Body as Rpc, Entry, EntryId, LogIndex, Message, NodeId, Term};
 use wal::{GroupId, codec};
 
+use crate::errands::{Errand, ErrandAnswer};
+
+pub(crate) mod errand;
 mod pieces;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +23,8 @@ use self::pieces::{
     put_bytes, put_entry_id, put_length, take_bool, take_bytes, take_count, take_entry_id,
     take_incarnation, take_index,
 };
+
+pub(crate) use self::snapshot::{SnapshotAck, SnapshotChunk};
 
 /// One piece of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,37 +47,14 @@ pub(crate) enum Body {
     Call { number: u64, request: Bytes },
     /// The answer.
     CallAnswer { number: u64, answer: Bytes },
+    /// Something that the receiver is asked to do as the leader.
+    Errand { number: u64, errand: Errand },
+    /// What became of it.
+    ErrandAnswer { number: u64, answer: ErrandAnswer },
     /// A piece of a snapshot.
     SnapshotChunk(SnapshotChunk),
     /// How much of a snapshot the sender has.
     SnapshotAck(SnapshotAck),
-}
-
-/// A piece of a snapshot, complete in itself: a receiver that knows nothing can begin with any
-/// piece at offset 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SnapshotChunk {
-    /// The leader's term when it decided to send.
-    pub(crate) term: Term,
-    /// The sender's number for this transfer.
-    pub(crate) transfer: u64,
-    pub(crate) mark: Box<SnapshotMark>,
-    /// Length of the whole snapshot.
-    pub(crate) total_bytes: u64,
-    /// CRC-32C of all bytes up to the end of this piece: a piece that is missing or doubled shows.
-    pub(crate) checksum_so_far: u32,
-    pub(crate) offset: u64,
-    pub(crate) bytes: Bytes,
-}
-
-/// How much of a snapshot has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SnapshotAck {
-    pub(crate) transfer: u64,
-    /// The receiver has all before this offset and wants what follows.
-    pub(crate) next_offset: u64,
-    /// All is there, checked and on disk.
-    pub(crate) complete: bool,
 }
 
 const RAFT: u8 = 1;
@@ -83,6 +64,8 @@ const CALL: u8 = 4;
 const CALL_ANSWER: u8 = 5;
 const SNAPSHOT_CHUNK: u8 = 6;
 const SNAPSHOT_ACK: u8 = 7;
+const ERRAND: u8 = 8;
+const ERRAND_ANSWER: u8 = 9;
 
 const LENGTH_BYTES: usize = 4;
 const NUMBER_BYTES: usize = 8;
@@ -120,21 +103,23 @@ pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
             out.put_u64_le(*number);
             put_bytes(out, answer);
         }
+        Body::Errand { number, errand } => {
+            put_head(out, ERRAND, group);
+            out.put_u64_le(*number);
+            errand::put_errand(out, errand);
+        }
+        Body::ErrandAnswer { number, answer } => {
+            put_head(out, ERRAND_ANSWER, group);
+            out.put_u64_le(*number);
+            errand::put_answer(out, answer);
+        }
         Body::SnapshotChunk(chunk) => {
             put_head(out, SNAPSHOT_CHUNK, group);
-            out.put_u64_le(chunk.term.0);
-            out.put_u64_le(chunk.transfer);
-            codec::put_mark(out, &chunk.mark);
-            out.put_u64_le(chunk.total_bytes);
-            out.put_u32_le(chunk.checksum_so_far);
-            out.put_u64_le(chunk.offset);
-            put_bytes(out, &chunk.bytes);
+            snapshot::put_chunk(out, chunk);
         }
         Body::SnapshotAck(ack) => {
             put_head(out, SNAPSHOT_ACK, group);
-            out.put_u64_le(ack.transfer);
-            out.put_u64_le(ack.next_offset);
-            out.put_u8(u8::from(ack.complete));
+            snapshot::put_ack(out, *ack);
         }
     }
 }
@@ -162,27 +147,19 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
         CALL_ANSWER => {
             Body::CallAnswer { number: input.try_get_u64_le().ok()?, answer: take_bytes(input)? }
         }
-        SNAPSHOT_CHUNK => Body::SnapshotChunk(decode_chunk(input)?),
-        SNAPSHOT_ACK => Body::SnapshotAck(SnapshotAck {
-            transfer: input.try_get_u64_le().ok()?,
-            next_offset: input.try_get_u64_le().ok()?,
-            complete: take_bool(input)?,
-        }),
+        ERRAND => Body::Errand {
+            number: input.try_get_u64_le().ok()?,
+            errand: errand::take_errand(input)?,
+        },
+        ERRAND_ANSWER => Body::ErrandAnswer {
+            number: input.try_get_u64_le().ok()?,
+            answer: errand::take_answer(input)?,
+        },
+        SNAPSHOT_CHUNK => Body::SnapshotChunk(snapshot::take_chunk(input)?),
+        SNAPSHOT_ACK => Body::SnapshotAck(snapshot::take_ack(input)?),
         _ => return None,
     };
     Some(Record { group, body })
-}
-
-fn decode_chunk(input: &mut Bytes) -> Option<SnapshotChunk> {
-    Some(SnapshotChunk {
-        term: Term(input.try_get_u64_le().ok()?),
-        transfer: input.try_get_u64_le().ok()?,
-        mark: codec::take_mark(input)?.into(),
-        total_bytes: input.try_get_u64_le().ok()?,
-        checksum_so_far: input.try_get_u32_le().ok()?,
-        offset: input.try_get_u64_le().ok()?,
-        bytes: take_bytes(input)?,
-    })
 }
 
 const PRE_VOTE: u8 = 1;

@@ -12,12 +12,15 @@ use wal::{GroupId, RecoveredGroup, Wal, WalWrite};
 use crate::applier::{AppliedGroup, Applier, FlushPolicy};
 use crate::bulk::Bulk;
 use crate::calls::Calls;
+use crate::errands::Errands;
 use crate::frame::FrameHeader;
 use crate::group::{Group, Reads};
 use crate::handle::Door;
 use crate::mailbox::Mailbox;
+use crate::membership::Membership;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
 use crate::outbox::Outbox;
+use crate::peers::Peers;
 use crate::proposals::{Clients, Proposals};
 use crate::staging::Staging;
 use crate::status::{Counters, SharedStatus};
@@ -75,6 +78,7 @@ struct Shared {
     options: Arc<HostOptions>,
     world: World,
     counters: Arc<Counters>,
+    peers: Arc<Peers>,
     staging: Staging,
     life: u64,
     workers: Vec<Arc<Mailbox<WorkerEvent>>>,
@@ -138,10 +142,10 @@ impl<S: StateMachine> Stages<S> {
             bulk: shared.bulk(log_reader, spares),
             receiver: Receiver::new(
                 shared.options.cluster_id,
-                shared.options.node_id,
                 shared.workers.clone(),
                 Arc::clone(&shared.bulk),
                 Arc::clone(&shared.counters),
+                Arc::clone(&shared.peers),
             ),
             handles,
             counters: shared.counters,
@@ -276,8 +280,11 @@ impl Shared {
         let staging =
             Staging::open_folder(Arc::clone(&world.disk), folder, |name| needed.contains(name))?;
         let workers = (0..options.worker_count).map(|_| Arc::default()).collect();
+        let nets = vec![Arc::clone(&world.net), Arc::clone(&world.bulk_net)];
+        let peers = Arc::new(Peers::new(options.node_id, nets, options.seeds.clone()));
         Ok(Self {
             options: Arc::new(options),
+            peers,
             life: world.entropy.next_u64(),
             world,
             counters: Arc::default(),
@@ -320,6 +327,7 @@ impl Shared {
             timers: BTreeSet::new(),
             touched: BTreeSet::new(),
             outbox: Outbox::new(Arc::clone(&self.world.net), header),
+            peers: Arc::clone(&self.peers),
             writes: Vec::new(),
             log_batches_in_flight: 0,
             log_busy_since: None,
@@ -356,7 +364,11 @@ impl Shared {
             waiters: Arc::clone(&waiters),
             status: Arc::clone(&shared_status),
             counters: Arc::clone(&self.counters),
+            peers: Arc::clone(&self.peers),
         });
+        let request_timeout = Duration::from_millis(self.options.request_timeout_ms);
+        let mut membership = Membership::default();
+        membership.follow(id, &node, &self.peers);
         let group = Group {
             id,
             node,
@@ -366,6 +378,8 @@ impl Shared {
             deadline: None,
             reads: Reads::default(),
             transfer: None,
+            errands: Errands::new(request_timeout, self.world.entropy.next_u64()),
+            membership,
             committed_index: applied.index,
             applied_index: applied.index,
             answered_index: applied.index,
@@ -417,6 +431,7 @@ impl Shared {
             heartbeat_interval_ticks: options.heartbeat_interval_ms,
             log_tail_kept: options.log_tail_entry_count,
             cache_bytes_max: options.log_cache_bytes_max,
+            lease_drift_ppm: options.lease_drift_ppm,
             ..raft::Options::new(options.node_id, seed)
         }
     }

@@ -6,10 +6,12 @@
 
 mod greeting;
 mod inbound;
+mod inquiry;
 mod outbound;
 #[cfg(test)]
 mod tests;
 
 pub use greeting::Refusal;
 pub use inbound::PeerListener;
+pub use inquiry::{KnownCluster, ask_members};
 pub use outbound::TcpNet;

@@ -6,18 +6,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Clock, Moment};
-use raft::{Input, NodeId, Output, Tick};
+use raft::{Input, NodeId, Output, SnapshotMark, Tick};
 use wal::{GroupId, WalWrite};
 
 use crate::calls::Calls;
+use crate::errands::Asker;
 use crate::group::{Group, Read, Transfer};
 use crate::mailbox::Mailbox;
+use crate::membership::Membership;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, Staged, WorkerEvent};
 use crate::outbox::Outbox;
+use crate::peers::Peers;
 use crate::proposals::Forwarded;
 use crate::records::{Body, Record};
 use crate::status::Counters;
-use crate::{HostOptions, TransferError};
+use crate::{ChangeError, HostOptions, TransferError};
 
 /// How long the protocol's tick is.
 const TICK: Duration = Duration::from_millis(1);
@@ -38,6 +41,16 @@ pub(crate) fn tick_at(now: Moment) -> Tick {
     Tick(now.0 / u64::try_from(TICK.as_nanos()).unwrap_or(1))
 }
 
+fn transfer_refused(refusal: raft::TransferError) -> TransferError {
+    match refusal {
+        raft::TransferError::NotLeader { .. } => TransferError::NotLeader,
+        raft::TransferError::InProgress { .. }
+        | raft::TransferError::Witness { .. }
+        | raft::TransferError::NoVoter { .. }
+        | _ => TransferError::BadTarget,
+    }
+}
+
 /// The stage.
 pub(crate) struct Worker {
     pub(crate) number: usize,
@@ -53,6 +66,7 @@ pub(crate) struct Worker {
     /// Groups that something happened to in this step.
     pub(crate) touched: BTreeSet<GroupId>,
     pub(crate) outbox: Outbox,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) writes: Vec<WalWrite>,
     /// Batches that the log's writer has and that are not durable.
     pub(crate) log_batches_in_flight: usize,
@@ -70,10 +84,11 @@ pub(crate) struct Worker {
 impl Worker {
     /// Does all that waits and what is due.
     pub(crate) fn step(&mut self) {
-        let now = self.clock.now();
-        let tick = tick_at(now);
         let mut events = std::mem::take(&mut self.events);
         self.mailbox.take_all(&mut events);
+        // Not before: a lease must not look younger than the reads that rest on it.
+        let now = self.clock.now();
+        let tick = tick_at(now);
         for event in events.drain(..) {
             self.take_event(now, tick, event);
         }
@@ -136,8 +151,12 @@ impl Worker {
                 }
                 WorkerEvent::Read { reply, .. } => reply(Err(crate::ReadError::Stopped)),
                 WorkerEvent::Call { reply, .. } => reply(Err(crate::CallError::Stopped)),
-                WorkerEvent::Transfer { reply, .. } => reply(Err(TransferError::Stopped)),
+                WorkerEvent::Transfer { reply, .. } | WorkerEvent::StepDown { reply, .. } => {
+                    reply(Err(TransferError::Stopped));
+                }
+                WorkerEvent::Errand { asker, .. } => asker.fail(ChangeError::Stopped),
                 WorkerEvent::CallAnswered { .. }
+                | WorkerEvent::PauseElections { .. }
                 | WorkerEvent::Records { .. }
                 | WorkerEvent::Persisted(_)
                 | WorkerEvent::Applied { .. }
@@ -163,6 +182,18 @@ impl Worker {
             WorkerEvent::Transfer { group, to, reply } => {
                 self.transfer(now, tick, group, (to, reply));
             }
+            WorkerEvent::StepDown { group, reply } => {
+                let stepped = self.with_group(group, |group| group.node.step_down(tick));
+                if let Some(stepped) = stepped {
+                    reply(stepped.map_err(transfer_refused));
+                }
+            }
+            WorkerEvent::PauseElections { group, are_paused } => {
+                self.input(tick, group, Input::PauseElections(are_paused));
+            }
+            WorkerEvent::Errand { group, errand, asker } => {
+                self.with_group(group, |group| group.errands.ask(now, errand, asker));
+            }
             WorkerEvent::Call { group, target, request, reply } => {
                 let leader = self.groups.get(&group).and_then(|group| group.status.leader_id);
                 self.calls.ask(now, group, (target, leader), (request, reply), &mut self.outbox);
@@ -172,7 +203,7 @@ impl Worker {
             }
             WorkerEvent::Records { from, records } => {
                 for record in records {
-                    self.take_record(tick, from, record);
+                    self.take_record(now, tick, from, record);
                 }
             }
             WorkerEvent::Persisted(durable) => {
@@ -201,22 +232,24 @@ impl Worker {
                 self.input(tick, group, Input::Fetched { from, entries });
             }
             WorkerEvent::Staged { group, staged } => self.take_staged(tick, group, *staged),
-            WorkerEvent::Installed { group, mark } => {
-                let (last, index) = (mark.last, mark.last.index);
-                // Another transfer may have brought the same snapshot while it was installed.
-                let _ = self.bulk.push(BulkItem::Discard { group, last, transfer: None });
-                self.with_group(group, |group| {
-                    group.committed_index = group.committed_index.max(index);
-                    group.proposals.forget_in_flight();
-                    group.answered_index = group.answered_index.max(index);
-                    group.take_applied(index)
-                });
-                self.input(tick, group, Input::SnapshotInstalled(mark));
-            }
+            WorkerEvent::Installed { group, mark } => self.take_installed(tick, group, mark),
             WorkerEvent::SnapshotSent { group, to, delivered } => {
                 self.input(tick, group, Input::SnapshotSent { to, delivered });
             }
         }
+    }
+
+    fn take_installed(&mut self, tick: Tick, id: GroupId, mark: SnapshotMark) {
+        let (last, index) = (mark.last, mark.last.index);
+        // Another transfer may have brought the same snapshot while it was installed.
+        let _ = self.bulk.push(BulkItem::Discard { group: id, last, transfer: None });
+        self.with_group(id, |group| {
+            group.committed_index = group.committed_index.max(index);
+            group.proposals.forget_in_flight();
+            group.answered_index = group.answered_index.max(index);
+            group.take_applied(index)
+        });
+        self.input(tick, id, Input::SnapshotInstalled(mark));
     }
 
     /// Hands a staged snapshot to the protocol. One that it has no use for must not fill the disk.
@@ -235,7 +268,7 @@ impl Worker {
         }
     }
 
-    fn take_record(&mut self, tick: Tick, from: NodeId, record: Record) {
+    fn take_record(&mut self, now: Moment, tick: Tick, from: NodeId, record: Record) {
         let id = record.group;
         if !self.groups.contains_key(&id) {
             return Counters::add(&self.counters.messages_for_unknown_groups, 1);
@@ -250,6 +283,13 @@ impl Worker {
                 self.with_group(id, |group| {
                     group.proposals.take_refused(term, overloaded, &numbers);
                 });
+            }
+            Body::Errand { number, errand } => {
+                let asker = Asker::Node { node: from, number };
+                self.with_group(id, |group| group.errands.ask(now, errand, asker));
+            }
+            Body::ErrandAnswer { number, answer } => {
+                self.with_group(id, |group| group.errands.take_answer(number, answer));
             }
             Body::Call { number, request } => self.calls.serve(id, from, number, request),
             Body::CallAnswer { number, answer } => self.calls.take_answer(number, answer),
@@ -269,13 +309,15 @@ impl Worker {
         let timeout = Duration::from_millis(self.options.election_timeout_ms);
         self.with_group(id, |group| match group.node.transfer_leadership(tick, to) {
             Ok(()) => {
-                let transfer = Transfer { reply, deadline: now.after(timeout * 2) };
+                if to == Some(group.node.id()) {
+                    return reply(Ok(()));
+                }
+                let transfer = Transfer { to, reply, deadline: now.after(timeout * 2) };
                 if let Some(previous) = group.transfer.replace(transfer) {
                     (previous.reply)(Err(TransferError::TimedOut));
                 }
             }
-            Err(raft::TransferError::NotLeader { .. }) => reply(Err(TransferError::NotLeader)),
-            Err(_) => reply(Err(TransferError::BadTarget)),
+            Err(refusal) => reply(Err(transfer_refused(refusal))),
         });
     }
 
@@ -294,8 +336,15 @@ impl Worker {
 
     fn sweep(&mut self, now: Moment) {
         self.sweep_at = now.after(SWEEP_INTERVAL);
+        let tick = tick_at(now);
         for group in self.groups.values_mut() {
             let (proposals, reads) = group.sweep(now);
+            let mut sends = Vec::new();
+            group.errands.sweep(now, group.status.leader_id.is_some(), &mut sends);
+            sends.into_iter().for_each(|(to, body)| self.outbox.push(to, group.id, &body));
+            if Membership::pursue_goals(tick, &mut group.node) || group.errands.are_pending() {
+                self.touched.insert(group.id);
+            }
             Counters::add(&self.counters.proposals_failed, proposals as u64);
             Counters::add(&self.counters.reads_failed, reads as u64);
             if group.proposals.waiting_count() > 0 || !group.reads.waiting.is_empty() {
@@ -341,8 +390,14 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        group.ask_reads(now, tick);
+        group.ask_reads(now, tick, self.options.lease_drift_ppm.is_some());
+        if group.errands.are_pending() {
+            let mut sends = Vec::new();
+            group.errands.run((now, tick), &mut group.node, &mut sends);
+            sends.into_iter().for_each(|(to, body)| self.outbox.push(to, id, &body));
+        }
         let output = group.node.take_output();
+        group.membership.follow(id, &group.node, &self.peers);
         let changed = group.refresh_status();
         if changed {
             group.leader_changed();
@@ -418,6 +473,10 @@ impl Worker {
             group.proposals.note_committed(&output.committed);
             let entries = output.committed;
             let _ = self.applier.push(ApplyItem::Entries { group: id, entries });
+        }
+        if let Some(by) = output.removed {
+            tracing::warn!(group = id.0, by = %by.last, "this node was removed from the group");
+            (self.options.on_removed)(id);
         }
         for fetch in output.fetches {
             let _ = self.bulk.push(BulkItem::Fetch { group: id, fetch });

@@ -30,7 +30,7 @@ struct Node {
     _listener: PeerListener,
 }
 
-type Addresses = BTreeMap<NodeId, String>;
+type Addresses = BTreeMap<NodeId, Vec<String>>;
 
 fn start(id: NodeId, listener: TcpListener, addresses: &Addresses, folder: &Path) -> Node {
     let disk: Arc<dyn Disk> = Arc::new(OsDisk);
@@ -74,7 +74,7 @@ fn cluster() -> Cluster {
         .collect();
     let addresses: Addresses = listeners
         .iter()
-        .map(|(id, listener)| (*id, listener.local_addr().expect("bound").to_string()))
+        .map(|(id, listener)| (*id, vec![listener.local_addr().expect("bound").to_string()]))
         .collect();
     let nodes = listeners
         .into_iter()
@@ -216,7 +216,7 @@ fn a_restarted_cluster_has_all_that_was_acknowledged() {
     cluster.nodes.clear();
     let addresses = cluster.addresses.clone();
     for (id, address) in &addresses {
-        let listener = TcpListener::bind(address).expect("the port is free again");
+        let listener = TcpListener::bind(&address[0]).expect("the port is free again");
         cluster.nodes.insert(*id, start(*id, listener, &addresses, cluster.folder.path()));
     }
     let state = cluster.add(2, 1).expect("acknowledged");

@@ -316,6 +316,18 @@ impl Node {
         self.configurations.current()
     }
 
+    /// Where the configuration in force stands; it is committed unless above the commit index.
+    #[must_use]
+    pub fn configuration_index(&self) -> LogIndex {
+        self.configurations.index()
+    }
+
+    /// The entry at an index; `None` if it is under the mark, or not there yet.
+    #[must_use]
+    pub fn id_at(&self, index: LogIndex) -> Option<EntryId> {
+        self.log.id_at(index)
+    }
+
     pub(crate) fn record(&mut self, event: impl FnOnce() -> Event) {
         if self.options.record_events {
             self.output.events.push(event());

@@ -3,7 +3,7 @@
 //! Go clients compare texts, most others compare codes, Kubernetes does both: so this one table is
 //! part of the contract, and its test writes each row out once more.
 
-use host::{CallError, ProposeError, ReadError, TransferError};
+use host::{CallError, ChangeError, ProposeError, ReadError, TransferError};
 use store::RequestError;
 use tonic::{Code, Status};
 
@@ -20,6 +20,24 @@ pub(crate) enum ApiError {
     Call(CallError),
     /// Leadership was not handed over.
     Transfer(TransferError),
+    /// The members were not changed, or nobody knows.
+    Change(ChangeError),
+    /// A member is to be reached at what is no address.
+    MemberBadUrls,
+    /// No member has that id.
+    MemberNotFound,
+    /// Another member is reached there.
+    PeerUrlExists,
+    /// A majority of the members would not have started.
+    NotEnoughStarted,
+    /// A majority of the members, or one that must be there, is not.
+    Unhealthy,
+    /// It has a vote already.
+    NotLearner,
+    /// There are as many learners as there may be.
+    TooManyLearners,
+    /// This member has no vote, and does not answer such a request.
+    NotForLearner,
     /// It needs a leader, and says so itself.
     NoLeader,
     /// It took too long.
@@ -57,12 +75,21 @@ from!(
     Read(ReadError),
     Call(CallError),
     Transfer(TransferError),
+    Change(ChangeError),
 );
 
 const NO_LEADER: (Code, &str) = (Code::Unavailable, "etcdserver: no leader");
 const TIMED_OUT: (Code, &str) = (Code::Unavailable, "etcdserver: request timed out");
 const STOPPED: (Code, &str) = (Code::Unavailable, "etcdserver: server stopped");
 const TOO_LARGE: (Code, &str) = (Code::InvalidArgument, "etcdserver: request is too large");
+const UNHEALTHY: (Code, &str) = (Code::Unavailable, "etcdserver: unhealthy cluster");
+/// etcd declares FAILED_PRECONDITION and sends UNKNOWN: the wire counts.
+const NOT_ENOUGH_STARTED: (Code, &str) =
+    (Code::Unknown, "etcdserver: re-configuration failed due to not enough started members");
+const LEARNER_NOT_READY: (Code, &str) = (
+    Code::FailedPrecondition,
+    "etcdserver: can only promote a learner member which is in sync with leader",
+);
 /// A variant that a lower floor has got and this table has not.
 const UNMAPPED: (Code, &str) = (Code::Internal, "flotilla: an error without a gRPC code");
 
@@ -75,6 +102,25 @@ impl ApiError {
             Self::Read(error) => read_error(*error),
             Self::Call(error) => call_error(*error),
             Self::Transfer(error) => transfer_error(*error),
+            Self::Change(error) => return change_error(*error),
+            Self::MemberBadUrls => {
+                (Code::InvalidArgument, "etcdserver: given member URLs are invalid")
+            }
+            Self::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+            Self::PeerUrlExists => {
+                (Code::FailedPrecondition, "etcdserver: Peer URLs already exists")
+            }
+            Self::NotEnoughStarted => NOT_ENOUGH_STARTED,
+            Self::Unhealthy => UNHEALTHY,
+            Self::NotLearner => {
+                (Code::FailedPrecondition, "etcdserver: can only promote a learner member")
+            }
+            Self::TooManyLearners => {
+                (Code::FailedPrecondition, "etcdserver: too many learner members in cluster")
+            }
+            Self::NotForLearner => {
+                (Code::FailedPrecondition, "etcdserver: rpc not supported for learner")
+            }
             Self::NoLeader => NO_LEADER,
             Self::TimedOut => TIMED_OUT,
             Self::Stopped => STOPPED,
@@ -193,6 +239,26 @@ fn transfer_error(error: TransferError) -> (Code, &'static str) {
     }
 }
 
+/// The service has checked what etcd checks; what is left is of this moment, or of a cluster that
+/// is not well.
+fn change_error(error: ChangeError) -> (Code, String) {
+    let (code, text) = match error {
+        ChangeError::NoLeader => NO_LEADER,
+        ChangeError::TimedOut | ChangeError::OutcomeUnknown => TIMED_OUT,
+        ChangeError::Stopped => STOPPED,
+        ChangeError::Refused(raft::ChangeError::LearnerLags { .. }) => LEARNER_NOT_READY,
+        ChangeError::Refused(raft::ChangeError::WouldStall { .. }) => UNHEALTHY,
+        ChangeError::Refused(refusal) => {
+            return (
+                Code::Unavailable,
+                format!("flotilla: the members stay as they are: {refusal}"),
+            );
+        }
+        _ => UNMAPPED,
+    };
+    (code, text.to_owned())
+}
+
 /// What an incoming stream says when a message is larger than allowed, put as etcd puts it. tonic
 /// says OUT_OF_RANGE, which Python and JavaScript clients take for "compacted".
 pub(crate) fn remap_oversize(status: Status) -> Status {
@@ -225,6 +291,41 @@ mod tests {
             let expect = (*code, format!("etcdserver: {text}"));
             assert_eq!(error.code_and_text(), expect, "{error:?}");
         }
+    }
+
+    #[test]
+    fn refusals_of_member_changes_are_those_that_clients_match() {
+        check(&[
+            (ChangeError::NoLeader.into(), Code::Unavailable, "no leader"),
+            (ChangeError::TimedOut.into(), Code::Unavailable, "request timed out"),
+            (ChangeError::OutcomeUnknown.into(), Code::Unavailable, "request timed out"),
+            (ChangeError::Stopped.into(), Code::Unavailable, "server stopped"),
+            (ApiError::MemberBadUrls, Code::InvalidArgument, "given member URLs are invalid"),
+            (ApiError::MemberNotFound, Code::NotFound, "member not found"),
+            (ApiError::PeerUrlExists, Code::FailedPrecondition, "Peer URLs already exists"),
+            (
+                ApiError::NotEnoughStarted,
+                Code::Unknown,
+                "re-configuration failed due to not enough started members",
+            ),
+            (ApiError::Unhealthy, Code::Unavailable, "unhealthy cluster"),
+            (ApiError::NotLearner, Code::FailedPrecondition, "can only promote a learner member"),
+            (
+                ChangeError::Refused(raft::ChangeError::LearnerLags {
+                    learner: raft::NodeId(1),
+                    match_index: raft::LogIndex(0),
+                })
+                .into(),
+                Code::FailedPrecondition,
+                "can only promote a learner member which is in sync with leader",
+            ),
+            (
+                ApiError::TooManyLearners,
+                Code::FailedPrecondition,
+                "too many learner members in cluster",
+            ),
+            (ApiError::NotForLearner, Code::FailedPrecondition, "rpc not supported for learner"),
+        ]);
     }
 
     /// Section 12 of the contract, as far as this version can say it.

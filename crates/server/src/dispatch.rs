@@ -157,7 +157,9 @@ impl Dispatch {
         member.metrics.rpcs.started(place);
         let tally = Some(Tally { member: Arc::clone(member), place });
         let request_timeout = request.headers().get("grpc-timeout").cloned();
-        let refused = if needs_leader(request.headers()) {
+        let refused = if member.leadership.is_learner() && !learner_serves(request.uri().path()) {
+            Some(ApiError::NotForLearner)
+        } else if needs_leader(request.headers()) {
             member.leadership.require_leader().err()
         } else {
             None
@@ -236,6 +238,19 @@ fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .is_some_and(|content_type| content_type.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Whether a member without a vote answers it. A range must be serializable as well, which the
+/// service sees to.
+fn learner_serves(path: &str) -> bool {
+    matches!(
+        path,
+        "/etcdserverpb.KV/Range"
+            | "/etcdserverpb.Maintenance/Status"
+            | "/etcdserverpb.Maintenance/Snapshot"
+            | "/grpc.health.v1.Health/Check"
+            | "/grpc.health.v1.Health/Watch"
+    )
 }
 
 fn needs_leader(headers: &HeaderMap) -> bool {

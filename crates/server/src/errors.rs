@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use crate::join::JoinFault;
 use crate::tls::TlsFault;
 use crate::url::UrlFault;
 
@@ -142,6 +143,8 @@ pub enum StartError {
     },
     /// The member is to join a cluster that exists, and nothing says which.
     ExistingWithoutCluster,
+    /// The cluster does not take a member that starts without data.
+    Join(JoinFault),
     /// Another process has the data folder.
     DataDirInUse {
         /// The folder.
@@ -196,6 +199,7 @@ impl StartError {
             Self::Tls(_) => 17,
             Self::Listen { .. } => 13,
             Self::IdentityDamaged { .. } => 14,
+            Self::Join(fault) => fault.exit_code(),
             Self::Log { error, .. } => log_exit_code(error),
             Self::Store { error, .. } => disk_exit_code(error.kind()),
             Self::Host(host::StartError::Io(error)) => disk_exit_code(error.kind()),
@@ -258,6 +262,7 @@ impl fmt::Display for StartError {
                 "--initial-cluster-state=existing needs --initial-cluster with all members, this \
                  one too, unless the data folder has a member's data",
             ),
+            Self::Join(fault) => fault.fmt(f),
             Self::DataDirInUse { dir } => write!(
                 f,
                 "{} is in use by another process: stop it, or choose another --data-dir",
@@ -303,6 +308,12 @@ fn remedy(kind: io::ErrorKind) -> &'static str {
 
 impl std::error::Error for StartError {}
 
+impl From<JoinFault> for StartError {
+    fn from(fault: JoinFault) -> Self {
+        Self::Join(fault)
+    }
+}
+
 impl From<OptionsError> for StartError {
     fn from(error: OptionsError) -> Self {
         Self::Options(error)
@@ -315,6 +326,8 @@ impl From<OptionsError> for StartError {
 pub enum ExitReason {
     /// It was asked to.
     Shutdown,
+    /// The member was removed from the cluster.
+    Removed,
     /// The machine failed in a way after which nothing may be acknowledged.
     Fatal(host::Fatal),
 }
@@ -325,6 +338,7 @@ impl ExitReason {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Shutdown => 0,
+            Self::Removed => 22,
             Self::Fatal(host::Fatal::LogWrite { .. }) => 20,
             Self::Fatal(_) => 21,
         }
@@ -335,6 +349,10 @@ impl fmt::Display for ExitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Shutdown => f.write_str("shut down"),
+            Self::Removed => f.write_str(
+                "this member was removed from the cluster: delete its data folder; to have it back, \
+                 add it again as a new member",
+            ),
             Self::Fatal(fatal) => {
                 let what_to_do = if is_full(fatal.kind()) {
                     "free space on this disk"
@@ -383,6 +401,7 @@ mod tests {
             assert_eq!(error.exit_code(), code, "{error}");
         }
         assert_eq!(ExitReason::Shutdown.exit_code(), 0);
+        assert_eq!(ExitReason::Removed.exit_code(), 22);
         let fatal =
             host::Fatal::LogWrite { kind: io::ErrorKind::StorageFull, text: "full".to_owned() };
         assert_eq!(ExitReason::Fatal(fatal.clone()).exit_code(), 20);

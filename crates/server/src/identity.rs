@@ -8,6 +8,7 @@
 //! flotilla member 1
 //! cluster 5e1a…
 //! member 2b90… a
+//! joined                         (only of a member that was added to a cluster that existed)
 //! peer 2b90… a http://10.0.0.1:2380,http://10.0.1.1:2380
 //! check 77aa…
 //! ```
@@ -37,6 +38,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Identity {
     pub(crate) member_id: NodeId,
     pub(crate) name: String,
+    /// It was added to a cluster that existed, and learns from the others what was before.
+    pub(crate) joined: bool,
     /// As it was when the folder was made.
     pub(crate) cluster: Cluster,
 }
@@ -80,6 +83,9 @@ impl Identity {
         };
         line(format_args!("cluster {:016x}\n", self.cluster.id));
         line(format_args!("member {:016x} {}\n", self.member_id.0, self.name));
+        if self.joined {
+            line(format_args!("joined\n"));
+        }
         for (id, seed) in &self.cluster.members {
             let urls = texts(&seed.peer_urls).join(",");
             line(format_args!("peer {:016x} {} {urls}\n", id.0, seed.name));
@@ -104,6 +110,8 @@ impl Identity {
         let id = cluster_id.and_then(parse_id).ok_or("it names no cluster")?;
         let member = lines.next().and_then(|line| line.strip_prefix("member "));
         let (member_id, name) = member.and_then(parse_named).ok_or("it names no member")?;
+        let mut lines = lines.peekable();
+        let joined = lines.next_if_eq(&"joined").is_some();
         let mut members = BTreeMap::new();
         for line in lines {
             let peer = line.strip_prefix("peer ").and_then(parse_named);
@@ -118,7 +126,7 @@ impl Identity {
         if !members.contains_key(&member_id) {
             return Err("the member is not in its own cluster");
         }
-        Ok(Self { member_id, name: name.to_owned(), cluster: Cluster { id, members } })
+        Ok(Self { member_id, name: name.to_owned(), joined, cluster: Cluster { id, members } })
     }
 }
 
@@ -160,13 +168,16 @@ pub(crate) struct Claim<'a> {
     pub(crate) name: &'a str,
     /// The cluster that the options describe, if they describe one.
     pub(crate) described: Option<Cluster>,
+    /// Whether the options say that it exists already.
+    pub(crate) exists: bool,
     /// What the folder says, if it is not new.
     pub(crate) found: Option<Identity>,
 }
 
 impl Claim<'_> {
     /// For a folder that has a member's data: that member, unless the options name another one. The
-    /// options' addresses count, since a member may have moved.
+    /// options' addresses of a cluster with its first members are kept, since all may have moved at
+    /// once; a list of later members has nothing to say that the folder does not know.
     pub(crate) fn settle(self) -> Result<Option<Identity>, StartError> {
         let Some(mut identity) = self.found else { return Ok(None) };
         if identity.name != self.name {
@@ -177,6 +188,9 @@ impl Claim<'_> {
             });
         }
         if let Some(described) = self.described {
+            if self.exists || identity.joined {
+                return Ok(Some(identity));
+            }
             if described.id != identity.cluster.id {
                 return Err(StartError::DataOfAnotherCluster {
                     dir: self.dir,

@@ -1,6 +1,6 @@
 //! Who leads, for those who answer clients: two numbers to read without a lock, and a bell.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use host::GroupStatus;
@@ -23,18 +23,27 @@ pub(crate) struct Leadership {
     term: AtomicU64,
     /// 0 for nobody.
     leader_id: AtomicU64,
+    /// Whether this member has no vote.
+    is_learner: AtomicBool,
     changes: watch::Sender<View>,
 }
 
 impl Leadership {
     pub(crate) fn new(member_id: NodeId) -> Self {
         let changes = watch::Sender::new(View::default());
-        Self { member_id, term: AtomicU64::new(0), leader_id: AtomicU64::new(0), changes }
+        Self {
+            member_id,
+            term: AtomicU64::new(0),
+            leader_id: AtomicU64::new(0),
+            is_learner: AtomicBool::new(false),
+            changes,
+        }
     }
 
     /// From the host's thread. Changes of role alone are no news.
     pub(crate) fn update(&self, status: &GroupStatus) {
         let view = View { term: status.term, leader_id: status.leader_id };
+        self.is_learner.store(status.is_learner, Ordering::Release);
         self.term.store(view.term.0, Ordering::Release);
         self.leader_id.store(view.leader_id.map_or(0, |id| id.0), Ordering::Release);
         self.changes.send_if_modified(|old| {
@@ -51,6 +60,10 @@ impl Leadership {
     /// 0 for nobody.
     pub(crate) fn leader_id(&self) -> u64 {
         self.leader_id.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_learner(&self) -> bool {
+        self.is_learner.load(Ordering::Acquire)
     }
 
     pub(crate) fn has_leader(&self) -> bool {

@@ -153,6 +153,11 @@ impl Member {
         Ok(())
     }
 
+    /// What a member without a vote does not do.
+    pub(crate) fn refuse_learner(&self) -> Result<(), ApiError> {
+        if self.leadership.is_learner() { Err(ApiError::NotForLearner) } else { Ok(()) }
+    }
+
     /// Raises the alarm for this member if its quota is used up and the alarm is not on.
     pub(crate) fn raise_no_space(self: &Arc<Self>) {
         let alarm = store::AlarmMember { member_id: self.id(), alarm: store::AlarmKind::NoSpace };

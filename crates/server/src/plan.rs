@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use raft::NodeId;
+use host::MemberAttributes;
+use raft::{Configuration, NodeId};
 use sha2::{Digest, Sha256};
 
 use crate::errors::OptionsError;
@@ -127,6 +128,22 @@ impl Plan {
             });
         }
         Ok(())
+    }
+}
+
+impl Cluster {
+    /// The configuration that the group begins with: the same bytes on every member, whatever the
+    /// order in which the options name addresses.
+    pub(crate) fn configuration(&self) -> Configuration {
+        let mut configuration = Configuration::of_voters(self.members.keys().copied());
+        for (id, seed) in &self.members {
+            let mut peer_urls = texts(&seed.peer_urls);
+            peer_urls.sort_unstable();
+            let name = seed.name.clone();
+            let attributes = MemberAttributes { name, peer_urls, ..MemberAttributes::default() };
+            configuration.attributes.insert(*id, attributes.encode());
+        }
+        configuration
     }
 }
 

@@ -59,7 +59,7 @@ pub struct RunningServer {
     pub(crate) member: Arc<Member>,
     pub(crate) client_addresses: Vec<SocketAddr>,
     pub(crate) peer_addresses: Vec<SocketAddr>,
-    pub(crate) fatal: watch::Receiver<Option<host::Fatal>>,
+    pub(crate) ending: watch::Receiver<Option<ExitReason>>,
     pub(crate) parts: Option<Parts>,
 }
 
@@ -123,12 +123,13 @@ impl RunningServer {
         debug_assert!(served.is_ok(), "the sender of phases must outlive its borrow");
     }
 
-    /// Returns when the machine fails in a way after which the process must end; never otherwise.
+    /// Returns when the machine fails in a way after which the process must end, or when the member
+    /// was removed from the cluster; never otherwise.
     pub async fn wait(&self) -> ExitReason {
-        let mut fatal = self.fatal.clone();
-        let told = fatal.wait_for(Option::is_some).await.map(|fatal| fatal.clone());
+        let mut ending = self.ending.clone();
+        let told = ending.wait_for(Option::is_some).await.map(|reason| reason.clone());
         match told {
-            Ok(Some(fatal)) => ExitReason::Fatal(fatal),
+            Ok(Some(reason)) => reason,
             // The host is gone without a fault: it was shut down.
             Ok(None) | Err(_) => ExitReason::Shutdown,
         }
@@ -158,12 +159,12 @@ impl RunningServer {
         if stopped.await.is_err() {
             tracing::error!("the host panicked while it stopped");
         }
-        let fatal = self.fatal.borrow().clone();
-        fatal.map_or(ExitReason::Shutdown, ExitReason::Fatal)
+        let reason = self.ending.borrow().clone();
+        reason.unwrap_or(ExitReason::Shutdown)
     }
 
     async fn hand_over(&self) {
-        let alone = self.member.identity.cluster.members.len() == 1;
+        let alone = self.member.group.configuration().configuration.voters.len() < 2;
         if alone || !self.member.leadership.is_leader() {
             return;
         }

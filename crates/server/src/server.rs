@@ -1,6 +1,5 @@
 //! From options to a server that runs.
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -9,22 +8,24 @@ use std::time::Duration;
 use env::os::{OsClock, OsDisk, OsEntropy};
 use env::{Clock, Disk, Entropy};
 use host::transport::{PeerListener, TcpNet};
-use host::{GroupId, GroupSetup, Host, HostOptions, Stages, World};
+use host::{GroupId, GroupSetup, Host, HostOptions, PeerAddresses, Stages, World};
 use parking_lot::{Mutex, RwLock};
-use raft::{Configuration, NodeId};
-use store::{Command, Lessor, MemberAttributes, Store, StoreMachine, StoreOptions};
+use raft::Configuration;
+use store::{Lessor, Store, StoreMachine, StoreOptions};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use wal::{DataFolder, FolderError, Wal, WalOptions};
 
-use crate::errors::StartError;
+use crate::errors::{ExitReason, StartError};
 use crate::identity::{Claim, Identity};
+use crate::join::Newcomer;
 use crate::leadership::Leadership;
 use crate::lessor_task::{self, Answerer};
 use crate::member::{Applied, Limits, Member, Phase};
 use crate::metrics::Metrics;
 use crate::options::{ClusterState, ServerOptions};
-use crate::plan::{Cluster, Plan, Seed, texts};
+use crate::plan::{Cluster, Plan, Seed};
+use crate::ready;
 use crate::running::{Parts, RunningServer};
 use crate::segment_task;
 use crate::serving::Serving;
@@ -41,8 +42,6 @@ const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
 const HANDSHAKES_AT_ONCE: usize = 1024;
 /// Passwords hashed at a time: each keeps a processor busy for a good while.
 const HASHES_AT_ONCE: usize = 2;
-/// Between two attempts to tell the cluster about this member.
-const PUBLISH_RETRY: Duration = Duration::from_millis(100);
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +59,7 @@ struct Opened {
 struct Links {
     leadership: Arc<Leadership>,
     answerer: Arc<Answerer>,
-    fatal: Arc<watch::Sender<Option<host::Fatal>>>,
+    ending: Arc<watch::Sender<Option<ExitReason>>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -76,7 +75,7 @@ impl Server {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let serving = Serving::new(&options, &plan, &disk)?;
         let sockets = Sockets::open(&mut options, &plan)?;
-        let (identity, is_new) = settle_identity(&*disk, &options, &plan, &sockets)?;
+        let (identity, is_new) = settle_identity(&*disk, &options, &plan, &sockets).await?;
         let folder = claim_folder(&*disk, &options, &identity)?;
         if is_new {
             identity.write(&*disk, &options.data_dir)?;
@@ -87,7 +86,7 @@ impl Server {
                 runtime: Handle::current(),
                 member: RwLock::new(Weak::new()),
             }),
-            fatal: Arc::new(watch::Sender::new(None)),
+            ending: Arc::new(watch::Sender::new(None)),
             clock: Arc::new(OsClock::new()),
             entropy: Arc::new(OsEntropy),
         };
@@ -105,12 +104,11 @@ impl Server {
         // Reading a large log and store takes a while, and is no work for the runtime's threads.
         let opened = {
             let links = links.clone_for_host();
-            let opened = tokio::task::spawn_blocking(move || opening.open(&links)).await;
-            opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?
+            aside(move || opening.open(&links)).await?
         };
         let Opened { host, store, peer_listeners, folder } = opened;
         let group = host.group(GROUP).expect("the host was started with this group");
-        let fatal = links.fatal.subscribe();
+        let ending = links.ending.subscribe();
         let member = Arc::new(Member {
             identity,
             client_urls,
@@ -135,12 +133,12 @@ impl Server {
         let serving = serving.start(client, &member)?;
         let mut tasks = vec![
             tokio::spawn(lessor_task::run(Arc::clone(&member))),
-            tokio::spawn(get_ready(Arc::clone(&member))),
+            tokio::spawn(ready::get_ready(Arc::clone(&member))),
             tokio::spawn(segment_task::run(Arc::clone(&member))),
         ];
         tasks.extend(tls.map(|tls| tokio::spawn(tls::keep_fresh(tls, Arc::clone(&member)))));
         let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
-        Ok(RunningServer { member, client_addresses, peer_addresses, fatal, parts })
+        Ok(RunningServer { member, client_addresses, peer_addresses, ending, parts })
     }
 }
 
@@ -149,7 +147,7 @@ impl Links {
         Self {
             leadership: Arc::clone(&self.leadership),
             answerer: Arc::clone(&self.answerer),
-            fatal: Arc::clone(&self.fatal),
+            ending: Arc::clone(&self.ending),
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         }
@@ -188,7 +186,7 @@ fn claim_folder(
 }
 
 /// Who starts, and whether it is for the first time.
-fn settle_identity(
+async fn settle_identity(
     disk: &dyn Disk,
     options: &ServerOptions,
     plan: &Plan,
@@ -197,19 +195,33 @@ fn settle_identity(
     let dir = options.data_dir.clone();
     let found = Identity::read(disk, &dir)?;
     let described = plan.cluster.clone();
-    let claim = Claim { dir, name: &options.name, described: described.clone(), found };
+    let exists = options.initial_cluster_state == ClusterState::Existing;
+    let claim = Claim { dir, name: &options.name, described: described.clone(), exists, found };
     if let Some(identity) = claim.settle()? {
         return Ok((identity, false));
     }
     let cluster = match described {
-        Some(cluster) => cluster,
-        None if options.initial_cluster_state == ClusterState::Existing => {
-            return Err(StartError::ExistingWithoutCluster);
+        Some(cluster) if exists => {
+            let newcomer = Newcomer::new(&options.name, GROUP, plan.member_id, &cluster);
+            return Ok((aside(move || newcomer.join()).await?, true));
         }
+        Some(cluster) => {
+            let newcomer = Newcomer::new(&options.name, GROUP, plan.member_id, &cluster);
+            let (member_id, cluster_id) = (plan.member_id, cluster.id);
+            aside(move || newcomer.check_unknown(member_id, cluster_id)).await?;
+            cluster
+        }
+        None if exists => return Err(StartError::ExistingWithoutCluster),
         None => alone(options, plan, &sockets.peer_addresses),
     };
-    let identity = Identity { member_id: plan.member_id, name: options.name.clone(), cluster };
-    Ok((identity, true))
+    let (member_id, name) = (plan.member_id, options.name.clone());
+    Ok((Identity { member_id, name, joined: false, cluster }, true))
+}
+
+/// Does what blocks, on no thread that the runtime needs.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
 }
 
 /// A cluster of this member.
@@ -249,8 +261,12 @@ impl Opening {
     fn open(self, links: &Links) -> Result<Opened, StartError> {
         let (wal, recovered) = self.open_log()?;
         let (machine, store) = self.open_store()?;
-        let members = &self.identity.cluster.members;
-        let bootstrap = Configuration::of_voters(members.keys().copied());
+        // One that joins knows nobody until its leader tells it.
+        let bootstrap = if self.identity.joined {
+            Configuration::default()
+        } else {
+            self.identity.cluster.configuration()
+        };
         let setup = GroupSetup { id: GROUP, machine, bootstrap };
         let world = self.world(links)?;
         let stages =
@@ -284,31 +300,37 @@ impl Opening {
     }
 
     fn world(&self, links: &Links) -> Result<World, StartError> {
-        let first = |seed: &Seed| seed.peer_urls.first().map(HttpUrl::authority);
-        let peers: BTreeMap<NodeId, String> = self
-            .identity
-            .cluster
-            .members
-            .iter()
-            .filter(|(id, _)| **id != self.identity.member_id)
-            .filter_map(|(id, seed)| Some((*id, first(seed)?)))
-            .collect();
+        // Whom to connect to, the configuration says.
         let net = || {
-            TcpNet::start(self.identity.cluster.id, self.identity.member_id, &peers)
+            let nobody = PeerAddresses::new();
+            TcpNet::start(self.identity.cluster.id, self.identity.member_id, &nobody)
                 .map_err(|error| StartError::Host(error.into()))
         };
+        let (peer_net, bulk_net) = (net()?, net()?);
+        let ending = Arc::clone(&links.ending);
+        peer_net.on_removed(move |peer| {
+            tracing::warn!(%peer, "a member says that this one was removed from the cluster");
+            end(&ending, ExitReason::Removed);
+        });
         Ok(World {
             disk: Arc::clone(&self.disk),
             clock: Arc::clone(&links.clock),
-            net: net()?,
-            bulk_net: net()?,
+            net: peer_net,
+            bulk_net,
             entropy: Arc::clone(&links.entropy),
         })
     }
 
+    /// Where the members are reached as the folder or the options have it.
+    fn seeds(&self) -> PeerAddresses {
+        let addresses = |seed: &Seed| seed.peer_urls.iter().map(HttpUrl::authority).collect();
+        let members = &self.identity.cluster.members;
+        members.iter().map(|(id, seed)| (*id, addresses(seed))).collect()
+    }
+
     fn host_options(&self, links: &Links) -> HostOptions {
         let (leadership, answerer) = (Arc::clone(&links.leadership), Arc::clone(&links.answerer));
-        let fatal = Arc::clone(&links.fatal);
+        let (fatal, removed) = (Arc::clone(&links.ending), Arc::clone(&links.ending));
         let Identity { member_id, cluster, .. } = &self.identity;
         HostOptions {
             heartbeat_interval_ms: self.options.heartbeat_interval_ms,
@@ -320,52 +342,21 @@ impl Opening {
                 answerer.handle(context, question, reply);
             }),
             observer: Arc::new(move |_, status| leadership.update(status)),
-            on_fatal: Arc::new(move |fault| drop(fatal.send_replace(Some(fault)))),
+            seeds: self.seeds(),
+            on_removed: Arc::new(move |_| end(&removed, ExitReason::Removed)),
+            on_fatal: Arc::new(move |fault| end(&fatal, ExitReason::Fatal(fault))),
             ..HostOptions::new(*member_id, cluster.id, self.dir("host"))
         }
     }
 }
 
-/// Waits for a leader, catches up, and tells the cluster how clients reach this member.
-async fn get_ready(member: Arc<Member>) {
-    let cluster = &member.identity.cluster;
-    let seed = cluster.members.get(&member.identity.member_id);
-    let attributes = MemberAttributes {
-        id: member.id(),
-        name: member.identity.name.clone(),
-        peer_urls: seed.map(|seed| texts(&seed.peer_urls)).unwrap_or_default(),
-        client_urls: member.client_urls.clone(),
-    };
-    let command = Command::MemberAttributes(attributes.clone());
-    loop {
-        member.leadership.wait_for_leader().await;
-        let published = async {
-            member.read_barrier().await?;
-            if !member.store.members().contains(&attributes) {
-                member.propose(&command).await?;
-            }
-            Ok::<(), crate::api_error::ApiError>(())
-        };
-        match published.await {
-            Ok(()) => break,
-            Err(error) => tracing::debug!(?error, "not ready yet"),
+/// The process has to end. A fault of the machine outweighs all else.
+fn end(ending: &watch::Sender<Option<ExitReason>>, reason: ExitReason) {
+    ending.send_if_modified(|known| {
+        let is_news = known.is_none() || matches!(reason, ExitReason::Fatal(_));
+        if is_news {
+            *known = Some(reason);
         }
-        tokio::time::sleep(PUBLISH_RETRY).await;
-    }
-    let became_ready = member.phase.send_if_modified(|phase| {
-        let starting = *phase == Phase::Starting;
-        if starting {
-            *phase = Phase::Ready;
-        }
-        starting
+        is_news
     });
-    if became_ready {
-        tracing::info!(
-            name = member.identity.name,
-            member_id = format_args!("{:x}", member.id()),
-            cluster_id = format_args!("{:x}", cluster.id),
-            client_urls = member.client_urls.join(","),
-            "ready to serve client requests"
-        );
-    }
 }

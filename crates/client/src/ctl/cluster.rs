@@ -1,10 +1,8 @@
-//! Status, members, hashes, alarms, leadership.
+//! Status, hashes, alarms.
 
-use api::etcdserverpb::cluster_client::ClusterClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
 use api::etcdserverpb::{
-    AlarmRequest, AlarmType, HashKvRequest, MemberListRequest, MoveLeaderRequest, StatusRequest,
-    StatusResponse, alarm_request,
+    AlarmRequest, AlarmType, HashKvRequest, StatusRequest, StatusResponse, alarm_request,
 };
 use serde::Serialize;
 
@@ -108,41 +106,6 @@ pub(super) async fn status(
 }
 
 #[derive(Serialize)]
-struct MemberLine {
-    id: String,
-    name: String,
-    peer_urls: Vec<String>,
-    client_urls: Vec<String>,
-    is_learner: bool,
-}
-
-pub(super) async fn members(
-    endpoints: &Endpoints,
-    output: &mut Output<'_>,
-) -> Result<(), ClientError> {
-    let mut client = ClusterClient::new(endpoints.connect_any().await?);
-    let answer = client.member_list(MemberListRequest { linearizable: true }).await?.into_inner();
-    let lines = answer.members.into_iter().map(|member| MemberLine {
-        id: format!("{:x}", member.id),
-        name: member.name,
-        peer_urls: member.peer_ur_ls,
-        client_urls: member.client_ur_ls,
-        is_learner: member.is_learner,
-    });
-    if output.json {
-        return output.json(&lines.collect::<Vec<_>>());
-    }
-    let mut table = Table::new(&["ID", "NAME", "PEER URLS", "CLIENT URLS", "VOTES"]);
-    for line in lines {
-        let votes = if line.is_learner { "learner" } else { "voter" };
-        let urls = [line.peer_urls.join(","), line.client_urls.join(",")];
-        let [peers, clients] = urls;
-        table.row([line.id, line.name, peers, clients, votes.to_owned()]);
-    }
-    Ok(table.write(output.out)?)
-}
-
-#[derive(Serialize)]
 struct HashLine {
     endpoint: String,
     hash: u32,
@@ -238,30 +201,4 @@ pub(super) async fn alarm(
     let mut table = Table::new(&["MEMBER", "ALARM"]);
     lines.into_iter().for_each(|line| table.row([line.member_id, line.alarm]));
     Ok(table.write(output.out)?)
-}
-
-pub(super) async fn move_leader(
-    endpoints: &Endpoints,
-    member: &str,
-    output: &mut Output<'_>,
-) -> Result<(), ClientError> {
-    let target_id = u64::from_str_radix(member, 16).map_err(|_| {
-        let message = format!("{member} is no member id; `flotilla ctl members` prints them");
-        ClientError::Argument(message)
-    })?;
-    let mut refused = None;
-    for authority in endpoints.iter() {
-        let mut client = MaintenanceClient::new(endpoints.connect(authority).await?);
-        let status = client.status(StatusRequest {}).await?.into_inner();
-        let own_id = status.header.as_ref().map_or(0, |header| header.member_id);
-        if own_id != status.leader {
-            refused = Some(status.leader);
-            continue;
-        }
-        client.move_leader(MoveLeaderRequest { target_id }).await?;
-        return output.line(&format!("leadership went from {own_id:x} to {target_id:x}"));
-    }
-    let leader = refused.unwrap_or(0);
-    let message = format!("the leader {leader:x} is none of {endpoints}; name all endpoints");
-    Err(ClientError::NotFound(message))
 }

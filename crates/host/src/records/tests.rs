@@ -3,10 +3,14 @@
 use bytes::{Bytes, BytesMut};
 use env::SplitMix;
 use raft::{
-    AppendOutcome, Body as Rpc, Configuration, Entry, EntryId, Incarnation, LogIndex, Message,
-    NodeId, Payload, SnapshotMark, Term,
+    AppendOutcome, Body as Rpc, ChangeError, Configuration, ConfigurationChange, Entry, EntryId,
+    Incarnation, LeaseChange, LeaseTerms, LogIndex, MemberChange, Message, NodeId, Payload,
+    QuorumRule, RuleFault, SnapshotMark, Term,
 };
 use wal::GroupId;
+
+use crate::errands::{Errand, ErrandAnswer, GroupReport, MemberReport};
+use crate::peers::GroupConfiguration;
 
 use super::{Body, Record, SnapshotAck, SnapshotChunk, decode, encode};
 
@@ -106,6 +110,83 @@ fn records() -> Vec<Body> {
         }),
         Body::SnapshotAck(SnapshotAck { transfer: 2, next_offset: 5, complete: true }),
     ]);
+    let errand = |errand| Body::Errand { number: 4, errand };
+    let rule = Some(QuorumRule::Majority);
+    let ruled = ConfigurationChange { rule, ..ConfigurationChange::default() };
+    all.push(errand(Errand::Change(Box::new(ruled))));
+    let lease = LeaseChange::Set(LeaseTerms { duration_us: 900_000, drift_ppm: 100 });
+    let leased = ConfigurationChange { lease, ..ConfigurationChange::default() };
+    all.push(errand(Errand::Change(Box::new(leased))));
+    all.extend([errand(Errand::Report), errand(Errand::Change(Box::new(change())))]);
+    all.extend(answers().into_iter().map(|answer| Body::ErrandAnswer { number: 4, answer }));
+    all
+}
+
+fn change() -> ConfigurationChange {
+    ConfigurationChange {
+        members: vec![
+            MemberChange::AddVoter(NodeId(7)),
+            MemberChange::AddLearner(NodeId(8)),
+            MemberChange::Promote(NodeId(9)),
+            MemberChange::Demote(TO),
+            MemberChange::Remove(FROM),
+            MemberChange::AddWitness(NodeId(10)),
+        ],
+        attributes: [(NodeId(7), Bytes::from_static(b"at h"))].into(),
+        expected: Some(mark().configuration),
+        allow_stall: true,
+        lease: LeaseChange::End,
+        rule: Some(QuorumRule::Flexible { election: 3, commit: 2 }),
+    }
+}
+
+fn answers() -> Vec<ErrandAnswer> {
+    let refusals = [
+        ChangeError::NothingToAbandon,
+        ChangeError::OnlyWitnesses,
+        ChangeError::LeaseOutOfBounds { duration_us: 1 },
+        ChangeError::Rule { fault: RuleFault::NotNamed { node: TO } },
+        ChangeError::Rule { fault: RuleFault::QuorumsApart { voters: 4 } },
+        ChangeError::NotLeader { leader_id: None },
+        ChangeError::NotLeader { leader_id: Some(TO) },
+        ChangeError::TransferInProgress { to: TO },
+        ChangeError::TermNotCommitted,
+        ChangeError::InProgress { index: LogIndex(3) },
+        ChangeError::Unexpected { index: LogIndex(3) },
+        ChangeError::Empty,
+        ChangeError::NamedTwice { node: TO },
+        ChangeError::DoesNotFit { change: MemberChange::Promote(TO) },
+        ChangeError::NoMember { node: TO },
+        ChangeError::NoVoters,
+        ChangeError::LearnerLags { learner: TO, match_index: LogIndex(4) },
+        ChangeError::WouldStall { holding: 1, voters: 3 },
+        ChangeError::WasRemoved { node: TO },
+    ];
+    let configuration = GroupConfiguration {
+        index: LogIndex(9),
+        is_committed: true,
+        configuration: mark().configuration,
+    };
+    let member = |silent_ms| MemberReport {
+        id: TO,
+        match_index: LogIndex(5),
+        silent_ms,
+        needs_snapshot: silent_ms.is_none(),
+    };
+    let report = GroupReport {
+        leader_id: FROM,
+        term: Term(3),
+        last_index: LogIndex(8),
+        commit_index: LogIndex(7),
+        configuration: configuration.clone(),
+        members: vec![member(Some(20)), member(None)],
+    };
+    let mut all: Vec<_> = refusals.into_iter().map(ErrandAnswer::Refused).collect();
+    all.extend([
+        ErrandAnswer::NotLeader,
+        ErrandAnswer::Changed(configuration),
+        ErrandAnswer::Report(report),
+    ]);
     all
 }
 
@@ -170,13 +251,20 @@ fn golden_bytes_of_version_1() {
     );
     check(message(Rpc::TimeoutNow { lease_ended: false }), &format!("{head}0c{two}{five}"));
     check(message(Rpc::TimeoutNow { lease_ended: true }), &format!("{head}12{two}{five}"));
+    for (replied, kind) in [(false, "0d"), (true, "11")] {
+        let read = message(Rpc::ReadIndex { context: 1, replied });
+        check(read, &format!("{head}{kind}{two}{five}{one}"));
+    }
+    let members = vec![MemberChange::Promote(TO)];
+    let change = ConfigurationChange { members, ..ConfigurationChange::default() };
     check(
-        message(Rpc::ReadIndex { context: 1, replied: false }),
-        &format!("{head}0d{two}{five}{one}"),
+        Body::Errand { number: 1, errand: Errand::Change(Box::new(change)) },
+        &format!("080300000000000000{one}000100000002{two}00000000000000"),
     );
+    let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(
-        message(Rpc::ReadIndex { context: 1, replied: true }),
-        &format!("{head}11{two}{five}{one}"),
+        Body::ErrandAnswer { number: 1, answer: ErrandAnswer::Refused(lags) },
+        &format!("090300000000000000{one}020a{two}{one}"),
     );
 }
 

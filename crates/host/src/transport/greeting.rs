@@ -4,13 +4,19 @@
 //! greeting: magic 8 │ version u8 │ cluster u64 │ from u64 │ to u64 │ checksum u32
 //! answer:   magic 8 │ verdict u8 │ detail u64 │ checksum u32                   little-endian
 //! ```
+//!
+//! From node 0 of cluster 0 it is an inquiry: who are the members of the group `to`? The answer has
+//! the cluster as its detail and is followed by what `inquiry.rs` says.
 
 use std::fmt;
 use std::io::{self, Read, Write};
 
 use raft::NodeId;
+use wal::GroupId;
 
+use super::inquiry;
 use crate::FRAME_VERSION;
+use crate::peers::Peers;
 
 const MAGIC: [u8; 8] = *b"flotilla";
 const GREETING_BYTES: usize = 8 + 1 + 3 * 8 + 4;
@@ -34,7 +40,27 @@ pub enum Refusal {
     Cluster(u64),
     /// It is this node, not the one that was called.
     Node(NodeId),
+    /// It says that this node was removed.
+    Removed,
 }
+
+/// What came of a greeting that was heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Welcome {
+    /// This peer will send frames.
+    Peer(NodeId),
+    /// Somebody asked who the members are, and was told.
+    Inquirer,
+    /// The caller was refused.
+    Refused,
+}
+
+const WELCOME: u8 = 0;
+const OTHER_VERSION: u8 = 1;
+const OTHER_CLUSTER: u8 = 2;
+const OTHER_NODE: u8 = 3;
+const REMOVED: u8 = 4;
+pub(super) const MEMBERS_FOLLOW: u8 = 5;
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -52,6 +78,7 @@ impl fmt::Display for Refusal {
             Self::Node(id) => {
                 write!(f, "the member at that address is {:x}: check the peer URLs of both", id.0)
             }
+            Self::Removed => f.write_str("it says that this member was removed from the cluster"),
         }
     }
 }
@@ -61,6 +88,19 @@ pub(crate) fn greet(
     stream: &mut (impl Read + Write),
     greeting: Greeting,
 ) -> io::Result<Result<(), Refusal>> {
+    let (verdict, detail) = call(stream, greeting)?;
+    Ok(match verdict {
+        WELCOME => Ok(()),
+        OTHER_VERSION => Err(Refusal::Version(u8::try_from(detail).unwrap_or(u8::MAX))),
+        OTHER_CLUSTER => Err(Refusal::Cluster(detail)),
+        OTHER_NODE => Err(Refusal::Node(NodeId(detail))),
+        REMOVED => Err(Refusal::Removed),
+        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown verdict")),
+    })
+}
+
+/// Sends a greeting and hears verdict and detail.
+pub(super) fn call(stream: &mut (impl Read + Write), greeting: Greeting) -> io::Result<(u8, u64)> {
     let mut bytes = Vec::with_capacity(GREETING_BYTES);
     bytes.extend(MAGIC);
     bytes.push(FRAME_VERSION);
@@ -74,22 +114,15 @@ pub(crate) fn greet(
     if !is_sealed(&answer) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer is no peer's"));
     }
-    let detail = number_at(&answer, 9);
-    Ok(match answer[8] {
-        0 => Ok(()),
-        1 => Err(Refusal::Version(u8::try_from(detail).unwrap_or(u8::MAX))),
-        2 => Err(Refusal::Cluster(detail)),
-        3 => Err(Refusal::Node(NodeId(detail))),
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown verdict")),
-    })
+    Ok((answer[8], number_at(&answer, 9)))
 }
 
-/// Hears a greeting and answers it. `Ok(None)` if the caller was refused.
+/// Hears a greeting and answers it.
 pub(crate) fn welcome(
     stream: &mut (impl Read + Write),
     cluster_id: u64,
-    node_id: NodeId,
-) -> io::Result<Option<NodeId>> {
+    peers: &Peers,
+) -> io::Result<Welcome> {
     let mut bytes = [0; GREETING_BYTES];
     stream.read_exact(&mut bytes)?;
     if !is_sealed(&bytes) {
@@ -100,14 +133,19 @@ pub(crate) fn welcome(
         from: NodeId(number_at(&bytes, 17)),
         to: NodeId(number_at(&bytes, 25)),
     };
+    let is_inquiry = (theirs.cluster_id, theirs.from) == (0, NodeId(0));
     let (verdict, detail) = if bytes[8] != FRAME_VERSION {
-        (1, u64::from(FRAME_VERSION))
+        (OTHER_VERSION, u64::from(FRAME_VERSION))
+    } else if is_inquiry {
+        (MEMBERS_FOLLOW, cluster_id)
     } else if theirs.cluster_id != cluster_id {
-        (2, cluster_id)
-    } else if theirs.to != node_id {
-        (3, node_id.0)
+        (OTHER_CLUSTER, cluster_id)
+    } else if theirs.to != peers.node_id() {
+        (OTHER_NODE, peers.node_id().0)
+    } else if peers.has_departed(theirs.from) {
+        (REMOVED, 0)
     } else {
-        (0, 0)
+        (WELCOME, 0)
     };
     let mut answer = Vec::with_capacity(ANSWER_BYTES);
     answer.extend(MAGIC);
@@ -115,7 +153,14 @@ pub(crate) fn welcome(
     answer.extend(detail.to_le_bytes());
     seal(&mut answer);
     stream.write_all(&answer)?;
-    Ok((verdict == 0).then_some(theirs.from))
+    Ok(match verdict {
+        WELCOME => Welcome::Peer(theirs.from),
+        MEMBERS_FOLLOW => {
+            inquiry::answer(stream, GroupId(theirs.to.0), peers)?;
+            Welcome::Inquirer
+        }
+        _ => Welcome::Refused,
+    })
 }
 
 fn seal(bytes: &mut Vec<u8>) {
@@ -140,6 +185,8 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
+    use crate::{GroupConfiguration, PeerAddresses};
+    use raft::{Configuration, LogIndex};
 
     /// One end of a connection: reads what is given, keeps what is written.
     struct End {
@@ -173,9 +220,13 @@ mod tests {
         caller.output
     }
 
-    fn exchange(cluster_id: u64, node_id: NodeId) -> (Option<NodeId>, Result<(), Refusal>) {
+    fn peers_of(node_id: NodeId) -> Peers {
+        Peers::new(node_id, Vec::new(), PeerAddresses::new())
+    }
+
+    fn exchange(cluster_id: u64, peers: &Peers) -> (Welcome, Result<(), Refusal>) {
         let mut listener = end(greeting_bytes());
-        let welcomed = welcome(&mut listener, cluster_id, node_id).expect("a good greeting");
+        let welcomed = welcome(&mut listener, cluster_id, peers).expect("a good greeting");
         let mut caller = end(listener.output);
         let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
         (welcomed, greet(&mut caller, greeting).expect("a good answer"))
@@ -183,13 +234,36 @@ mod tests {
 
     #[test]
     fn a_member_is_welcome() {
-        assert_eq!(exchange(7, NodeId(2)), (Some(NodeId(1)), Ok(())));
+        let welcomed = exchange(7, &peers_of(NodeId(2)));
+        assert_eq!(welcomed, (Welcome::Peer(NodeId(1)), Ok(())));
     }
 
     #[test]
     fn another_cluster_and_another_node_are_refused_by_name() {
-        assert_eq!(exchange(8, NodeId(2)), (None, Err(Refusal::Cluster(8))));
-        assert_eq!(exchange(7, NodeId(3)), (None, Err(Refusal::Node(NodeId(3)))));
+        let refused = |refusal| (Welcome::Refused, Err(refusal));
+        assert_eq!(exchange(8, &peers_of(NodeId(2))), refused(Refusal::Cluster(8)));
+        let other = exchange(7, &peers_of(NodeId(3)));
+        assert_eq!(other, refused(Refusal::Node(NodeId(3))));
+    }
+
+    #[test]
+    fn a_removed_node_is_told_so() {
+        let peers = peers_of(NodeId(2));
+        let tell = |index, is_committed, voters: &[u64]| {
+            let voters = voters.iter().copied().map(NodeId);
+            let mut configuration = Configuration::of_voters(voters);
+            if index == 9 {
+                configuration.removed.push(NodeId(1));
+            }
+            let index = LogIndex(index);
+            peers.follow(GroupId(1), GroupConfiguration { index, is_committed, configuration });
+            exchange(7, &peers)
+        };
+        let welcome = (Welcome::Peer(NodeId(1)), Ok(()));
+        assert_eq!(tell(0, true, &[2, 3]), welcome, "its addition may not have come here yet");
+        assert_eq!(tell(4, true, &[1, 2, 3]), welcome);
+        assert_eq!(tell(9, false, &[2, 3]), welcome, "the removal may still be overwritten");
+        assert_eq!(tell(9, true, &[2, 3]), (Welcome::Refused, Err(Refusal::Removed)));
     }
 
     #[test]
@@ -199,7 +273,8 @@ mod tests {
         bytes[8] = FRAME_VERSION + 1;
         seal(&mut bytes);
         let mut listener = end(bytes);
-        assert_eq!(welcome(&mut listener, 7, NodeId(2)).expect("well formed"), None);
+        let welcomed = welcome(&mut listener, 7, &peers_of(NodeId(2))).expect("well formed");
+        assert_eq!(welcomed, Welcome::Refused);
         let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
         let answer = greet(&mut end(listener.output), greeting).expect("well formed");
         assert_eq!(answer, Err(Refusal::Version(FRAME_VERSION)));
@@ -210,7 +285,7 @@ mod tests {
         for at in 0..GREETING_BYTES {
             let mut bytes = greeting_bytes();
             bytes[at] ^= 0x10;
-            assert!(welcome(&mut end(bytes), 7, NodeId(2)).is_err(), "byte {at}");
+            assert!(welcome(&mut end(bytes), 7, &peers_of(NodeId(2))).is_err(), "byte {at}");
         }
     }
 }

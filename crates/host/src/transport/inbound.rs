@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use raft::NodeId;
 
-use super::greeting;
+use super::greeting::{self, Welcome};
 use crate::frame::{self, FrameFault};
 use crate::{Receiver, StartError};
 
@@ -149,13 +149,18 @@ fn greet_and_read(stream: &TcpStream, address: SocketAddr, shared: &Shared) -> i
     stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
     let receiver = &shared.receiver;
     let mut plain = stream;
-    let Some(from) = greeting::welcome(&mut plain, receiver.cluster_id(), receiver.node_id())?
-    else {
-        tracing::warn!(
-            %address,
-            "refused a peer of another cluster, version or for another member; its log says more"
-        );
-        return Ok(());
+    let welcomed = greeting::welcome(&mut plain, receiver.cluster_id(), receiver.peers())?;
+    let from = match welcomed {
+        Welcome::Peer(from) => from,
+        Welcome::Inquirer => return Ok(()),
+        Welcome::Refused => {
+            tracing::warn!(
+                %address,
+                "refused a peer of another cluster, version, for another member, or one that was \
+                 removed; its log says more"
+            );
+            return Ok(());
+        }
     };
     stream.set_read_timeout(None)?;
     read_frames(stream, from, receiver)
@@ -184,6 +189,10 @@ fn read_frames(mut stream: &TcpStream, from: NodeId, receiver: &Receiver) -> io:
 
 /// A frame that is only late is dropped; after a damaged one nothing that follows can be trusted.
 fn deliver(receiver: &Receiver, from: NodeId, frame: Bytes) -> io::Result<()> {
+    // The connection ends, and when its peer opens it again it is told why.
+    if receiver.peers().has_departed(from) {
+        return Err(io::Error::other("its node was removed"));
+    }
     match receiver.deliver(from, frame) {
         Ok(()) | Err(FrameFault::Replayed) => Ok(()),
         Err(fault) => {
@@ -196,6 +205,8 @@ fn deliver(receiver: &Receiver, from: NodeId, frame: Bytes) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PeerAddresses;
+    use crate::peers::Peers;
     use crate::transport::greeting::Greeting;
 
     /// A peer that was accepted while the listener ended hears that nobody is there.
@@ -209,7 +220,9 @@ mod tests {
             greeting::greet(&mut stream, greeting)
         });
         let (stream, address) = listener.accept().expect("it has connected");
-        let receiver = Receiver::new(1, NodeId(2), Vec::new(), Arc::default(), Arc::default());
+        let peers = Arc::new(Peers::new(NodeId(2), Vec::new(), PeerAddresses::new()));
+        let receiver =
+            Receiver::new(1, Vec::new(), Arc::default(), Arc::default(), Arc::clone(&peers));
         let shared = Shared {
             receiver,
             stopping: AtomicBool::new(true),

@@ -1,9 +1,10 @@
 //! Connections to peers: one thread each, which connects, greets, and writes what is queued.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::io::{self, IoSlice, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use raft::NodeId;
 use rustix::net::SendFlags;
 
-use super::greeting::{self, Greeting};
+use super::greeting::{self, Greeting, Refusal};
 use crate::options::PeerAddresses;
 
 /// What waits for a peer that takes bytes more slowly than they come.
@@ -32,12 +33,25 @@ pub struct TcpNet {
     cluster_id: u64,
     node_id: NodeId,
     links: RwLock<BTreeMap<u64, Arc<Link>>>,
+    on_removed: Arc<OnRemoved>,
+}
+
+/// Hears that a peer says that this node was removed.
+#[derive(Default)]
+struct OnRemoved(OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>);
+
+impl fmt::Debug for OnRemoved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnRemoved").finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
 struct Link {
     greeting: Greeting,
-    address: Mutex<String>,
+    /// Any of them may answer.
+    addresses: Mutex<Vec<String>>,
+    on_removed: Arc<OnRemoved>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -60,30 +74,34 @@ impl TcpNet {
     /// # Errors
     /// When the system has no thread to give.
     pub fn start(cluster_id: u64, node_id: NodeId, peers: &PeerAddresses) -> io::Result<Arc<Self>> {
-        let net = Arc::new(Self { cluster_id, node_id, links: RwLock::default() });
-        for (id, address) in peers {
-            net.set_peer(*id, address.clone())?;
+        let (links, on_removed) = (RwLock::default(), Arc::default());
+        let net = Arc::new(Self { cluster_id, node_id, links, on_removed });
+        for (id, addresses) in peers {
+            net.link(*id, addresses)?;
         }
         Ok(net)
     }
 
-    /// Adds a peer, or moves it to another address.
-    ///
-    /// # Errors
-    /// When the system has no thread to give.
-    pub fn set_peer(&self, id: NodeId, address: String) -> io::Result<()> {
+    /// Who hears that a peer refused this node because it was removed; the first call counts.
+    pub fn on_removed(&self, told: impl Fn(NodeId) + Send + Sync + 'static) {
+        let _ = self.on_removed.0.set(Box::new(told));
+    }
+
+    /// Adds a peer, or moves it to other addresses.
+    fn link(&self, id: NodeId, addresses: &[String]) -> io::Result<()> {
         if id == self.node_id {
             return Ok(());
         }
         let mut links = self.links.write();
         if let Some(link) = links.get(&id.0) {
-            *link.address.lock() = address;
+            *link.addresses.lock() = addresses.to_vec();
             return Ok(());
         }
         let greeting = Greeting { cluster_id: self.cluster_id, from: self.node_id, to: id };
         let link = Arc::new(Link {
             greeting,
-            address: Mutex::new(address),
+            addresses: Mutex::new(addresses.to_vec()),
+            on_removed: Arc::clone(&self.on_removed),
             queue: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -92,19 +110,24 @@ impl TcpNet {
         links.insert(id.0, link);
         Ok(())
     }
-
-    /// Ends the connection to a peer for good.
-    pub fn remove_peer(&self, id: NodeId) {
-        if let Some(link) = self.links.write().remove(&id.0) {
-            link.stop();
-        }
-    }
 }
 
 impl Net for TcpNet {
     fn send(&self, to: u64, frame: Bytes) -> bool {
         let links = self.links.read();
         links.get(&to).is_some_and(|link| link.push(frame))
+    }
+
+    fn set_peer(&self, to: u64, addresses: &[String]) {
+        if let Err(error) = self.link(NodeId(to), addresses) {
+            tracing::error!(peer = %NodeId(to), %error, "no thread for a peer's connection");
+        }
+    }
+
+    fn remove_peer(&self, to: u64) {
+        if let Some(link) = self.links.write().remove(&to) {
+            link.stop();
+        }
     }
 }
 
@@ -176,8 +199,8 @@ impl Link {
     /// Says what is wrong once, not with every attempt.
     fn complain(&self, complaint: &str, last: &mut String) {
         if complaint != last {
-            let (peer, address) = (self.greeting.to, self.address.lock().clone());
-            tracing::warn!(%peer, address, "cannot talk to a peer, trying on: {complaint}");
+            let (peer, addresses) = (self.greeting.to, self.addresses.lock().join(", "));
+            tracing::warn!(%peer, addresses, "cannot talk to a peer, trying on: {complaint}");
             complaint.clone_into(last);
         }
     }
@@ -192,14 +215,15 @@ impl Link {
     }
 
     fn connect(&self) -> io::Result<TcpStream> {
-        let address = self.address.lock().clone();
+        let addresses = self.addresses.lock().clone();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in address.to_socket_addrs()? {
-            match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                Ok(mut stream) => {
-                    self.prepare(&mut stream)?;
-                    return Ok(stream);
-                }
+        for address in addresses {
+            let connected = connect(&address).and_then(|mut stream| {
+                self.prepare(&mut stream)?;
+                Ok(stream)
+            });
+            match connected {
+                Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
             }
         }
@@ -218,6 +242,11 @@ impl Link {
         match greeting::greet(stream, self.greeting)? {
             Ok(()) => Ok(()),
             Err(refusal) => {
+                if refusal == Refusal::Removed
+                    && let Some(told) = self.on_removed.0.get()
+                {
+                    told(self.greeting.to);
+                }
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
             }
         }
@@ -242,6 +271,18 @@ impl Link {
             write_batch(&stream, &mut batch)?;
         }
     }
+}
+
+/// A connection to the first address that a name has and that answers.
+pub(super) fn connect(name: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in name.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 fn write_batch(mut stream: &TcpStream, batch: &mut VecDeque<Bytes>) -> io::Result<()> {

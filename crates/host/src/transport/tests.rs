@@ -10,12 +10,13 @@ use raft::{Body as Rpc, Message, NodeId, Term};
 use wal::GroupId;
 
 use super::{PeerListener, TcpNet};
-use crate::Receiver;
 use crate::frame::{FrameBuilder, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::WorkerEvent;
+use crate::peers::Peers;
 use crate::records;
 use crate::status::Counters;
+use crate::{PeerAddresses, Receiver};
 
 const CLUSTER: u64 = 0xc1;
 const ONE: NodeId = NodeId(1);
@@ -32,13 +33,14 @@ fn node(cluster_id: u64, address: &str) -> Node {
     let listener = TcpListener::bind(address).expect("a port is free");
     let (inbox, counters) = (Arc::<Mailbox<_>>::default(), Arc::<Counters>::default());
     let workers = vec![Arc::clone(&inbox)];
-    let receiver = Receiver::new(cluster_id, TWO, workers, Arc::default(), Arc::clone(&counters));
+    let peers = Arc::new(Peers::new(TWO, Vec::new(), PeerAddresses::new()));
+    let receiver = Receiver::new(cluster_id, workers, Arc::default(), Arc::clone(&counters), peers);
     let listener = PeerListener::start(listener, receiver).expect("a thread");
     Node { address: listener.address().to_string(), listener: Some(listener), inbox, counters }
 }
 
 fn net_to(node: &Node) -> Arc<TcpNet> {
-    TcpNet::start(CLUSTER, ONE, &[(TWO, node.address.clone())].into()).expect("a thread")
+    TcpNet::start(CLUSTER, ONE, &[(TWO, vec![node.address.clone()])].into()).expect("a thread")
 }
 
 fn frame(cluster_id: u64, sequence: u64) -> Bytes {

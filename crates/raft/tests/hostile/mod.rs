@@ -69,7 +69,7 @@ impl Source<'_> {
     fn payload(&mut self) -> Payload {
         match self.byte() % 4 {
             0 => Payload::Noop,
-            1 => Payload::Configuration(self.configuration()),
+            1 => Payload::Configuration(self.configuration().into()),
             _ => Payload::Command(Bytes::from_static(b"x")),
         }
     }
@@ -113,7 +113,7 @@ impl Source<'_> {
             }),
             8 => Body::Heartbeat { commit_index: self.index(), round: self.number() },
             9 => Body::HeartbeatResponse { round: self.number(), last_index: self.index() },
-            10 => Body::InstallSnapshot { mark: self.mark() },
+            10 => Body::InstallSnapshot { mark: self.mark().into() },
             11 => Body::InstallSnapshotResponse { match_index: self.index() },
             12 => Body::Quiesce { last: self.entry_id(), commit_index: self.index() },
             13 => Body::TimeoutNow { lease_ended: self.flag() },

@@ -7,7 +7,7 @@ fn cluster(token: &str) -> Cluster {
 
 fn identity() -> Identity {
     let cluster = cluster("t");
-    Identity { member_id: member_id("t", "b b"), name: "b b".to_owned(), cluster }
+    Identity { member_id: member_id("t", "b b"), name: "b b".to_owned(), joined: false, cluster }
 }
 
 /// A folder must stay readable by every later version.
@@ -27,6 +27,9 @@ fn the_text_is_golden() {
 fn what_is_written_is_read() {
     let text = identity().encode();
     assert_eq!(Identity::decode(text.as_bytes()), Ok(identity()));
+    let joined = Identity { joined: true, ..identity() };
+    assert!(joined.encode().contains(" b b\njoined\npeer "));
+    assert_eq!(Identity::decode(joined.encode().as_bytes()), Ok(joined));
 }
 
 #[test]
@@ -45,6 +48,7 @@ fn settle(name: &str, token: Option<&str>) -> Result<Option<Identity>, StartErro
         dir: PathBuf::from("/data"),
         name,
         described: token.map(cluster),
+        exists: false,
         found: Some(identity()),
     };
     claim.settle()
@@ -56,12 +60,22 @@ fn a_folder_serves_its_own_member_and_cluster_only() {
     assert_eq!(settle("b b", Some("t")).unwrap(), Some(identity()));
     assert_eq!(settle("a", None).unwrap_err().exit_code(), 11);
     assert_eq!(settle("b b", Some("u")).unwrap_err().exit_code(), 11);
+    // A list of members that came later describes no cluster of its own.
+    let claim = Claim {
+        dir: PathBuf::from("/data"),
+        name: "b b",
+        described: Some(cluster("u")),
+        exists: true,
+        found: Some(identity()),
+    };
+    assert_eq!(claim.settle().unwrap(), Some(identity()));
 }
 
 #[test]
 fn a_member_that_moved_has_the_options_addresses() {
     let moved = Cluster::parse("t", "a=http://h:1,b b=http://elsewhere:2").unwrap();
     let claim = Claim {
+        exists: false,
         dir: PathBuf::from("/data"),
         name: "b b",
         described: Some(moved.clone()),

@@ -1,70 +1,78 @@
-//! Cluster: who the members are. Changing that is a later version's matter.
+//! Cluster: who the members are, and how that changes. See `membership.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, cluster_server::Cluster};
+use host::Goal;
+use raft::NodeId;
+use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use crate::api_error::ApiError;
 use crate::member::Member;
-use crate::plan::texts;
+use crate::membership::{MemberOp, parse_peer_urls};
 
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterService(pub(crate) Arc<Member>);
 
-const NO_CHANGES: &str = "the members of a cluster cannot be changed in this version; make a \
-                          cluster with the members it shall have by --initial-cluster";
-
-impl Member {
-    /// The members that the cluster began with, and what those that started say of themselves.
-    pub(crate) fn members(&self) -> Vec<pb::Member> {
-        let mut members: BTreeMap<u64, pb::Member> = BTreeMap::new();
-        for (id, seed) in &self.identity.cluster.members {
-            let member = pb::Member {
-                id: id.0,
-                name: seed.name.clone(),
-                peer_ur_ls: texts(&seed.peer_urls),
-                client_ur_ls: Vec::new(),
-                is_learner: false,
-            };
-            members.insert(id.0, member);
-        }
-        for attributes in self.store.members() {
-            let member = pb::Member {
-                id: attributes.id,
-                name: attributes.name,
-                peer_ur_ls: attributes.peer_urls,
-                client_ur_ls: attributes.client_urls,
-                is_learner: false,
-            };
-            members.insert(attributes.id, member);
-        }
-        members.into_values().collect()
+impl ClusterService {
+    /// The members have nothing to do with the store's revision: etcd leaves it out.
+    fn header(&self) -> Option<pb::ResponseHeader> {
+        self.0.header(0)
     }
+}
+
+/// The key of an addition's metadata that says whose place the new member takes. etcd has no call
+/// for that; `flotilla ctl member replace` is who sends it.
+const REPLACES: &str = "flotilla-replaces";
+
+fn replaces(metadata: &MetadataMap) -> Result<Option<NodeId>, ApiError> {
+    let Some(value) = metadata.get(REPLACES) else { return Ok(None) };
+    let id = value.to_str().ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+    id.map(NodeId).map(Some).ok_or(ApiError::MemberNotFound)
 }
 
 #[tonic::async_trait]
 impl Cluster for ClusterService {
     async fn member_add(
         &self,
-        _: Request<pb::MemberAddRequest>,
+        request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        Err(Status::unimplemented(NO_CHANGES))
+        let replaces = replaces(request.metadata())?;
+        let pb::MemberAddRequest { peer_ur_ls, is_learner, .. } = request.into_inner();
+        let peer_urls = parse_peer_urls(&peer_ur_ls)?;
+        let goal = match replaces {
+            Some(old) => Goal::Replace(old),
+            None if is_learner => Goal::Learn,
+            None => Goal::Vote,
+        };
+        let id = self.0.new_member_id();
+        let members = self.0.change_members(MemberOp::Add { id, peer_urls, goal }).await?;
+        let member = members.iter().find(|member| member.id == id.0).cloned();
+        // Removed again in the same moment, by somebody else.
+        let member = member.ok_or(ApiError::MemberNotFound)?;
+        let header = self.header();
+        Ok(Response::new(pb::MemberAddResponse { header, member: Some(member), members }))
     }
 
     async fn member_remove(
         &self,
-        _: Request<pb::MemberRemoveRequest>,
+        request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
-        Err(Status::unimplemented(NO_CHANGES))
+        let op = MemberOp::Remove(NodeId(request.into_inner().id));
+        let members = self.0.change_members(op).await?;
+        Ok(Response::new(pb::MemberRemoveResponse { header: self.header(), members }))
     }
 
     async fn member_update(
         &self,
-        _: Request<pb::MemberUpdateRequest>,
+        request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
-        Err(Status::unimplemented(NO_CHANGES))
+        let pb::MemberUpdateRequest { id, peer_ur_ls, .. } = request.into_inner();
+        let op = MemberOp::Update { id: NodeId(id), peer_urls: parse_peer_urls(&peer_ur_ls)? };
+        let members = self.0.change_members(op).await?;
+        Ok(Response::new(pb::MemberUpdateResponse { header: self.header(), members }))
     }
 
     async fn member_list(
@@ -74,15 +82,16 @@ impl Cluster for ClusterService {
         if request.into_inner().linearizable {
             self.0.read_barrier().await?;
         }
-        // The members have nothing to do with the store's revision: etcd leaves it out.
-        let header = self.0.header(0);
-        Ok(Response::new(pb::MemberListResponse { header, members: self.0.members() }))
+        let members = self.0.members();
+        Ok(Response::new(pb::MemberListResponse { header: self.header(), members }))
     }
 
     async fn member_promote(
         &self,
-        _: Request<pb::MemberPromoteRequest>,
+        request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
-        Err(Status::unimplemented(NO_CHANGES))
+        let op = MemberOp::Promote(NodeId(request.into_inner().id));
+        let members = self.0.change_members(op).await?;
+        Ok(Response::new(pb::MemberPromoteResponse { header: self.header(), members }))
     }
 }

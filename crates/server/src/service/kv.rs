@@ -34,6 +34,7 @@ impl KvService {
     ) -> Result<RangeResponse, ApiError> {
         store::check_range(&request)?;
         if !request.serializable {
+            self.0.refuse_learner()?;
             self.0.read_barrier().await?;
         }
         let short = request.range_end.is_empty()

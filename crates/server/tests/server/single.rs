@@ -327,7 +327,9 @@ async fn what_is_not_served_is_unimplemented_and_the_connection_lives() {
     assert!(!auth.auth_status(pb::AuthStatusRequest {}).await.unwrap().into_inner().enabled);
     let mut cluster = ClusterClient::new(node.channel.clone());
     let refused = cluster.member_add(pb::MemberAddRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    check(&refused, Code::InvalidArgument, "etcdserver: given member URLs are invalid");
+    let refused = cluster.member_promote(pb::MemberPromoteRequest { id: 1 }).await.unwrap_err();
+    check(&refused, Code::NotFound, "etcdserver: member not found");
     node.kv().put(put("k", "v")).await.unwrap();
     node.server.shutdown().await;
 }

@@ -1,0 +1,217 @@
+//! Members come and go on a running cluster: by etcd's own client, and under load.
+
+#![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
+
+use std::time::Duration;
+
+use conformance::load::Load;
+use conformance::{Cluster, Etcdctl, audit, eventually, pause, skip};
+use tokio::runtime::Runtime;
+
+const CLIENTS: u64 = 16;
+const VALUE_BYTES: usize = 128;
+const WITHIN: Duration = Duration::from_secs(60);
+/// Between two changes, so that the clients meet each of them.
+const BETWEEN: Duration = Duration::from_millis(300);
+const EXIT_DATA_LOST: i32 = 19;
+const EXIT_REMOVED: i32 = 22;
+
+/// A cluster and the members of it that are there.
+struct Bed {
+    cluster: Cluster,
+    present: Vec<usize>,
+    runtime: Runtime,
+}
+
+impl Bed {
+    fn start() -> Self {
+        let runtime = Runtime::new().unwrap();
+        Self { cluster: Cluster::start(), present: vec![0, 1, 2], runtime }
+    }
+
+    fn endpoints(&self) -> Vec<String> {
+        self.present.iter().map(|number| self.cluster.endpoint(*number)).collect()
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> String {
+        let mut command = self.cluster.target().ctl();
+        command.arg("--endpoints").arg(self.endpoints().join(",")).args(arguments);
+        let output = command.output().expect("the binary can be started");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "ctl {arguments:?}: {text}\n{}", self.cluster.logs());
+        text
+    }
+
+    /// Adds a member by a command, starts it, and waits until it has caught up.
+    fn join(&mut self, how: &[&str]) -> usize {
+        let number = self.cluster.lay_joiner();
+        let (name, url) = (self.cluster.name(number).to_owned(), self.cluster.peer_url(number));
+        let mut words = vec!["member"];
+        words.extend(how.iter().map(|word| if *word == "NAME" { name.as_str() } else { word }));
+        words.extend(["--peer-urls", &url]);
+        self.ctl(&words);
+        let newest = self.runtime.block_on(audit::revision(&self.endpoints()[0]));
+        self.cluster.spawn(number);
+        let own = self.cluster.endpoint(number);
+        eventually("the new member has the data", WITHIN, || {
+            let at = self.runtime.block_on(audit::serializable_revision(&own));
+            (at >= newest).then_some(())
+        });
+        self.present.push(number);
+        number
+    }
+
+    fn members(&self) -> String {
+        self.ctl(&["member", "list"])
+    }
+
+    fn wait_voter(&self, number: usize) {
+        let name = self.cluster.name(number).to_owned();
+        eventually("the new member votes", WITHIN, || {
+            let own = self.cluster.endpoint(number);
+            let status = self.runtime.block_on(audit::status(&own)).ok()?;
+            (!status.is_learner && self.members().contains(&name)).then_some(())
+        });
+    }
+
+    fn leader(&self) -> usize {
+        let endpoints = self.endpoints();
+        eventually("somebody leads", WITHIN, || {
+            let at = self.runtime.block_on(audit::leader(&endpoints))?;
+            Some(self.present[at])
+        })
+    }
+
+    fn remove(&mut self, number: usize) {
+        let name = self.cluster.name(number).to_owned();
+        self.present.retain(|present| *present != number);
+        self.ctl(&["member", "remove", &name]);
+        assert_eq!(self.cluster.wait_exit(number), EXIT_REMOVED, "{}", self.cluster.logs());
+    }
+}
+
+/// M10, M16: nothing that was acknowledged is lost while the members change, whoever leads.
+#[test]
+fn members_change_under_load_and_no_acknowledged_write_is_lost() {
+    let mut bed = Bed::start();
+    let endpoints = bed.endpoints();
+    let load = bed.runtime.block_on(async { Load::start(&endpoints, CLIENTS, VALUE_BYTES, 7) });
+
+    let learner = bed.join(&["add", "NAME", "--learner"]);
+    let name = bed.cluster.name(learner).to_owned();
+    eventually("the learner is in sync", WITHIN, || {
+        let mut command = bed.cluster.target().ctl();
+        command.arg("--endpoints").arg(endpoints.join(",")).args(["member", "promote", &name]);
+        command.output().unwrap().status.success().then_some(())
+    });
+    bed.wait_voter(learner);
+    pause(BETWEEN);
+    bed.ctl(&["leader", "transfer", &name]);
+    pause(BETWEEN);
+
+    // The leader itself, and then another that leads after it.
+    let leader = bed.leader();
+    bed.remove(leader);
+    pause(BETWEEN);
+    let voter = bed.join(&["add", "NAME"]);
+    bed.wait_voter(voter);
+    pause(BETWEEN);
+    bed.ctl(&["leader", "step-down"]);
+
+    // A member that is gone for good gets its place taken in one step.
+    let leader = bed.leader();
+    let lost = *bed.present.iter().find(|number| **number != leader).unwrap();
+    bed.cluster.kill(lost);
+    bed.present.retain(|number| *number != lost);
+    let old = bed.cluster.name(lost).to_owned();
+    let newcomer = bed.join(&["replace", &old, "--no-wait", "--with", "NAME"]);
+    bed.wait_voter(newcomer);
+    eventually("the lost member has left", WITHIN, || {
+        (!bed.members().contains(&format!(" {old} "))).then_some(())
+    });
+    pause(BETWEEN);
+
+    let before = load.acknowledged();
+    eventually("writes go on", WITHIN, || (load.acknowledged() > before + 50).then_some(()));
+    let histories = bed.runtime.block_on(load.stop());
+    bed.runtime.block_on(audit::audit(&bed.endpoints(), &histories)).unwrap();
+    let acknowledged: usize = histories.iter().map(|history| history.acknowledged.len()).sum();
+    let unknown: u64 = histories.iter().map(|history| history.unknown).sum();
+    println!("{acknowledged} acknowledged, {unknown} not; in the end:\n{}", bed.members());
+}
+
+/// A member whose folder is gone would vote and acknowledge without its past.
+#[test]
+fn a_member_that_lost_its_disk_is_refused_and_comes_back_in_its_own_place() {
+    let mut bed = Bed::start();
+    bed.ctl(&["put", "k", "v"]);
+    bed.cluster.kill(1);
+    bed.cluster.wipe(1);
+    bed.cluster.spawn(1);
+    assert_eq!(bed.cluster.wait_exit(1), EXIT_DATA_LOST, "{}", bed.cluster.logs());
+    bed.present = vec![0, 2];
+    let newcomer = bed.join(&["replace", "n2", "--no-wait", "--with", "NAME"]);
+    bed.wait_voter(newcomer);
+    bed.ctl(&["put", "k", "w"]);
+    let own = bed.cluster.endpoint(newcomer);
+    let newest = bed.runtime.block_on(audit::revision(&own));
+    bed.runtime.block_on(audit::compare_hashes(&bed.endpoints(), newest)).unwrap();
+}
+
+/// etcd's runbook, with etcd's own client.
+#[test]
+fn etcdctl_changes_the_members() {
+    let mut bed = Bed::start();
+    let Some(etcdctl) = Etcdctl::new(&bed.endpoints().join(",")) else {
+        return skip("etcdctl_changes_the_members", "etcdctl");
+    };
+    let id_of = |bed: &Bed, name: &str| {
+        let list = etcdctl.run(&["member", "list"]);
+        let line = list.lines().find(|line| line.contains(&format!(" {name},")));
+        let line = line.unwrap_or_else(|| panic!("{name}: {list}\n{}", bed.cluster.logs()));
+        line.split(',').next().unwrap().to_owned()
+    };
+    let number = bed.cluster.lay_joiner();
+    let (name, url) = (bed.cluster.name(number).to_owned(), bed.cluster.peer_url(number));
+    let peer_urls = format!("--peer-urls={url}");
+    let added = etcdctl.run(&["member", "add", &name, "--learner", &peer_urls]);
+    assert!(added.contains("ETCD_INITIAL_CLUSTER_STATE=\"existing\""), "{added}");
+    let list = etcdctl.run(&["member", "list"]);
+    assert!(list.contains("unstarted"), "{list}");
+    let refused = etcdctl.try_run(&["member", "add", "n9", "--learner", &peer_urls], "");
+    assert!(!refused.succeeded, "{}", refused.text);
+
+    bed.cluster.spawn(number);
+    let own = bed.cluster.endpoint(number);
+    let learner = etcdctl.at(&own);
+    let id = eventually("the learner has told its name", WITHIN, || {
+        let list = etcdctl.run(&["member", "list"]);
+        let line = list.lines().find(|line| line.contains(&format!(" {name},")))?;
+        line.split(',').next().map(str::to_owned)
+    });
+    let refused = learner.try_run(&["get", "k"], "");
+    assert!(refused.text.contains("rpc not supported for learner"), "{}", refused.text);
+    eventually("the learner is in sync", WITHIN, || {
+        etcdctl.try_run(&["member", "promote", &id], "").succeeded.then_some(())
+    });
+    let refused = etcdctl.try_run(&["member", "promote", &id], "");
+    assert!(refused.text.contains("can only promote a learner member"), "{}", refused.text);
+    bed.present.push(number);
+    bed.wait_voter(number);
+
+    let leader = bed.leader();
+    let at_leader = etcdctl.at(&bed.cluster.endpoint(leader));
+    let moved = at_leader.run(&["move-leader", &id]);
+    assert!(moved.contains("Leadership transferred"), "{moved}");
+    let first = id_of(&bed, "n1");
+    let same = format!("--peer-urls={}", bed.cluster.peer_url(0));
+    let updated = etcdctl.run(&["member", "update", &first, &same]);
+    assert!(updated.contains("updated in cluster"), "{updated}");
+    // The leader removes itself at the wish of another.
+    let removed = etcdctl.run(&["member", "remove", &id]);
+    assert!(removed.contains("removed from cluster"), "{removed}");
+    assert_eq!(bed.cluster.wait_exit(number), EXIT_REMOVED, "{}", bed.cluster.logs());
+    let unknown = etcdctl.try_run(&["member", "remove", &id], "");
+    assert!(unknown.text.contains("member not found"), "{}", unknown.text);
+    etcdctl.check(&["put", "k", "v"], "OK\n");
+}

@@ -1,0 +1,46 @@
+//! A group's members, on its worker: the network follows the configuration in force, and learners
+//! come to their goals.
+
+use raft::{EntryId, Node, Role, Tick};
+use wal::GroupId;
+
+use crate::errands::configuration_of;
+use crate::members::next_goal;
+use crate::peers::Peers;
+
+/// What was last told of the configuration in force.
+#[derive(Debug, Default)]
+pub(crate) struct Membership {
+    /// The configuration's entry, and whether it was known to be committed.
+    told: Option<(EntryId, bool)>,
+}
+
+impl Membership {
+    /// Tells the network of another configuration.
+    pub(crate) fn follow(&mut self, group: GroupId, node: &Node, peers: &Peers) {
+        let index = node.configuration_index();
+        let id = node.id_at(index).unwrap_or_default();
+        let is_committed = index <= node.commit_index();
+        if self.told != Some((id, is_committed)) {
+            self.told = Some((id, is_committed));
+            peers.follow(group, configuration_of(node));
+        }
+    }
+
+    /// Makes a learner what it is to become, if this node leads and one holds the log. Whether a
+    /// change has begun.
+    pub(crate) fn pursue_goals(tick: Tick, node: &mut Node) -> bool {
+        if node.role() != Role::Leader || node.configuration().learners.is_empty() {
+            return false;
+        }
+        let mut skipped = 0;
+        while let Some(change) = next_goal(node.configuration(), skipped) {
+            // Refused: it does not hold the log yet, or another change is under way.
+            if node.propose_configuration_change(tick, &change).is_ok() {
+                return true;
+            }
+            skipped += 1;
+        }
+        false
+    }
+}

@@ -1,0 +1,152 @@
+//! Asking a cluster who its members are, before one is a member: so a node that joins learns its
+//! id, the cluster's, and where its peers are.
+//!
+//! Behind the answer of the greeting, see `greeting.rs`:
+//!
+//! ```text
+//! node u64 │ length u32 │ group configuration │ checksum u32                    little-endian
+//! ```
+
+use std::io::{self, Read, Write};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use raft::NodeId;
+use wal::GroupId;
+
+use super::greeting::{self, Greeting};
+use super::outbound;
+use crate::GroupConfiguration;
+use crate::peers::Peers;
+use crate::records::errand::{put_group_configuration, take_group_configuration};
+
+/// More than any configuration has; a longer one is none.
+const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
+const HEAD_BYTES: usize = 8 + 4;
+
+/// A cluster, as one of its nodes describes it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCluster {
+    /// The cluster.
+    pub cluster_id: u64,
+    /// The node that answered.
+    pub node_id: NodeId,
+    /// The members of the group that was asked about, as far as that node knows.
+    pub configuration: GroupConfiguration,
+}
+
+/// Asks the node at `address`, as host:port, who the members of a group are. Blocks.
+///
+/// # Errors
+/// Nobody answers, or nobody of this program.
+pub fn ask_members(address: &str, group: GroupId, timeout: Duration) -> io::Result<KnownCluster> {
+    let mut stream = outbound::connect(address)?;
+    stream.set_read_timeout(Some(timeout))?;
+    stream.set_write_timeout(Some(timeout))?;
+    ask(&mut stream, group)
+}
+
+fn ask(stream: &mut (impl Read + Write), group: GroupId) -> io::Result<KnownCluster> {
+    let greeting = Greeting { cluster_id: 0, from: NodeId(0), to: NodeId(group.0) };
+    let (verdict, cluster_id) = greeting::call(stream, greeting)?;
+    if verdict != greeting::MEMBERS_FOLLOW {
+        return Err(invalid("it does not tell who its members are"));
+    }
+    let mut head = [0; HEAD_BYTES];
+    stream.read_exact(&mut head)?;
+    let (node, length) = head.split_at(8);
+    let node_id = NodeId(u64::from_le_bytes(node.try_into().unwrap_or_default()));
+    let length = u32::from_le_bytes(length.try_into().unwrap_or_default()) as usize;
+    if length > CONFIGURATION_BYTES_MAX {
+        return Err(invalid("its list of members is too long"));
+    }
+    let mut rest = vec![0; length + 4];
+    stream.read_exact(&mut rest)?;
+    let (body, checksum) = rest.split_at(length);
+    let expected = crc32c::crc32c_append(crc32c::crc32c(&head), body);
+    if checksum != expected.to_le_bytes() {
+        return Err(invalid("its list of members is damaged"));
+    }
+    let mut body = Bytes::copy_from_slice(body);
+    let configuration = take_group_configuration(&mut body).filter(|_| body.is_empty());
+    let configuration =
+        configuration.ok_or_else(|| invalid("its list of members is of another version"))?;
+    Ok(KnownCluster { cluster_id, node_id, configuration })
+}
+
+/// Tells the members of a group, as far as this node knows.
+pub(super) fn answer(stream: &mut impl Write, group: GroupId, peers: &Peers) -> io::Result<()> {
+    let mut body = BytesMut::new();
+    put_group_configuration(&mut body, &peers.configuration(group));
+    let mut bytes = BytesMut::new();
+    bytes.put_u64_le(peers.node_id().0);
+    let length = u32::try_from(body.len()).expect("a configuration is far below 4 GiB");
+    bytes.put_u32_le(length);
+    bytes.put_slice(&body);
+    let checksum = crc32c::crc32c(&bytes);
+    bytes.put_u32_le(checksum);
+    stream.write_all(&bytes)
+}
+
+fn invalid(text: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use raft::{Configuration, LogIndex};
+
+    use super::*;
+    use crate::PeerAddresses;
+
+    struct End {
+        input: Cursor<Vec<u8>>,
+        output: Vec<u8>,
+    }
+
+    impl Read for End {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.input.read(buffer)
+        }
+    }
+
+    impl Write for End {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.output.write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn answered(peers: &Peers) -> Vec<u8> {
+        let mut caller = End { input: Cursor::default(), output: Vec::new() };
+        assert!(ask(&mut caller, GroupId(1)).is_err(), "nobody answers");
+        let mut listener = End { input: Cursor::new(caller.output), output: Vec::new() };
+        let welcomed = greeting::welcome(&mut listener, 7, peers).expect("a good greeting");
+        assert_eq!(welcomed, greeting::Welcome::Inquirer);
+        listener.output
+    }
+
+    #[test]
+    fn who_asks_is_told_the_members_and_no_damaged_list() {
+        let peers = Peers::new(NodeId(2), Vec::new(), PeerAddresses::new());
+        let configuration = Configuration::of_voters([NodeId(2), NodeId(3)]);
+        let configuration =
+            GroupConfiguration { index: LogIndex(5), is_committed: true, configuration };
+        peers.follow(GroupId(1), configuration.clone());
+        let bytes = answered(&peers);
+        let hear = |bytes: Vec<u8>| {
+            ask(&mut End { input: Cursor::new(bytes), output: Vec::new() }, GroupId(1))
+        };
+        let known = KnownCluster { cluster_id: 7, node_id: NodeId(2), configuration };
+        assert_eq!(hear(bytes.clone()).expect("a good answer"), known);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert!(hear(damaged).is_err(), "byte {at}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! From started to ready: a member finds its leader, catches up, and tells the cluster its name and
+//! where clients reach it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::MemberAttributes;
+use raft::ConfigurationChange;
+
+use crate::api_error::ApiError;
+use crate::member::{Member, Phase};
+
+/// Between two attempts to tell the cluster about this member.
+const PUBLISH_RETRY: Duration = Duration::from_millis(100);
+
+impl Member {
+    /// Tells the cluster this member's name and how clients reach it, if it does not know. Returns
+    /// once it does.
+    pub(crate) async fn publish(self: &Arc<Self>) -> Result<(), ApiError> {
+        self.read_barrier().await?;
+        let known = self.group.configuration();
+        let id = self.identity.member_id;
+        let before = MemberAttributes::of(&known.configuration, id);
+        let after = MemberAttributes {
+            name: self.identity.name.clone(),
+            client_urls: self.client_urls.clone(),
+            ..self.with_seed(id, before.clone())
+        };
+        if before == after {
+            return Ok(());
+        }
+        self.change_configuration(ConfigurationChange {
+            attributes: BTreeMap::from([(id, after.encode())]),
+            expected: Some(known.configuration.clone()),
+            ..ConfigurationChange::default()
+        })
+        .await
+        .map(drop)
+    }
+}
+
+/// Waits for a leader, catches up, and tells the cluster how clients reach this member.
+pub(crate) async fn get_ready(member: Arc<Member>) {
+    loop {
+        member.leadership.wait_for_leader().await;
+        match member.publish().await {
+            Ok(()) => break,
+            Err(error) => tracing::debug!(?error, "not ready yet"),
+        }
+        tokio::time::sleep(PUBLISH_RETRY).await;
+    }
+    let became_ready = member.phase.send_if_modified(|phase| {
+        let starting = *phase == Phase::Starting;
+        if starting {
+            *phase = Phase::Ready;
+        }
+        starting
+    });
+    if became_ready {
+        tracing::info!(
+            name = member.identity.name,
+            member_id = format_args!("{:x}", member.id()),
+            cluster_id = format_args!("{:x}", member.identity.cluster.id),
+            client_urls = member.client_urls.join(","),
+            "ready to serve client requests"
+        );
+    }
+}
