@@ -116,7 +116,11 @@ fn settle(node: &mut Node, now: Tick) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 2000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn nonsense_never_panics(
         messages in proptest::collection::vec((message(), 0u64..8), 1..40),
