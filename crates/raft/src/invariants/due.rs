@@ -5,7 +5,8 @@ use alloc::format;
 use alloc::vec::Vec;
 
 use super::{Violation, require};
-use crate::quorum::majority;
+use crate::progress::Progress;
+use crate::quorum::{Decision, Quorum};
 use crate::role::{Leader, RoleState};
 use crate::{LogIndex, Node, Payload};
 
@@ -30,7 +31,9 @@ pub(super) fn check(node: &Node) -> Result<(), Violation> {
         return Ok(());
     }
     // With witnesses the commands must be somewhere whole as well.
-    let agreed = agreed(leader).min(LogIndex(leader.clone().payloads_held()));
+    let has_witnesses = !node.configurations.current().witnesses.is_empty();
+    let whole = if has_witnesses { leader.clone().payloads_held() } else { u64::MAX };
+    let agreed = agreed(node, leader).min(LogIndex(whole));
     let is_own = node.log.id_at(agreed).is_some_and(|id| id.term == node.term());
     require(!is_own || agreed <= node.commit_index, "what a quorum holds is committed", || {
         format!("leader {} commits {}, and {agreed} is held", node.id(), node.commit_index)
@@ -38,14 +41,15 @@ pub(super) fn check(node: &Node) -> Result<(), Violation> {
 }
 
 /// What the books say that a quorum holds.
-fn agreed(leader: &Leader) -> LogIndex {
-    let half = |votes: fn(&crate::progress::Progress) -> bool| {
-        let voters = leader.members.iter().filter(|member| votes(member));
-        let held = voters.map(|voter| if voter.counts() { voter.match_index.0 } else { 0 });
-        let mut values: Vec<u64> = held.collect();
-        majority::quorum_value(&mut values)
+fn agreed(node: &Node, leader: &Leader) -> LogIndex {
+    let held = |voter| {
+        let book = leader.members.iter().find(|member| member.id == voter);
+        book.map_or(0, Progress::counted_index)
     };
-    LogIndex(half(|member| member.votes_incoming).min(half(|member| member.votes_outgoing)))
+    let configuration = node.configurations.current();
+    let mut values: Vec<u64> = configuration.members().map(held).collect();
+    values.sort_unstable();
+    LogIndex(configuration.quorum_value(Decision::Commit, &values, &held))
 }
 
 /// The history of configurations is what the log says, and nothing else (thesis §4.1).
