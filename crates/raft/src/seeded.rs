@@ -145,7 +145,6 @@ bugs! {
     RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",
     UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
-    CommittedChangeIsAbandoned "M18" "A committed joint configuration is given up.",
     // Disks that were lost or set back.
     AnyDiskCounts "D2" "A vote or an acknowledgement counts from whatever disk.",
     ForgetfulMembersCount "D2" "A member that forgot what it held goes on counting.",

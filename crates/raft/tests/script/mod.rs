@@ -433,14 +433,7 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "payloads" => {
-            let entries = cluster.members[&words.number(0)].disk.entries.iter();
-            let kinds = entries.map(|entry| match &entry.payload {
-                Payload::Noop => "noop".to_owned(),
-                Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
-                Payload::Withheld => "withheld".to_owned(),
-                Payload::Configuration(_) => "configuration".to_owned(),
-            });
-            let line = kinds.collect::<Vec<_>>().join(" ");
+            let line = payloads_line(&cluster.members[&words.number(0)].disk.entries);
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "disks" => {
@@ -472,6 +465,17 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// What the entries of a disk say.
+fn payloads_line(entries: &[Entry]) -> String {
+    let kinds = entries.iter().map(|entry| match &entry.payload {
+        Payload::Noop => "noop".to_owned(),
+        Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
+        Payload::Withheld => "withheld".to_owned(),
+        Payload::Configuration(_) => "configuration".to_owned(),
+    });
+    kinds.collect::<Vec<_>>().join(" ")
 }
 
 /// Which disks are on record, who is not guarded by that, and whose word does not count.
