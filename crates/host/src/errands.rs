@@ -218,7 +218,7 @@ impl Errands {
                 self.run_here(tick, node, waiting, sends);
             } else if let Asker::Node { node: to, number } = waiting.asker {
                 let answer = ErrandAnswer::NotLeader;
-                sends.push((to, Body::ErrandAnswer { number, answer }));
+                sends.push((to, Body::ErrandAnswer { number, answer: answer.into() }));
             } else if let Some(leader) = node.leader() {
                 self.next_number = self.next_number.wrapping_add(1);
                 let (number, errand) = (self.next_number, waiting.errand.clone());
@@ -294,7 +294,7 @@ impl Errands {
     fn answer(&mut self, asker: Asker, deadline: Moment, answer: ErrandAnswer, sends: &mut Sends) {
         match (asker, answer) {
             (Asker::Node { node, number }, answer) => {
-                sends.push((node, Body::ErrandAnswer { number, answer }));
+                sends.push((node, Body::ErrandAnswer { number, answer: answer.into() }));
             }
             (Asker::Change(reply), ErrandAnswer::Changed(led_to)) => {
                 self.settling.push(Settling { led_to, reply, deadline });

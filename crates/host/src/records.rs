@@ -50,7 +50,7 @@ pub(crate) enum Body {
     /// Something that the receiver is asked to do as the leader.
     Errand { number: u64, errand: Errand },
     /// What became of it.
-    ErrandAnswer { number: u64, answer: ErrandAnswer },
+    ErrandAnswer { number: u64, answer: Box<ErrandAnswer> },
     /// A piece of a snapshot.
     SnapshotChunk(SnapshotChunk),
     /// How much of a snapshot the sender has.
@@ -153,7 +153,7 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
         },
         ERRAND_ANSWER => Body::ErrandAnswer {
             number: input.try_get_u64_le().ok()?,
-            answer: errand::take_answer(input)?,
+            answer: errand::take_answer(input)?.into(),
         },
         SNAPSHOT_CHUNK => Body::SnapshotChunk(snapshot::take_chunk(input)?),
         SNAPSHOT_ACK => Body::SnapshotAck(snapshot::take_ack(input)?),

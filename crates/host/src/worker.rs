@@ -289,7 +289,7 @@ impl Worker {
                 self.with_group(id, |group| group.errands.ask(now, errand, asker));
             }
             Body::ErrandAnswer { number, answer } => {
-                self.with_group(id, |group| group.errands.take_answer(number, answer));
+                self.with_group(id, |group| group.errands.take_answer(number, *answer));
             }
             Body::Call { number, request } => self.calls.serve(id, from, number, request),
             Body::CallAnswer { number, answer } => self.calls.take_answer(number, answer),

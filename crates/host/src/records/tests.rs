@@ -118,7 +118,9 @@ fn records() -> Vec<Body> {
     let leased = ConfigurationChange { lease, ..ConfigurationChange::default() };
     all.push(errand(Errand::Change(Box::new(leased))));
     all.extend([errand(Errand::Report), errand(Errand::Change(Box::new(change())))]);
-    all.extend(answers().into_iter().map(|answer| Body::ErrandAnswer { number: 4, answer }));
+    all.extend(
+        answers().into_iter().map(|answer| Body::ErrandAnswer { number: 4, answer: answer.into() }),
+    );
     all
 }
 
@@ -263,7 +265,7 @@ fn golden_bytes_of_version_1() {
     );
     let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(
-        Body::ErrandAnswer { number: 1, answer: ErrandAnswer::Refused(lags) },
+        Body::ErrandAnswer { number: 1, answer: ErrandAnswer::Refused(lags).into() },
         &format!("090300000000000000{one}020a{two}{one}"),
     );
 }
