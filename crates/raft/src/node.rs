@@ -189,9 +189,10 @@ impl Node {
     }
 
     /// Gives up a change whose joint configuration is not committed, since one half has no majority
-    /// that is alive ([`Status::quorum`]): the members are to be what they were before. Returns the
-    /// name of the entry; the change is off when that is committed. A leader that check-quorum
-    /// would make step down does the same by itself, if the old members are alive.
+    /// that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be what they
+    /// were before. Returns the name of the entry; the change is off when that is committed. A
+    /// leader that check-quorum would make step down does the same by itself, if the old members
+    /// are alive.
     ///
     /// # Errors
     /// There is no such change, or it began under another leader, or it is committed.

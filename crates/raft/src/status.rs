@@ -89,7 +89,8 @@ pub struct FollowerStatus {
     pub heard_at: Option<Tick>,
     /// Waits for a snapshot.
     pub needs_snapshot: bool,
-    /// Has lacked what was committed for long ([`Options::slow_follower_ticks`]).
+    /// Has lacked what was committed for long
+    /// ([`slow_follower_ticks`](crate::Options::slow_follower_ticks)).
     pub is_slow: bool,
     /// So long ago it was last heard, or could first have been. Says nothing while the group rests
     /// ([`Status::is_resting`]). A host that cleans up after dead members waits for a good while

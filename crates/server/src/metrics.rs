@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use tonic::Code;
 
-use crate::methods::{METHODS, Method};
+use crate::methods::{METHOD_COUNT, METHODS, Method};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ pub(crate) struct Rpc {
 
 /// Calls by method and code.
 #[derive(Debug)]
-pub(crate) struct Rpcs([Rpc; METHODS.len()]);
+pub(crate) struct Rpcs([Rpc; METHOD_COUNT]);
 
 impl Default for Rpcs {
     fn default() -> Self {
