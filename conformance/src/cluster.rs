@@ -3,13 +3,14 @@
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::ports::Reserved;
+use crate::secured::{Certificates, turn_authentication_on};
 use crate::{Target, eventually};
 
 /// Debug builds on a busy machine are slow; a cluster that needs longer than this is broken.
@@ -33,11 +34,14 @@ pub struct ClusterPlan {
     /// Where the members' folders are made; where the system keeps temporary files if this does not
     /// say, which may be in memory.
     pub parent: Option<PathBuf>,
+    /// Whether clients are served by TLS and must be users; [`ROOT`](crate::ROOT) is one.
+    pub secured: bool,
 }
 
 impl Default for ClusterPlan {
     fn default() -> Self {
-        Self { size: 3, started: 3, flags: Vec::new(), target: None, parent: None }
+        let (flags, target, parent) = (Vec::new(), None, None);
+        Self { size: 3, started: 3, flags, target, parent, secured: false }
     }
 }
 
@@ -46,9 +50,21 @@ struct Member {
     name: String,
     client_port: u16,
     peer_port: u16,
+    /// Where it is served without TLS, for this harness: the client port unless that is secured.
+    plain_port: u16,
     /// It joins a cluster that runs.
     joins: bool,
     child: Option<Child>,
+}
+
+impl Member {
+    /// With three ports that nobody has.
+    fn new(number: usize, ports: &[u16], secured: bool) -> Self {
+        let plain_port = if secured { ports[2] } else { ports[0] };
+        let (client_port, peer_port) = (ports[0], ports[1]);
+        let name = format!("n{}", number + 1);
+        Self { name, client_port, peer_port, plain_port, joins: false, child: None }
+    }
 }
 
 /// Processes that end with this value. When a test fails their logs are shown and kept.
@@ -57,6 +73,7 @@ pub struct Cluster {
     target: Target,
     plan: ClusterPlan,
     members: Vec<Member>,
+    certificates: Option<Certificates>,
     folder: Option<TempDir>,
 }
 
@@ -85,6 +102,9 @@ impl Cluster {
                 (lost || ready).then_some(ready)
             });
             if ready {
+                if plan.secured {
+                    turn_authentication_on(&cluster.plain_endpoint(0));
+                }
                 return cluster;
             }
             assert!(cluster.lost_a_port(), "a member ended at its start:\n{}", cluster.logs());
@@ -94,16 +114,12 @@ impl Cluster {
 
     /// Ports and folders, no process yet.
     fn lay(plan: &ClusterPlan) -> Self {
-        let reserved = Reserved::take(2 * plan.size);
+        let reserved = Reserved::take(3 * plan.size);
         let ports = reserved.ports();
-        let members = (0..plan.size)
-            .map(|number| Member {
-                name: format!("n{}", number + 1),
-                client_port: ports[2 * number],
-                peer_port: ports[2 * number + 1],
-                joins: false,
-                child: None,
-            })
+        let members = ports
+            .chunks_exact(3)
+            .enumerate()
+            .map(|(number, ports)| Member::new(number, ports, plan.secured))
             .collect();
         let mut folder = tempfile::Builder::new();
         folder.prefix("conformance-");
@@ -113,17 +129,18 @@ impl Cluster {
         };
         let folder = Some(folder.expect("the system has room for a folder of a test"));
         let target = plan.target.clone().unwrap_or_else(Target::from_environment);
-        Self { target, plan: plan.clone(), members, folder }
+        let mut cluster = Self { target, plan: plan.clone(), members, certificates: None, folder };
+        if plan.secured {
+            cluster.certificates = Some(Certificates::make(&cluster.path("")));
+        }
+        cluster
     }
 
     /// Makes room for another member, which will join the running cluster; returns its number.
     pub fn lay_joiner(&mut self) -> usize {
-        let reserved = Reserved::take(2);
-        let ports = reserved.ports();
         let number = self.members.len();
-        let (client_port, peer_port) = (ports[0], ports[1]);
-        let name = format!("n{}", number + 1);
-        self.members.push(Member { name, client_port, peer_port, joins: true, child: None });
+        let member = Member::new(number, &Reserved::take(3).ports(), self.plan.secured);
+        self.members.push(Member { joins: true, ..member });
         number
     }
 
@@ -178,14 +195,20 @@ impl Cluster {
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(number));
         let log = log.expect("the log of a member can be opened");
         let member = &self.members[number];
-        let client_url = format!("http://127.0.0.1:{}", member.client_port);
+        let scheme = if self.certificates.is_some() { "https" } else { "http" };
+        let client_url = format!("{scheme}://127.0.0.1:{}", member.client_port);
+        let plain_url = format!("http://127.0.0.1:{}", member.plain_port);
+        let listen_urls = match &self.certificates {
+            Some(_) => format!("{client_url},{plain_url}"),
+            None => client_url.clone(),
+        };
         let peer_url = format!("http://127.0.0.1:{}", member.peer_port);
         let mut command = self.target.command();
         command
             .args(["--name", &member.name])
             .arg("--data-dir")
             .arg(self.path(&member.name))
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-client-urls", &listen_urls, "--advertise-client-urls", &client_url])
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &cluster.join(",")])
             .args(["--initial-cluster-state", state])
@@ -193,6 +216,9 @@ impl Cluster {
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
+        if let Some(files) = &self.certificates {
+            command.arg("--cert-file").arg(&files.certificate).arg("--key-file").arg(&files.key);
+        }
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.target));
         self.members[number].child = Some(child);
@@ -243,7 +269,7 @@ impl Cluster {
     /// The answer of a member's HTTP server, or nothing if there is none.
     #[must_use]
     pub fn http_get(&self, number: usize, path: &str) -> Option<String> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.members[number].client_port));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.members[number].plain_port));
         let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(3))).ok()?;
         let request =
@@ -274,6 +300,18 @@ impl Cluster {
     #[must_use]
     pub fn endpoints(&self) -> Vec<String> {
         (0..self.size()).map(|number| self.endpoint(number)).collect()
+    }
+
+    /// The same without TLS, whether clients are served by it or not.
+    #[must_use]
+    pub fn plain_endpoint(&self, number: usize) -> String {
+        format!("127.0.0.1:{}", self.members[number].plain_port)
+    }
+
+    /// Who has signed the certificates of the members, if they have any.
+    #[must_use]
+    pub fn ca_file(&self) -> Option<&Path> {
+        self.certificates.as_ref().map(|files| files.ca.as_path())
     }
 
     /// All client addresses, as etcdctl takes them.

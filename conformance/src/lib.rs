@@ -6,14 +6,18 @@
 //! asked for again until it is so, or until a deadline that names what did not happen.
 
 pub mod audit;
+mod clients;
 mod cluster;
 pub mod load;
 mod ports;
+mod secured;
 mod target;
 mod tools;
 
+pub use clients::{ForeignClient, record};
 pub use cluster::{Cluster, ClusterPlan};
 pub use ports::free_ports_in_a_row;
+pub use secured::{ROOT, ROOT_PASSWORD};
 pub use target::Target;
 pub use tools::{Etcdctl, python, skip};
 

@@ -23,6 +23,11 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
             name => filter = Some(name),
         }
     }
+    install_clients(root)?;
+    let table = root.join("target/conformance-clients/table");
+    // It may not be there.
+    let _removed = std::fs::remove_file(&table);
+    command.env("CONFORMANCE_TABLE", &table);
     build_server(root, release)?;
     if protoc_is_there() {
         command.args(["--features", "etcd-client"]);
@@ -39,7 +44,20 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
     // The clusters of two tests would share two cores and wait for each other: one test at a time.
     command.args(["--", "--test-threads", "1", "--nocapture"]).args(filter);
     let status = command.status().map_err(|error| format!("cargo test could not run: {error}"))?;
+    print!("{}", crate::client_table::render(&std::fs::read_to_string(table).unwrap_or_default()));
     if status.success() { Ok(()) } else { Err("conformance: FAILED (see above)".to_owned()) }
+}
+
+/// Installs the foreign clients, as far as their toolchains are there. Away from CI a client that
+/// cannot be installed is one that is not tested, which its test says.
+fn install_clients(root: &Path) -> Result<(), String> {
+    let script = root.join("conformance/clients/install.sh");
+    let status = std::process::Command::new(&script).status();
+    let status = status.map_err(|error| format!("{}: {error}", script.display()))?;
+    if status.success() || std::env::var_os("CI").is_none() {
+        return Ok(());
+    }
+    Err("conformance: a foreign client could not be installed (see above)".to_owned())
 }
 
 /// Builds for release and measures beside etcd; the flags are those of the program that measures.

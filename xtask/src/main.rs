@@ -10,6 +10,7 @@
 )]
 
 mod ci;
+mod client_table;
 mod conformance;
 mod generate;
 mod model_check;
@@ -42,7 +43,8 @@ Usage: cargo xtask <command>
   conformance [--long] [--release] [--etcd] [filter]
                           real clients and killed processes against three nodes;
                           --long runs the minute-long forms,
-                          --etcd drives the etcd of this machine instead
+                          --etcd drives the etcd of this machine instead;
+                          at the end a table of what each foreign client was seen doing
   compare [--rounds N] [--secs N] [--json]
                           puts and gets beside the etcd of this machine, by turns, with the
                           same client program; needs a quiet machine and a few minutes
