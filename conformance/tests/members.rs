@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use conformance::load::Load;
-use conformance::{Cluster, Etcdctl, audit, eventually, pause, skip};
+use conformance::{Cluster, ClusterPlan, Etcdctl, audit, eventually, pause, skip};
 use tokio::runtime::Runtime;
 
 const CLIENTS: u64 = 16;
@@ -156,6 +156,54 @@ fn a_member_that_lost_its_disk_is_refused_and_comes_back_in_its_own_place() {
     let own = bed.cluster.endpoint(newcomer);
     let newest = bed.runtime.block_on(audit::revision(&own));
     bed.runtime.block_on(audit::compare_hashes(&bed.endpoints(), newest)).unwrap();
+}
+
+/// It finds nobody to ask, so it begins; the others find it out once they are there again.
+#[test]
+fn a_member_that_lost_its_disk_while_nobody_answered_ends_when_the_others_are_there() {
+    let mut bed = Bed::start();
+    bed.ctl(&["put", "k", "v"]);
+    for number in 0..3 {
+        bed.cluster.kill(number);
+    }
+    bed.cluster.wipe(1);
+    bed.cluster.spawn(1);
+    eventually("it runs, since nobody answers", WITHIN, || {
+        bed.cluster.http_get(1, "/livez").filter(|page| page.contains("ok"))
+    });
+    bed.cluster.spawn(0);
+    bed.cluster.spawn(2);
+    assert_eq!(bed.cluster.wait_exit(1), EXIT_DATA_LOST, "{}", bed.cluster.logs());
+    let log = bed.cluster.log(1);
+    assert!(log.contains("member replace"), "it says what to do: {log}");
+    bed.cluster.wait_healthy(0);
+    bed.present = vec![0, 2];
+    assert!(bed.ctl(&["get", "k"]).contains('v'));
+    // Its folder is not empty now, and it is no better for it.
+    bed.cluster.spawn(1);
+    assert_eq!(bed.cluster.wait_exit(1), EXIT_DATA_LOST, "{}", bed.cluster.logs());
+}
+
+/// With two of three alone a record of their folders cannot be where every quorum finds it. That is
+/// shown and no reason not to serve.
+#[test]
+fn a_founder_that_was_never_up_is_named_and_the_cluster_serves() {
+    let plan = ClusterPlan { started: 2, ..ClusterPlan::default() };
+    let mut cluster = Cluster::start_plan(&plan);
+    let page = |cluster: &Cluster| cluster.http_get(0, "/readyz?verbose").unwrap_or_default();
+    let ready = eventually("it is ready and says what it lacks", WITHIN, || {
+        Some(page(&cluster)).filter(|page| page.contains("unguarded"))
+    });
+    assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+    for name in ["n1(", "n2(", "n3("] {
+        assert!(ready.contains(name), "{name}: {ready}");
+    }
+    cluster.spawn(2);
+    cluster.wait_healthy(2);
+    eventually("nothing is lacking any more", WITHIN, || {
+        let page = page(&cluster);
+        (page.starts_with("HTTP/1.1 200") && !page.contains("unguarded")).then_some(())
+    });
 }
 
 /// etcd's runbook, with etcd's own client.

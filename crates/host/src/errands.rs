@@ -56,6 +56,8 @@ pub struct GroupReport {
     pub configuration: GroupConfiguration,
     /// The members, in order of id.
     pub members: Vec<MemberReport>,
+    /// Voters whose disk could be lost without anybody noticing: [`raft::Status::unguarded`].
+    pub unguarded: Vec<NodeId>,
 }
 
 /// A member, as the leader sees it.
@@ -69,6 +71,11 @@ pub struct MemberReport {
     pub silent_ms: Option<u64>,
     /// It lacks so much that it needs a snapshot.
     pub needs_snapshot: bool,
+    /// It has lacked what is committed for long ([`raft::Options::slow_follower_ticks`]).
+    pub is_slow: bool,
+    /// Its votes and acknowledgements count; not if it lost its disk, or had an old copy put back
+    /// and has not caught up with what it had ([`raft::FollowerStatus::counts`]).
+    pub counts: bool,
 }
 
 impl GroupReport {
@@ -85,6 +92,8 @@ impl GroupReport {
             match_index: status.durable_index,
             silent_ms: Some(0),
             needs_snapshot: false,
+            is_slow: false,
+            counts: !status.is_stranger,
         };
         let others = status.followers.iter().map(|follower| MemberReport {
             id: follower.id,
@@ -92,6 +101,8 @@ impl GroupReport {
             // A tick is a millisecond.
             silent_ms: follower.heard_at.map(|heard| tick.0.saturating_sub(heard.0)),
             needs_snapshot: follower.needs_snapshot,
+            is_slow: follower.is_slow,
+            counts: follower.counts,
         });
         let configuration = configuration_of(node);
         let is_member = |member: &MemberReport| configuration.configuration.contains(member.id);
@@ -104,6 +115,7 @@ impl GroupReport {
             commit_index: status.commit_index,
             configuration,
             members,
+            unguarded: status.unguarded,
         }
     }
 }

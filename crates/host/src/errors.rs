@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use wal::GroupId;
 
@@ -258,6 +259,11 @@ pub enum StartError {
         /// The snapshot's last entry.
         last: raft::EntryId,
     },
+    /// The file that says which log this is has other bytes than were written, or is gone.
+    IncarnationDamaged {
+        /// The file.
+        path: PathBuf,
+    },
     /// The protocol's options contradict each other.
     Options(raft::OptionsError),
     /// The disk.
@@ -279,6 +285,12 @@ impl fmt::Display for StartError {
                 "group {} was installing the snapshot of {last} and its file is missing; see \
                  'a member that lost its disk' in docs/exit-codes.md",
                 group.0
+            ),
+            Self::IncarnationDamaged { path } => write!(
+                f,
+                "{} is missing or damaged: put it back from a copy, or see 'a member that lost its disk' in \
+                 docs/exit-codes.md",
+                path.display()
             ),
             Self::Options(error) => write!(f, "protocol options: {error}"),
             Self::Io(error) => write!(f, "disk: {error}"),

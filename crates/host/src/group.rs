@@ -8,16 +8,19 @@ use env::Moment;
 use raft::{LogIndex, Node, NodeId, ReadMode, ReadRequest, Tick};
 use wal::GroupId;
 
-use crate::errands::Errands;
+use crate::errands::{Asker, Errand, Errands, GroupReport};
 use crate::membership::Membership;
 use crate::proposals::Proposals;
 use crate::status::{GroupStatus, Role, SharedStatus};
 use crate::waiters::Reply;
-use crate::{ReadError, TransferError};
+use crate::{CallError, HostOptions, ReadError, TransferError};
 
 /// A round of ReadIndex that got no answer by then is asked again: the message, or its answer, may
 /// be lost, and only the host knows how long its clients wait.
 const READ_RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// Between two questions to the leader whether it knows this node by another log.
+const LOG_ASKED_EVERY: Duration = Duration::from_millis(500);
 
 /// One group.
 pub(crate) struct Group {
@@ -32,6 +35,8 @@ pub(crate) struct Group {
     pub(crate) transfer: Option<Transfer>,
     pub(crate) errands: Errands,
     pub(crate) membership: Membership,
+    /// When the leader was last asked whether it knows this node by another log.
+    pub(crate) asked_about_log_at: Option<Moment>,
     /// Handed to the applier, and applied.
     pub(crate) committed_index: LogIndex,
     pub(crate) applied_index: LogIndex,
@@ -207,6 +212,30 @@ impl Group {
         }
     }
 
+    /// The configuration here says that this voter has lost its log. It may be an old one that is
+    /// on its way through the log, so the leader is asked what it has.
+    pub(crate) fn ask_about_log(&mut self, now: Moment, options: &Arc<HostOptions>) {
+        let (own, incarnation) = (self.node.id(), self.node.incarnation());
+        let is_waiting = self.asked_about_log_at.is_some_and(|at| now < at.after(LOG_ASKED_EVERY));
+        if is_waiting || !self.node.is_stranger() || !self.node.configuration().is_voter(own) {
+            return;
+        }
+        self.asked_about_log_at = Some(now);
+        let (id, options) = (self.id, Arc::clone(options));
+        let reply = move |report: Result<GroupReport, CallError>| {
+            // Nobody leads, or the answer was lost: it is asked again.
+            let Ok(GroupReport { configuration, .. }) = report else { return };
+            let known = &configuration.configuration;
+            let recorded = known.incarnations.get(&own);
+            let is_another = recorded.is_some_and(|recorded| *recorded != incarnation);
+            if configuration.is_committed && known.is_voter(own) && is_another {
+                tracing::error!(group = id.0, "the group knows this node by a log that is gone");
+                (options.on_log_lost)(id);
+            }
+        };
+        self.errands.ask(now, Errand::Report, Asker::Report(Box::new(reply)));
+    }
+
     /// Brings the status up to date; `true` if role, term, leader or vote changed.
     pub(crate) fn refresh_status(&mut self) -> bool {
         let node = &self.node;
@@ -227,6 +256,7 @@ impl Group {
             is_learner: node.configuration().learners.contains(&node.id())
                 && !node.configuration().is_voter(node.id()),
             leader_changes: self.status.leader_changes,
+            unguarded_voters: self.membership.unguarded_voters(node),
         };
         if status.leader_id.is_some() && status.leader_id != self.status.leader_id {
             status.leader_changes += 1;

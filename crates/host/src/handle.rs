@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock, Moment};
-use raft::{ConfigurationChange, LogIndex, NodeId, Term};
+use raft::{ConfigurationChange, Incarnation, LogIndex, NodeId, Term};
 use wal::GroupId;
 
 use crate::envelope::{self, RequestId};
@@ -46,6 +46,7 @@ pub(crate) struct Door<R> {
     pub(crate) status: Arc<SharedStatus>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) peers: Arc<Peers>,
+    pub(crate) incarnation: Incarnation,
 }
 
 impl<R> Clone for GroupHandle<R> {
@@ -215,6 +216,13 @@ impl<R: Send + 'static> GroupHandle<R> {
     #[must_use]
     pub fn applied_index(&self) -> LogIndex {
         self.door.status.applied()
+    }
+
+    /// The number of this node's log, by which the group knows it
+    /// ([`Configuration::incarnations`](raft::Configuration::incarnations)).
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.door.incarnation
     }
 
     /// The counters of the whole host.

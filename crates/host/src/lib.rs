@@ -27,6 +27,7 @@ mod errors;
 mod frame;
 mod group;
 mod handle;
+mod incarnation;
 mod incoming;
 mod inspect;
 mod mailbox;

@@ -1,7 +1,7 @@
 //! A group's members, on its worker: the network follows the configuration in force, and learners
 //! come to their goals.
 
-use raft::{EntryId, Node, Role, Tick};
+use raft::{EntryId, LogIndex, Node, Role, Term, Tick};
 use wal::GroupId;
 
 use crate::errands::configuration_of;
@@ -13,6 +13,9 @@ use crate::peers::Peers;
 pub(crate) struct Membership {
     /// The configuration's entry, and whether it was known to be committed.
     told: Option<(EntryId, bool)>,
+    /// Under which leader and configuration the log of every voter was found to be on record.
+    all_guarded: Option<(Term, LogIndex)>,
+    unguarded_voters: usize,
 }
 
 impl Membership {
@@ -25,6 +28,27 @@ impl Membership {
             self.told = Some((id, is_committed));
             peers.follow(group, configuration_of(node));
         }
+    }
+
+    /// Counts the voters whose lost log nobody might notice.
+    pub(crate) fn count_unguarded(&mut self, node: &Node) {
+        let at = Some((node.term(), node.configuration_index()));
+        let configuration = node.configuration();
+        let is_alone = configuration.voters.len() == 1 && !configuration.is_joint();
+        self.unguarded_voters = if node.role() != Role::Leader || is_alone || self.all_guarded == at
+        {
+            0
+        } else {
+            node.unguarded().len()
+        };
+        if self.unguarded_voters == 0 && node.role() == Role::Leader {
+            self.all_guarded = at;
+        }
+    }
+
+    /// As last counted by a node that leads.
+    pub(crate) fn unguarded_voters(&self, node: &Node) -> usize {
+        if node.role() == Role::Leader { self.unguarded_voters } else { 0 }
     }
 
     /// Makes a learner what it is to become, if this node leads and one holds the log. Whether a

@@ -72,6 +72,10 @@ pub struct HostOptions {
     pub observer: Observer,
     /// Hears that this node was removed from a group: it has no part in it any more.
     pub on_removed: Arc<dyn Fn(GroupId) + Send + Sync>,
+    /// Hears that a group knows this node, a voter of it, by another log than the one it has: what
+    /// it vouched for is lost, its word counts for nothing, and the process should end. Said again
+    /// and again while it goes on.
+    pub on_log_lost: Arc<dyn Fn(GroupId) + Send + Sync>,
     /// Hears of the fault that ended this host; the process should end.
     pub on_fatal: Arc<dyn Fn(Fatal) + Send + Sync>,
 }
@@ -116,6 +120,7 @@ impl HostOptions {
             call_handler: Arc::new(|_, _, _| {}),
             observer: Arc::new(|_, _| {}),
             on_removed: Arc::new(|_| {}),
+            on_log_lost: Arc::new(|_| {}),
             on_fatal: Arc::new(|_| {}),
         }
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Moment;
-use raft::{Configuration, LogIndex, MarkWrite, Node, Persist, Restored, SnapshotMark};
+use raft::{
+    Configuration, Incarnation, LogIndex, MarkWrite, Node, Persist, Restored, SnapshotMark,
+};
 use wal::{GroupId, RecoveredGroup, Wal, WalWrite};
 
 use crate::applier::{AppliedGroup, Applier, FlushPolicy};
@@ -16,6 +18,7 @@ use crate::errands::Errands;
 use crate::frame::FrameHeader;
 use crate::group::{Group, Reads};
 use crate::handle::Door;
+use crate::incarnation;
 use crate::mailbox::Mailbox;
 use crate::membership::Membership;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
@@ -81,6 +84,7 @@ struct Shared {
     peers: Arc<Peers>,
     staging: Staging,
     life: u64,
+    incarnation: Incarnation,
     workers: Vec<Arc<Mailbox<WorkerEvent>>>,
     log: Arc<Mailbox<LogBatch>>,
     applier: Arc<Mailbox<ApplyItem>>,
@@ -99,6 +103,9 @@ impl<S: StateMachine> Stages<S> {
         mut recovered: BTreeMap<GroupId, RecoveredGroup>,
         groups: Vec<GroupSetup<S>>,
     ) -> Result<Self, StartError> {
+        let (disk, entropy) = (&*world.disk, &*world.entropy);
+        let log = incarnation::Log::of(options.node_id, &recovered);
+        let incarnation = incarnation::settle(disk, &options.data_dir, entropy, log)?;
         bootstrap(&mut wal, &mut recovered, &groups)?;
         // A snapshot that was being installed when the last life ended is installed again; any
         // other file in the staging folder is of no use.
@@ -107,7 +114,7 @@ impl<S: StateMachine> Stages<S> {
             let is_missing = setup.machine.applied().index < last.index;
             is_missing.then(|| Staging::name(setup.id, last))
         });
-        let mut shared = Shared::new(options, world, &installing.collect())?;
+        let mut shared = Shared::new(options, world, incarnation, &installing.collect())?;
         shared.staging = shared.staging.checked_by(S::check_snapshot);
         let mut workers: Vec<Worker> =
             (0..shared.workers.len()).map(|number| shared.worker(number)).collect();
@@ -273,6 +280,7 @@ impl Shared {
     fn new(
         options: HostOptions,
         world: World,
+        incarnation: Incarnation,
         needed: &BTreeSet<String>,
     ) -> Result<Self, StartError> {
         assert!(options.worker_count > 0, "a host has at least one worker");
@@ -286,6 +294,7 @@ impl Shared {
             options: Arc::new(options),
             peers,
             life: world.entropy.next_u64(),
+            incarnation,
             world,
             counters: Arc::default(),
             staging,
@@ -365,6 +374,7 @@ impl Shared {
             status: Arc::clone(&shared_status),
             counters: Arc::clone(&self.counters),
             peers: Arc::clone(&self.peers),
+            incarnation: self.incarnation,
         });
         let request_timeout = Duration::from_millis(self.options.request_timeout_ms);
         let mut membership = Membership::default();
@@ -380,6 +390,7 @@ impl Shared {
             transfer: None,
             errands: Errands::new(request_timeout, self.world.entropy.next_u64()),
             membership,
+            asked_about_log_at: None,
             committed_index: applied.index,
             applied_index: applied.index,
             answered_index: applied.index,
@@ -427,6 +438,7 @@ impl Shared {
         let options = &self.options;
         let seed = self.world.entropy.next_u64() ^ group.0;
         raft::Options {
+            incarnation: self.incarnation,
             election_timeout_ticks: options.election_timeout_ms,
             heartbeat_interval_ticks: options.heartbeat_interval_ms,
             log_tail_kept: options.log_tail_entry_count,

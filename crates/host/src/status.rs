@@ -41,6 +41,9 @@ pub struct GroupStatus {
     pub is_learner: bool,
     /// How often the leader that this node knows of has changed since it started.
     pub leader_changes: u64,
+    /// On a leader: voters whose lost log nobody might notice yet ([`raft::Status::unguarded`]); 0
+    /// in a group of one, which has nobody to notice it.
+    pub unguarded_voters: usize,
 }
 
 /// The status, shared between the worker that writes it and all who read it.
@@ -66,6 +69,7 @@ impl SharedStatus {
             snapshot_index: LogIndex(0),
             is_learner: false,
             leader_changes: 0,
+            unguarded_voters: 0,
         };
         Self {
             status: Mutex::new(status),

@@ -342,6 +342,11 @@ impl Worker {
             let mut sends = Vec::new();
             group.errands.sweep(now, group.status.leader_id.is_some(), &mut sends);
             sends.into_iter().for_each(|(to, body)| self.outbox.push(to, group.id, &body));
+            group.ask_about_log(now, &self.options);
+            group.membership.count_unguarded(&group.node);
+            if group.membership.unguarded_voters(&group.node) != group.status.unguarded_voters {
+                self.touched.insert(group.id);
+            }
             if Membership::pursue_goals(tick, &mut group.node) || group.errands.are_pending() {
                 self.touched.insert(group.id);
             }

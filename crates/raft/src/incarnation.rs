@@ -70,8 +70,10 @@ impl Node {
         recorded.is_none_or(|recorded| *recorded == incarnation)
     }
 
-    /// Whether this node has another disk than the one on record.
-    pub(crate) fn is_stranger(&self) -> bool {
+    /// Whether this node has another disk than the one on record, as the configuration in force has
+    /// it: [`Status::is_stranger`](crate::Status::is_stranger).
+    #[must_use]
+    pub fn is_stranger(&self) -> bool {
         !self.is_on_record(self.options.id, self.options.incarnation)
     }
 
@@ -191,8 +193,9 @@ impl Node {
     }
 
     /// Voters whose lost disk would not be noticed: one that makes a quorum with voters that lack
-    /// its record.
-    pub(crate) fn unguarded(&self) -> Vec<NodeId> {
+    /// its record. Empty on nodes that do not lead.
+    #[must_use]
+    pub fn unguarded(&self) -> Vec<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return Vec::new() };
         let configuration = self.configurations.current();
         let is_unguarded = |voter: &NodeId| {

@@ -17,8 +17,8 @@ use crate::removal::Removal;
 use crate::role::{Role, RoleState};
 use crate::{
     CampaignError, ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState,
-    Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, ProposeError, ReadRequest,
-    Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
+    Incarnation, Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, ProposeError,
+    ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -268,6 +268,12 @@ impl Node {
     #[must_use]
     pub fn id(&self) -> NodeId {
         self.options.id
+    }
+
+    /// The disk of this node: [`Options::incarnation`].
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.options.incarnation
     }
 
     /// The current term.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use crate::join::JoinFault;
+use crate::join::{DATA_LOST_EXIT_CODE, JoinFault, write_data_lost};
 use crate::tls::TlsFault;
 use crate::url::UrlFault;
 
@@ -328,6 +328,13 @@ pub enum ExitReason {
     Shutdown,
     /// The member was removed from the cluster.
     Removed,
+    /// The cluster knows this member by a data folder that it has no more.
+    DataLost {
+        /// The member's name.
+        name: String,
+        /// The member.
+        member_id: u64,
+    },
     /// The machine failed in a way after which nothing may be acknowledged.
     Fatal(host::Fatal),
 }
@@ -339,6 +346,7 @@ impl ExitReason {
         match self {
             Self::Shutdown => 0,
             Self::Removed => 22,
+            Self::DataLost { .. } => DATA_LOST_EXIT_CODE,
             Self::Fatal(host::Fatal::LogWrite { .. }) => 20,
             Self::Fatal(_) => 21,
         }
@@ -353,6 +361,7 @@ impl fmt::Display for ExitReason {
                 "this member was removed from the cluster: delete its data folder; to have it back, \
                  add it again as a new member",
             ),
+            Self::DataLost { name, member_id } => write_data_lost(f, name, *member_id),
             Self::Fatal(fatal) => {
                 let what_to_do = if is_full(fatal.kind()) {
                     "free space on this disk"
@@ -402,6 +411,9 @@ mod tests {
         }
         assert_eq!(ExitReason::Shutdown.exit_code(), 0);
         assert_eq!(ExitReason::Removed.exit_code(), 22);
+        let lost = ExitReason::DataLost { name: "n2".to_owned(), member_id: 0x2b };
+        assert_eq!(lost.exit_code(), 19);
+        assert!(lost.to_string().contains("member replace 2b"), "{lost}");
         let fatal =
             host::Fatal::LogWrite { kind: io::ErrorKind::StorageFull, text: "full".to_owned() };
         assert_eq!(ExitReason::Fatal(fatal.clone()).exit_code(), 20);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use host::transport::{KnownCluster, ask_members};
 use host::{GroupId, MemberAttributes};
-use raft::NodeId;
+use raft::{Configuration, NodeId};
 
 use crate::identity::Identity;
 use crate::plan::{Cluster, Seed, texts};
@@ -19,6 +19,9 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The member that is asked may not have heard yet of what another has acknowledged.
 const ATTEMPTS: u32 = 20;
 const ATTEMPT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The code of a member that has lost its data.
+pub(crate) const DATA_LOST_EXIT_CODE: u8 = 19;
 
 /// Why a member without data does not start.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +53,9 @@ impl JoinFault {
     /// The code that the process ends with.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::NotAMember { .. } => 17,
+            Self::NotAMember { .. } => 23,
             Self::NoMemberAnswers { .. } => 18,
-            Self::DataLost { .. } => 19,
+            Self::DataLost { .. } => DATA_LOST_EXIT_CODE,
         }
     }
 }
@@ -73,14 +76,24 @@ impl fmt::Display for JoinFault {
                  --initial-cluster right?",
                 asked.join(",")
             ),
-            Self::DataLost { name, member_id } => write!(
-                f,
-                "the cluster has seen member {name} ({member_id:x}) run, and its data folder is \
-                 empty: put the folder back, or replace the member: flotilla ctl member replace \
-                 {member_id:x}; see docs/operating/members.md"
-            ),
+            Self::DataLost { name, member_id } => write_data_lost(f, name, *member_id),
         }
     }
+}
+
+/// What a member is told that has run before, with data that it has no more: at its start if
+/// somebody answers, or later by the group itself.
+pub(crate) fn write_data_lost(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    member_id: u64,
+) -> fmt::Result {
+    write!(
+        f,
+        "the cluster has seen member {name} ({member_id:x}) run with a data folder that it has no \
+         more, and counted on what was in it: put the folder back, or replace the member: flotilla \
+         ctl member replace {member_id:x}; see docs/operating/members.md"
+    )
 }
 
 impl std::error::Error for JoinFault {}
@@ -128,12 +141,11 @@ impl Newcomer {
 
     /// A member of a new cluster: has the cluster seen it run? Who does not answer is not there.
     pub(crate) fn check_unknown(&self, id: NodeId, cluster_id: u64) -> Result<(), JoinFault> {
-        let has_run = |known: &KnownCluster| {
+        let knows_it = |known: &KnownCluster| {
             let configuration = &known.configuration.configuration;
-            known.cluster_id == cluster_id
-                && !MemberAttributes::of(configuration, id).client_urls.is_empty()
+            known.cluster_id == cluster_id && has_run(configuration, id)
         };
-        if self.ask_all().iter().any(has_run) {
+        if self.ask_all().iter().any(knows_it) {
             return Err(JoinFault::DataLost { name: self.name.clone(), member_id: id.0 });
         }
         Ok(())
@@ -166,14 +178,13 @@ impl Newcomer {
         };
         let mut members =
             configuration.members().map(|id| (id, MemberAttributes::of(configuration, id)));
-        let Some((member_id, attributes)) = members.find(|(_, attributes)| is_own(attributes))
-        else {
+        let Some((member_id, _)) = members.find(|(_, attributes)| is_own(attributes)) else {
             return Err(JoinFault::NotAMember {
                 name: self.name.clone(),
                 peer_urls: own.into_iter().collect(),
             });
         };
-        if !attributes.client_urls.is_empty() {
+        if has_run(configuration, member_id) {
             let name = self.name.clone();
             return Err(JoinFault::DataLost { name, member_id: member_id.0 });
         }
@@ -189,10 +200,17 @@ impl Newcomer {
     }
 }
 
+/// Whether a member has vouched for anything, as far as a configuration says: its leader has put
+/// its log on record, or it has told where clients reach it (that alone, before logs had numbers).
+fn has_run(configuration: &Configuration, id: NodeId) -> bool {
+    configuration.incarnations.contains_key(&id)
+        || !MemberAttributes::of(configuration, id).client_urls.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use host::GroupConfiguration;
-    use raft::{Configuration, LogIndex};
+    use raft::{Incarnation, LogIndex};
 
     use super::*;
 
@@ -235,14 +253,20 @@ mod tests {
     #[test]
     fn one_that_nobody_added_is_refused() {
         let error = newcomer().find_self(&known(&[(1, "http://a:1")], &[])).unwrap_err();
-        assert_eq!(error.exit_code(), 17, "{error}");
+        assert_eq!(error.exit_code(), 23, "{error}");
         assert!(error.to_string().contains("member add n2"), "{error}");
     }
 
     #[test]
     fn one_that_ran_before_has_lost_its_disk() {
-        let known = known(&[(1, "http://a:1"), (2, "http://b:1")], &[]);
-        let error = newcomer().find_self(&known).unwrap_err();
+        let cluster = known(&[(1, "http://a:1"), (2, "http://b:1")], &[]);
+        let error = newcomer().find_self(&cluster).unwrap_err();
+        assert_eq!(error.exit_code(), 19, "{error}");
+        // Killed between its first answer to the leader and telling where clients reach it.
+        let mut cluster = known(&[(1, "http://a:1")], &[(2, "http://b:1")]);
+        newcomer().find_self(&cluster).unwrap();
+        cluster.configuration.configuration.incarnations.insert(NodeId(2), Incarnation(7));
+        let error = newcomer().find_self(&cluster).unwrap_err();
         assert_eq!(error.exit_code(), 19, "{error}");
         assert_eq!(JoinFault::NoMemberAnswers { asked: Vec::new() }.exit_code(), 18);
     }

@@ -131,6 +131,7 @@ mod tests {
             snapshot_index: LogIndex(0),
             is_learner: false,
             leader_changes: 0,
+            unguarded_voters: 0,
         }
     }
 

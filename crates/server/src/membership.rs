@@ -243,7 +243,7 @@ impl Member {
         done.unwrap_or(Err(ApiError::TimedOut))
     }
 
-    async fn report(&self) -> Result<GroupReport, ApiError> {
+    pub(crate) async fn report(&self) -> Result<GroupReport, ApiError> {
         let (reply, answer) = oneshot::channel();
         self.group.report(move |result| tell(reply, result));
         Ok(answer.await.map_err(|_| ApiError::Stopped)??)

@@ -1,11 +1,15 @@
 //! From started to ready: a member finds its leader, catches up, and tells the cluster its name and
 //! where clients reach it.
+//!
+//! It is ready when that is committed, as etcd's members are, and when its leader has put its log
+//! on record: from then on it cannot lose its data folder without the cluster's notice, but for
+//! [`raft::Status::unguarded`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host::MemberAttributes;
+use host::{GroupConfiguration, MemberAttributes};
 use raft::ConfigurationChange;
 
 use crate::api_error::ApiError;
@@ -15,9 +19,9 @@ use crate::member::{Member, Phase};
 const PUBLISH_RETRY: Duration = Duration::from_millis(100);
 
 impl Member {
-    /// Tells the cluster this member's name and how clients reach it, if it does not know. Returns
-    /// once it does.
-    pub(crate) async fn publish(self: &Arc<Self>) -> Result<(), ApiError> {
+    /// Tells the cluster this member's name and how clients reach it, if it does not know. Whether
+    /// it now knows that, and this member's log.
+    async fn publish(self: &Arc<Self>) -> Result<bool, ApiError> {
         self.read_barrier().await?;
         let known = self.group.configuration();
         let id = self.identity.member_id;
@@ -28,15 +32,20 @@ impl Member {
             ..self.with_seed(id, before.clone())
         };
         if before == after {
-            return Ok(());
+            return Ok(self.is_on_record(&known));
         }
-        self.change_configuration(ConfigurationChange {
+        let change = ConfigurationChange {
             attributes: BTreeMap::from([(id, after.encode())]),
             expected: Some(known.configuration.clone()),
             ..ConfigurationChange::default()
-        })
-        .await
-        .map(drop)
+        };
+        let led_to = self.change_configuration(change).await?;
+        Ok(self.is_on_record(&led_to))
+    }
+
+    fn is_on_record(&self, known: &GroupConfiguration) -> bool {
+        let recorded = known.configuration.incarnations.get(&self.identity.member_id);
+        known.is_committed && recorded == Some(&self.group.incarnation())
     }
 }
 
@@ -45,7 +54,8 @@ pub(crate) async fn get_ready(member: Arc<Member>) {
     loop {
         member.leadership.wait_for_leader().await;
         match member.publish().await {
-            Ok(()) => break,
+            Ok(true) => break,
+            Ok(false) => tracing::debug!("not ready yet: the cluster does not know this log"),
             Err(error) => tracing::debug!(?error, "not ready yet"),
         }
         tokio::time::sleep(PUBLISH_RETRY).await;

@@ -331,7 +331,9 @@ impl Opening {
     fn host_options(&self, links: &Links) -> HostOptions {
         let (leadership, answerer) = (Arc::clone(&links.leadership), Arc::clone(&links.answerer));
         let (fatal, removed) = (Arc::clone(&links.ending), Arc::clone(&links.ending));
-        let Identity { member_id, cluster, .. } = &self.identity;
+        let lost = Arc::clone(&links.ending);
+        let Identity { member_id, name, cluster, .. } = &self.identity;
+        let data_lost = ExitReason::DataLost { name: name.clone(), member_id: member_id.0 };
         HostOptions {
             heartbeat_interval_ms: self.options.heartbeat_interval_ms,
             election_timeout_ms: self.options.election_timeout_ms,
@@ -344,6 +346,7 @@ impl Opening {
             observer: Arc::new(move |_, status| leadership.update(status)),
             seeds: self.seeds(),
             on_removed: Arc::new(move |_| end(&removed, ExitReason::Removed)),
+            on_log_lost: Arc::new(move |_| end(&lost, data_lost.clone())),
             on_fatal: Arc::new(move |fault| end(&fatal, ExitReason::Fatal(fault))),
             ..HostOptions::new(*member_id, cluster.id, self.dir("host"))
         }

@@ -12,7 +12,8 @@
 //!               2 refused: code u8 │ u64 │ u64; code 7 has the kind of change before them
 //!               3 report: leader u64 │ term u64 │ last u64 │ committed u64 │ group configuration
 //!                         count u32 │ (node u64 │ match u64 │ silent ms u64, all ones for never
-//!                         │ needs snapshot u8) …
+//!                         │ needs snapshot u8 │ slow u8 │ counts u8) …
+//!                         count u32 │ unguarded node u64 …
 //! group configuration  index u64 │ committed u8 │ configuration
 //! ```
 
@@ -39,7 +40,7 @@ const ANSWER_REPORT: u8 = 3;
 
 const MEMBER_CHANGE_BYTES: usize = 1 + 8;
 const ATTRIBUTES_BYTES_MIN: usize = 8 + 4;
-const MEMBER_REPORT_BYTES: usize = 3 * 8 + 1;
+const MEMBER_REPORT_BYTES: usize = 3 * 8 + 3;
 const NEVER: u64 = u64::MAX;
 
 const RULE: u8 = 1;
@@ -315,8 +316,12 @@ fn put_report(out: &mut BytesMut, report: &GroupReport) {
         out.put_u64_le(member.id.0);
         out.put_u64_le(member.match_index.0);
         out.put_u64_le(member.silent_ms.unwrap_or(NEVER));
-        out.put_u8(u8::from(member.needs_snapshot));
+        for flag in [member.needs_snapshot, member.is_slow, member.counts] {
+            out.put_u8(u8::from(flag));
+        }
     }
+    put_length(out, report.unguarded.len());
+    report.unguarded.iter().for_each(|node| out.put_u64_le(node.0));
 }
 
 fn take_report(input: &mut Bytes) -> Option<GroupReport> {
@@ -326,12 +331,30 @@ fn take_report(input: &mut Bytes) -> Option<GroupReport> {
     let configuration = take_group_configuration(input)?;
     let count = take_count(input, MEMBER_REPORT_BYTES)?;
     let members = (0..count).map(|_| take_member_report(input)).collect::<Option<_>>()?;
-    Some(GroupReport { leader_id, term, last_index, commit_index, configuration, members })
+    let count = take_count(input, 8)?;
+    let unguarded: Option<_> =
+        (0..count).map(|_| input.try_get_u64_le().ok().map(NodeId)).collect();
+    Some(GroupReport {
+        leader_id,
+        term,
+        last_index,
+        commit_index,
+        configuration,
+        members,
+        unguarded: unguarded?,
+    })
 }
 
 fn take_member_report(input: &mut Bytes) -> Option<MemberReport> {
     let (id, match_index) = (NodeId(input.try_get_u64_le().ok()?), take_index(input)?);
     let silent_ms = input.try_get_u64_le().ok()?;
     let silent_ms = (silent_ms != NEVER).then_some(silent_ms);
-    Some(MemberReport { id, match_index, silent_ms, needs_snapshot: take_bool(input)? })
+    Some(MemberReport {
+        id,
+        match_index,
+        silent_ms,
+        needs_snapshot: take_bool(input)?,
+        is_slow: take_bool(input)?,
+        counts: take_bool(input)?,
+    })
 }

@@ -174,6 +174,8 @@ fn answers() -> Vec<ErrandAnswer> {
         match_index: LogIndex(5),
         silent_ms,
         needs_snapshot: silent_ms.is_none(),
+        is_slow: silent_ms.is_some(),
+        counts: silent_ms.is_some(),
     };
     let report = GroupReport {
         leader_id: FROM,
@@ -182,6 +184,7 @@ fn answers() -> Vec<ErrandAnswer> {
         commit_index: LogIndex(7),
         configuration: configuration.clone(),
         members: vec![member(Some(20)), member(None)],
+        unguarded: vec![FROM, TO],
     };
     let mut all: Vec<_> = refusals.into_iter().map(ErrandAnswer::Refused).collect();
     all.extend([

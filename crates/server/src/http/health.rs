@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use host::MemberAttributes;
 use store::AlarmKind;
 
 use crate::member::Member;
@@ -55,6 +56,9 @@ async fn sickness(member: &Member, query: &str) -> Result<(), String> {
         }
     }
     let serializable = is_serializable(query);
+    if !serializable && !member.is_ready() {
+        return Err(NOT_PUBLISHED.to_owned());
+    }
     if !serializable && !member.leadership.has_leader() {
         return Err("RAFT NO LEADER".to_owned());
     }
@@ -78,6 +82,10 @@ pub(super) async fn health(
     let body = format!("{{\"health\":\"{health}\",\"reason\":{reason}}}");
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
+
+/// As long as it is so, a member of etcd does not answer at all.
+const NOT_PUBLISHED: &str =
+    "NOT PUBLISHED: the cluster does not know this member's name and log yet";
 
 /// A check with a name of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,11 +118,29 @@ impl Check {
             Self::NonLearner if member.group.status().is_learner => {
                 Err("the member is a learner".to_owned())
             }
+            // The names of the checks are etcd's, whose members do not answer before that.
+            Self::LinearizableRead if !member.is_ready() => Err(NOT_PUBLISHED.to_owned()),
             Self::DataCorruption | Self::NonLearner => Ok(()),
             Self::SerializableRead => read(member, true).await,
             Self::LinearizableRead => read(member, false).await,
         }
     }
+}
+
+/// Voters that could lose their data folder without anybody noticing. No check: the cluster serves
+/// with one of three that has never been up, and this lasts until it is.
+async fn unguarded(member: &Member) -> String {
+    let Ok(report) = member.report().await else { return String::new() };
+    let configuration = &report.configuration.configuration;
+    if report.unguarded.is_empty() || configuration.members().nth(1).is_none() {
+        return String::new();
+    }
+    let mut names = String::new();
+    for id in &report.unguarded {
+        let name = member.with_seed(*id, MemberAttributes::of(configuration, *id)).name;
+        write!(names, " {name}({:x})", id.0).expect("writing to a String cannot fail");
+    }
+    format!("[ ]unguarded{names}: a data folder that is lost now might not be noticed\n")
 }
 
 /// Runs checks and writes the page that Kubernetes' components write.
@@ -139,6 +165,9 @@ async fn page(member: &Member, path: &str, checks: &[Check], query: &str) -> Res
                 line(format_args!("[-]{name} failed: {reason}\n"));
             }
         }
+    }
+    if verbose && checks.contains(&Check::NonLearner) {
+        lines.push_str(&unguarded(member).await);
     }
     if failed {
         let body = format!("{lines}{path} check failed\n");

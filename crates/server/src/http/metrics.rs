@@ -72,6 +72,11 @@ fn raft(page: &mut Page, member: &Member) {
     page.gauge("flotilla_raft_term", "The current term.", status.term.0);
     page.gauge("flotilla_raft_last_index", "Where the log ends.", status.last_index.0);
     page.gauge("flotilla_raft_snapshot_index", "Where the log begins.", status.snapshot_index.0);
+    page.gauge(
+        "flotilla_raft_unguarded_voters",
+        "On the leader: voters that could lose their data folder without anybody noticing.",
+        status.unguarded_voters,
+    );
     let id = format!("{:x}", member.id());
     page.label("etcd_server_id", "This member.", "server_id", &id);
     page.label("etcd_server_version", "The protocol served.", "server_version", ETCD_VERSION);

@@ -37,7 +37,14 @@ fn report(members: &[Is]) -> GroupReport {
         };
         configuration.attributes.insert(node, attributes.encode());
         let match_index = LogIndex(9);
-        let report = MemberReport { id: node, match_index, silent_ms, needs_snapshot: false };
+        let report = MemberReport {
+            id: node,
+            match_index,
+            silent_ms,
+            needs_snapshot: false,
+            is_slow: false,
+            counts: true,
+        };
         reports.push(report);
     }
     GroupReport {
@@ -47,6 +54,7 @@ fn report(members: &[Is]) -> GroupReport {
         commit_index: LogIndex(9),
         configuration: GroupConfiguration { index: LogIndex(3), is_committed: true, configuration },
         members: reports,
+        unguarded: Vec::new(),
     }
 }
 

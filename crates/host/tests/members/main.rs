@@ -1,0 +1,7 @@
+//! Members of a group as a host deals with them: lost logs, removal, witnesses.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod bed;
+mod lost_log;
