@@ -161,10 +161,6 @@ impl Bed {
         self.nodes[&id].node(GROUP).expect("every node has it")
     }
 
-    pub(crate) fn stages(&self, id: NodeId) -> &Stages<Adder> {
-        &self.nodes[&id]
-    }
-
     /// What a node's host was told: `removed`, `log lost`.
     pub(crate) fn was_told(&self, id: NodeId, what: &'static str) -> bool {
         self.told.borrow().contains(&(id, what))
