@@ -3,6 +3,8 @@
 mod common;
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::*;
 use env::SplitMix;
@@ -168,7 +170,12 @@ fn s11_a_compaction_under_way_is_no_part_of_the_state_that_replaces_it() {
         }
         let mut snapshot = ahead.machine.snapshot().unwrap();
         h.machine.restore(snapshot.last(), &mut *snapshot).unwrap();
+        let is_finished = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_finished);
+        h.store.compaction_finished(58, Box::new(move || told.store(true, Ordering::Relaxed)));
+        assert!(!is_finished.load(Ordering::Relaxed), "{steps} steps: another state's compaction");
         while h.machine.maintain().unwrap() {}
+        assert!(is_finished.load(Ordering::Relaxed));
         assert_eq!(h.state_hash(), ahead.state_hash(), "{steps} steps of the compaction");
         let h = h.reopen();
         assert_eq!(h.state_hash(), ahead.state_hash(), "{steps} steps, and a restart");
