@@ -37,7 +37,7 @@ const STAGES: &[Stage] = &[
         arguments: &["build", "--release", "--quiet", "-p", "flotilla"],
         variables: &[],
     },
-    // The binary of the stage before: it sees far more worlds in its minute than a build for debugging would.
+    // The binary of the stage before: it sees far more worlds in a minute than one for debugging.
     Stage {
         name: "sim",
         arguments: &[

@@ -1,5 +1,5 @@
-//! Networks, clocks and disks that are broken in one shape, over many seeds each: who leads, and how
-//! often that changes. A test is named after its row in the list of published accidents.
+//! Networks, clocks and disks that are broken in one shape, over many seeds each: who leads, and
+//! how often that changes. A test is named after its row in the list of published accidents.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
