@@ -90,11 +90,11 @@ impl MemberAttributes {
         known.and_then(Self::decode).unwrap_or_default()
     }
 
-    /// Where the transport reaches it: the peer URLs without their scheme.
+    /// Where the transport reaches it: the peer URLs, without a scheme where it is plaintext.
     pub(crate) fn peer_addresses(&self) -> impl Iterator<Item = String> + '_ {
         self.peer_urls.iter().map(|url| {
-            let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
-            rest.trim_end_matches('/').to_owned()
+            let address = url.strip_prefix("http://").unwrap_or(url);
+            address.trim_end_matches('/').to_owned()
         })
     }
 }

@@ -120,6 +120,16 @@ impl Peers {
         }
     }
 
+    /// The same, for the transport.
+    pub(crate) fn all_addresses(&self) -> BTreeMap<NodeId, Vec<String>> {
+        self.addresses(&self.groups.lock())
+    }
+
+    /// The groups of this node.
+    pub(crate) fn groups(&self) -> Vec<GroupId> {
+        self.groups.lock().keys().copied().collect()
+    }
+
     /// Where each member of any group is reached. A group that does not know its members yet is
     /// told of them by those that this node was started with.
     fn addresses(&self, groups: &BTreeMap<GroupId, Known>) -> BTreeMap<NodeId, Vec<String>> {

@@ -40,7 +40,7 @@ fn start(id: NodeId, listener: TcpListener, addresses: &Addresses, folder: &Path
     let (wal, recovered) =
         Wal::open(Arc::clone(&disk), &data_dir.join("wal"), options).expect("the log opens");
     let machine = Adder::open(Arc::clone(&disk), data_dir.join("adder")).expect("it opens");
-    let net = TcpNet::start(CLUSTER, id, addresses).expect("threads");
+    let net = TcpNet::start(CLUSTER, id, addresses, None).expect("threads");
     let world =
         World { disk, clock, net: net.clone(), bulk_net: net, entropy: Arc::new(OsEntropy) };
     let options = HostOptions {
@@ -57,7 +57,7 @@ fn start(id: NodeId, listener: TcpListener, addresses: &Addresses, folder: &Path
     let stages =
         Stages::build(options, world, wal, recovered.groups, groups).expect("all fits together");
     let host = Host::start(stages).expect("threads");
-    let listener = PeerListener::start(listener, host.receiver()).expect("a thread");
+    let listener = PeerListener::start(listener, host.receiver(), None).expect("a thread");
     Node { host, _listener: listener }
 }
 

@@ -42,6 +42,8 @@ pub enum Refusal {
     Node(NodeId),
     /// It says that this node was removed.
     Removed,
+    /// It does not take this node's certificate.
+    Certificate,
 }
 
 /// What came of a greeting that was heard.
@@ -61,6 +63,7 @@ const OTHER_CLUSTER: u8 = 2;
 const OTHER_NODE: u8 = 3;
 const REMOVED: u8 = 4;
 pub(super) const MEMBERS_FOLLOW: u8 = 5;
+pub(super) const NOT_ADMITTED: u8 = 6;
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,6 +82,10 @@ impl fmt::Display for Refusal {
                 write!(f, "the member at that address is {:x}: check the peer URLs of both", id.0)
             }
             Self::Removed => f.write_str("it says that this member was removed from the cluster"),
+            Self::Certificate => f.write_str(
+                "it does not take this member's certificate, which must name the host of one of \
+                 its peer URLs, or one that --peer-cert-allowed-cn or -hostname names there",
+            ),
         }
     }
 }
@@ -95,6 +102,7 @@ pub(crate) fn greet(
         OTHER_CLUSTER => Err(Refusal::Cluster(detail)),
         OTHER_NODE => Err(Refusal::Node(NodeId(detail))),
         REMOVED => Err(Refusal::Removed),
+        NOT_ADMITTED => Err(Refusal::Certificate),
         _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown verdict")),
     })
 }
@@ -117,11 +125,13 @@ pub(super) fn call(stream: &mut (impl Read + Write), greeting: Greeting) -> io::
     Ok((answer[8], number_at(&answer, 9)))
 }
 
-/// Hears a greeting and answers it.
+/// Hears a greeting and answers it. `admits` says whether the caller is who it says it is; who only
+/// inquires says nothing of that.
 pub(crate) fn welcome(
     stream: &mut (impl Read + Write),
     cluster_id: u64,
     peers: &Peers,
+    admits: impl FnOnce(Option<NodeId>) -> bool,
 ) -> io::Result<Welcome> {
     let mut bytes = [0; GREETING_BYTES];
     stream.read_exact(&mut bytes)?;
@@ -137,15 +147,17 @@ pub(crate) fn welcome(
     let (verdict, detail) = if bytes[8] != FRAME_VERSION {
         (OTHER_VERSION, u64::from(FRAME_VERSION))
     } else if is_inquiry {
-        (MEMBERS_FOLLOW, cluster_id)
+        if admits(None) { (MEMBERS_FOLLOW, cluster_id) } else { (NOT_ADMITTED, 0) }
     } else if theirs.cluster_id != cluster_id {
         (OTHER_CLUSTER, cluster_id)
     } else if theirs.to != peers.node_id() {
         (OTHER_NODE, peers.node_id().0)
     } else if peers.has_departed(theirs.from) {
         (REMOVED, 0)
-    } else {
+    } else if admits(Some(theirs.from)) {
         (WELCOME, 0)
+    } else {
+        (NOT_ADMITTED, 0)
     };
     let mut answer = Vec::with_capacity(ANSWER_BYTES);
     answer.extend(MAGIC);
@@ -182,36 +194,10 @@ fn number_at(bytes: &[u8], at: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use super::*;
+    use crate::transport::test_end::end;
     use crate::{GroupConfiguration, PeerAddresses};
     use raft::{Configuration, LogIndex};
-
-    /// One end of a connection: reads what is given, keeps what is written.
-    struct End {
-        input: Cursor<Vec<u8>>,
-        output: Vec<u8>,
-    }
-
-    impl Read for End {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.input.read(buffer)
-        }
-    }
-
-    impl Write for End {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.output.write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn end(input: Vec<u8>) -> End {
-        End { input: Cursor::new(input), output: Vec::new() }
-    }
 
     fn greeting_bytes() -> Vec<u8> {
         let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
@@ -226,7 +212,8 @@ mod tests {
 
     fn exchange(cluster_id: u64, peers: &Peers) -> (Welcome, Result<(), Refusal>) {
         let mut listener = end(greeting_bytes());
-        let welcomed = welcome(&mut listener, cluster_id, peers).expect("a good greeting");
+        let welcomed =
+            welcome(&mut listener, cluster_id, peers, |_| true).expect("a good greeting");
         let mut caller = end(listener.output);
         let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
         (welcomed, greet(&mut caller, greeting).expect("a good answer"))
@@ -267,13 +254,30 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_not_who_it_says_is_refused_by_name() {
+        let mut listener = end(greeting_bytes());
+        let mut judged = None;
+        let judge = |from| {
+            judged = from;
+            false
+        };
+        let welcomed = welcome(&mut listener, 7, &peers_of(NodeId(2)), judge);
+        assert_eq!(welcomed.expect("a good greeting"), Welcome::Refused);
+        assert_eq!(judged, Some(NodeId(1)));
+        let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
+        let answer = greet(&mut end(listener.output), greeting).expect("a good answer");
+        assert_eq!(answer, Err(Refusal::Certificate));
+    }
+
+    #[test]
     fn another_version_is_refused_by_name() {
         let mut bytes = greeting_bytes();
         bytes.truncate(GREETING_BYTES - 4);
         bytes[8] = FRAME_VERSION + 1;
         seal(&mut bytes);
         let mut listener = end(bytes);
-        let welcomed = welcome(&mut listener, 7, &peers_of(NodeId(2))).expect("well formed");
+        let welcomed =
+            welcome(&mut listener, 7, &peers_of(NodeId(2)), |_| true).expect("well formed");
         assert_eq!(welcomed, Welcome::Refused);
         let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
         let answer = greet(&mut end(listener.output), greeting).expect("well formed");
@@ -285,7 +289,8 @@ mod tests {
         for at in 0..GREETING_BYTES {
             let mut bytes = greeting_bytes();
             bytes[at] ^= 0x10;
-            assert!(welcome(&mut end(bytes), 7, &peers_of(NodeId(2))).is_err(), "byte {at}");
+            let welcomed = welcome(&mut end(bytes), 7, &peers_of(NodeId(2)), |_| true);
+            assert!(welcomed.is_err(), "byte {at}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Connections that peers open.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,10 +8,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use env::os::OsClock;
 use parking_lot::Mutex;
 use raft::NodeId;
 
 use super::greeting::{self, Welcome};
+use super::hurried::Hurried;
+use super::strangers::{self, Strangers};
+use super::tls::PeerTls;
 use crate::frame::{self, FrameFault};
 use crate::{Receiver, StartError};
 
@@ -20,7 +24,7 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// Connections at a time. A cluster needs two for each peer; the rest is room for those that have
 /// died and are not yet found out. More are closed at once.
 const CONNECTIONS_MAX: usize = 256;
-/// A peer that does not greet by then is none.
+/// A peer that has not greeted by then, its TLS handshake before it, is none.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -36,6 +40,9 @@ pub struct PeerListener {
 #[derive(Debug)]
 struct Shared {
     receiver: Receiver,
+    tls: Option<Arc<PeerTls>>,
+    clock: OsClock,
+    strangers: Strangers,
     stopping: AtomicBool,
     connection_count: AtomicUsize,
     /// Open sockets, so that the threads that read them can be woken.
@@ -43,18 +50,17 @@ struct Shared {
 }
 
 impl PeerListener {
-    /// Begins to listen.
+    /// Begins to listen, by TLS if there is something to speak it with.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(listener: TcpListener, receiver: Receiver) -> Result<Self, StartError> {
+    pub fn start(
+        listener: TcpListener,
+        receiver: Receiver,
+        tls: Option<Arc<PeerTls>>,
+    ) -> Result<Self, StartError> {
         let address = listener.local_addr()?;
-        let shared = Arc::new(Shared {
-            receiver,
-            stopping: AtomicBool::new(false),
-            connection_count: AtomicUsize::new(0),
-            open: Mutex::default(),
-        });
+        let shared = Arc::new(Shared::new(receiver, tls));
         let accepting = thread::Builder::new().name("peer-accept".into()).spawn({
             let shared = Arc::clone(&shared);
             move || accept_loop(&listener, &shared)
@@ -72,6 +78,20 @@ impl PeerListener {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+impl Shared {
+    fn new(receiver: Receiver, tls: Option<Arc<PeerTls>>) -> Self {
+        Self {
+            receiver,
+            tls,
+            clock: OsClock::new(),
+            strangers: Strangers::default(),
+            stopping: AtomicBool::new(false),
+            connection_count: AtomicUsize::new(0),
+            open: Mutex::default(),
+        }
     }
 }
 
@@ -144,35 +164,69 @@ fn serve(stream: TcpStream, address: SocketAddr, shared: &Shared) {
     }
 }
 
-fn greet_and_read(stream: &TcpStream, address: SocketAddr, shared: &Shared) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(GREETING_TIMEOUT))?;
+fn greet_and_read(socket: &TcpStream, address: SocketAddr, shared: &Shared) -> io::Result<()> {
+    let Some(stranger) = shared.strangers.admit(address.ip()) else {
+        tracing::warn!(%address, "closed a connection: too many have not said yet who they are");
+        return Ok(());
+    };
+    socket.set_nodelay(true)?;
+    let mut hurried = Hurried::new(socket, &shared.clock, GREETING_TIMEOUT);
     let receiver = &shared.receiver;
-    let mut plain = stream;
-    let welcomed = greeting::welcome(&mut plain, receiver.cluster_id(), receiver.peers())?;
-    let from = match welcomed {
-        Welcome::Peer(from) => from,
-        Welcome::Inquirer => return Ok(()),
+    let Some(tls) = &shared.tls else {
+        let from = welcome(&mut hurried, address, receiver, |_| true)?;
+        drop(stranger);
+        hurried.relax()?;
+        return from.map_or(Ok(()), |from| read_frames(&mut hurried, from, receiver, || true));
+    };
+    let epoch = tls.epoch();
+    let mut stream = tls.accept(hurried)?;
+    let certificate = stream.certificate().cloned();
+    let admits = |from| strangers::admits(tls, certificate.as_ref(), from, receiver);
+    let from = welcome(&mut stream, address, receiver, admits)?;
+    drop(stranger);
+    stream.relax()?;
+    let is_fresh = || tls.epoch() == epoch;
+    from.map_or(Ok(()), |from| read_frames(&mut stream, from, receiver, is_fresh))
+}
+
+/// Who will send frames, if anybody.
+fn welcome(
+    stream: &mut (impl Read + Write),
+    address: SocketAddr,
+    receiver: &Receiver,
+    admits: impl FnOnce(Option<NodeId>) -> bool,
+) -> io::Result<Option<NodeId>> {
+    let welcomed = greeting::welcome(stream, receiver.cluster_id(), receiver.peers(), admits)?;
+    Ok(match welcomed {
+        Welcome::Peer(from) => Some(from),
+        Welcome::Inquirer => None,
         Welcome::Refused => {
             tracing::warn!(
                 %address,
-                "refused a peer of another cluster, version, for another member, or one that was \
-                 removed; its log says more"
+                "refused a peer of another cluster, version, for another member, one that was \
+                 removed, or whose certificate is not that of who it says it is; its log says more"
             );
-            return Ok(());
+            None
         }
-    };
-    stream.set_read_timeout(None)?;
-    read_frames(stream, from, receiver)
+    })
 }
 
-fn read_frames(mut stream: &TcpStream, from: NodeId, receiver: &Receiver) -> io::Result<()> {
+/// Reads until the connection ends, or until `is_fresh` says that it has to be made anew.
+fn read_frames(
+    stream: &mut impl Read,
+    from: NodeId,
+    receiver: &Receiver,
+    is_fresh: impl Fn() -> bool,
+) -> io::Result<()> {
     let mut chunk = vec![0; READ_BYTES];
     let mut pending = BytesMut::new();
     loop {
         let length = stream.read(&mut chunk)?;
         if length == 0 {
             return Ok(());
+        }
+        if !is_fresh() {
+            return Err(io::Error::other("the certificates have changed"));
         }
         pending.extend_from_slice(&chunk[..length]);
         loop {
@@ -223,12 +277,8 @@ mod tests {
         let peers = Arc::new(Peers::new(NodeId(2), Vec::new(), PeerAddresses::new()));
         let receiver =
             Receiver::new(1, Vec::new(), Arc::default(), Arc::default(), Arc::clone(&peers));
-        let shared = Shared {
-            receiver,
-            stopping: AtomicBool::new(true),
-            connection_count: AtomicUsize::new(1),
-            open: Mutex::default(),
-        };
+        let shared = Shared::new(receiver, None);
+        shared.stopping.store(true, Ordering::Release);
         serve(stream, address, &shared);
         assert!(peer.join().expect("no panic").is_err(), "nobody welcomes it");
         assert!(shared.open.lock().is_empty());

@@ -11,11 +11,14 @@ use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use env::os::OsClock;
 use raft::NodeId;
 use wal::GroupId;
 
 use super::greeting::{self, Greeting};
+use super::hurried::Hurried;
 use super::outbound;
+use super::tls::{self, PeerTls};
 use crate::GroupConfiguration;
 use crate::peers::Peers;
 use crate::records::errand::{put_group_configuration, take_group_configuration};
@@ -35,20 +38,38 @@ pub struct KnownCluster {
     pub configuration: GroupConfiguration,
 }
 
-/// Asks the node at `address`, as host:port, who the members of a group are. Blocks.
+/// Asks the node at `address`, as `host:port` or `https://host:port`, who the members of a group
+/// are. Blocks.
 ///
 /// # Errors
-/// Nobody answers, or nobody of this program.
-pub fn ask_members(address: &str, group: GroupId, timeout: Duration) -> io::Result<KnownCluster> {
-    let mut stream = outbound::connect(address)?;
-    stream.set_read_timeout(Some(timeout))?;
-    stream.set_write_timeout(Some(timeout))?;
-    ask(&mut stream, group)
+/// Nobody answers, or nobody of this program, or nobody that this node trusts.
+pub fn ask_members(
+    address: &str,
+    group: GroupId,
+    timeout: Duration,
+    tls: Option<&PeerTls>,
+) -> io::Result<KnownCluster> {
+    let (place, is_secure) = tls::place_of(address);
+    let socket = outbound::connect(place)?;
+    socket.set_write_timeout(Some(timeout))?;
+    let clock = OsClock::new();
+    let mut socket = Hurried::new(&socket, &clock, timeout);
+    if !is_secure {
+        return ask(&mut socket, group);
+    }
+    let tls = tls.ok_or_else(outbound::no_certificates)?;
+    ask(&mut tls.connect(tls::host_of(place), socket)?, group)
 }
 
 fn ask(stream: &mut (impl Read + Write), group: GroupId) -> io::Result<KnownCluster> {
     let greeting = Greeting { cluster_id: 0, from: NodeId(0), to: NodeId(group.0) };
     let (verdict, cluster_id) = greeting::call(stream, greeting)?;
+    if verdict == greeting::NOT_ADMITTED {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            greeting::Refusal::Certificate.to_string(),
+        ));
+    }
     if verdict != greeting::MEMBERS_FOLLOW {
         return Err(invalid("it does not tell who its members are"));
     }
@@ -94,38 +115,18 @@ fn invalid(text: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use raft::{Configuration, LogIndex};
 
     use super::*;
     use crate::PeerAddresses;
-
-    struct End {
-        input: Cursor<Vec<u8>>,
-        output: Vec<u8>,
-    }
-
-    impl Read for End {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            self.input.read(buffer)
-        }
-    }
-
-    impl Write for End {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.output.write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
+    use crate::transport::test_end::end;
 
     fn answered(peers: &Peers) -> Vec<u8> {
-        let mut caller = End { input: Cursor::default(), output: Vec::new() };
+        let mut caller = end(Vec::new());
         assert!(ask(&mut caller, GroupId(1)).is_err(), "nobody answers");
-        let mut listener = End { input: Cursor::new(caller.output), output: Vec::new() };
-        let welcomed = greeting::welcome(&mut listener, 7, peers).expect("a good greeting");
+        let mut listener = end(caller.output);
+        let welcomed =
+            greeting::welcome(&mut listener, 7, peers, |_| true).expect("a good greeting");
         assert_eq!(welcomed, greeting::Welcome::Inquirer);
         listener.output
     }
@@ -138,9 +139,7 @@ mod tests {
             GroupConfiguration { index: LogIndex(5), is_committed: true, configuration };
         peers.follow(GroupId(1), configuration.clone());
         let bytes = answered(&peers);
-        let hear = |bytes: Vec<u8>| {
-            ask(&mut End { input: Cursor::new(bytes), output: Vec::new() }, GroupId(1))
-        };
+        let hear = |bytes: Vec<u8>| ask(&mut end(bytes), GroupId(1));
         let known = KnownCluster { cluster_id: 7, node_id: NodeId(2), configuration };
         assert_eq!(hear(bytes.clone()).expect("a good answer"), known);
         for at in 0..bytes.len() {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::io::{self, IoSlice, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, OnceLock};
 use std::thread;
@@ -10,11 +10,14 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use env::Net;
+use env::os::OsClock;
 use parking_lot::{Condvar, Mutex, RwLock};
 use raft::NodeId;
-use rustix::net::SendFlags;
 
 use super::greeting::{self, Greeting, Refusal};
+use super::hurried::Hurried;
+use super::tls::{self, PeerTls};
+use super::wire::{Sent, Wire};
 use crate::options::PeerAddresses;
 
 /// What waits for a peer that takes bytes more slowly than they come.
@@ -24,8 +27,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
-/// Frames written with one system call.
-const WRITE_SLICES_MAX: usize = 64;
 
 /// Frames to peers over TCP. Threads end when it is dropped.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ pub struct TcpNet {
     node_id: NodeId,
     links: RwLock<BTreeMap<u64, Arc<Link>>>,
     on_removed: Arc<OnRemoved>,
+    tls: Option<Arc<PeerTls>>,
 }
 
 /// Hears that a peer says that this node was removed.
@@ -52,6 +54,8 @@ struct Link {
     /// Any of them may answer.
     addresses: Mutex<Vec<String>>,
     on_removed: Arc<OnRemoved>,
+    tls: Option<Arc<PeerTls>>,
+    clock: OsClock,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -62,20 +66,27 @@ struct Queue {
     bytes: usize,
     /// The connection. Without one nothing is kept: it would be old news by the time that the peer
     /// is back, and the protocol repeats what matters.
-    stream: Option<Arc<TcpStream>>,
+    wire: Option<Arc<Wire>>,
     /// The link's thread is writing what it took from the queue.
     writing: bool,
+    /// The wire has taken something that the socket has not.
+    unflushed: bool,
     stopping: bool,
 }
 
 impl TcpNet {
-    /// A network to these peers; connects at once.
+    /// A network to these peers, by TLS where an address begins with `https://`; connects at once.
     ///
     /// # Errors
     /// When the system has no thread to give.
-    pub fn start(cluster_id: u64, node_id: NodeId, peers: &PeerAddresses) -> io::Result<Arc<Self>> {
+    pub fn start(
+        cluster_id: u64,
+        node_id: NodeId,
+        peers: &PeerAddresses,
+        tls: Option<Arc<PeerTls>>,
+    ) -> io::Result<Arc<Self>> {
         let (links, on_removed) = (RwLock::default(), Arc::default());
-        let net = Arc::new(Self { cluster_id, node_id, links, on_removed });
+        let net = Arc::new(Self { cluster_id, node_id, links, on_removed, tls });
         for (id, addresses) in peers {
             net.link(*id, addresses)?;
         }
@@ -102,6 +113,8 @@ impl TcpNet {
             greeting,
             addresses: Mutex::new(addresses.to_vec()),
             on_removed: Arc::clone(&self.on_removed),
+            tls: self.tls.clone(),
+            clock: OsClock::new(),
             queue: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -142,17 +155,22 @@ impl Link {
     /// link's thread: in a quiet moment a message does not pay for waking a thread.
     fn push(&self, mut frame: Bytes) -> bool {
         let mut queue = self.queue.lock();
-        let Some(stream) = &queue.stream else {
+        let Some(wire) = queue.wire.clone() else {
             return false;
         };
         if queue.bytes + frame.len() > QUEUE_BYTES_MAX {
             return false;
         }
-        if queue.frames.is_empty() && !queue.writing {
-            let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            // An error shows again when the link's thread writes the rest, and is handled there.
-            if let Ok(written) = rustix::net::send(stream, &frame, flags) {
-                frame.advance(written);
+        let is_idle = queue.frames.is_empty() && !queue.writing && !queue.unflushed;
+        if is_idle && self.is_fresh(&wire) {
+            match wire.send_now(&frame) {
+                Sent::Taken(bytes) => frame.advance(bytes),
+                Sent::Unflushed => {
+                    queue.unflushed = true;
+                    drop(queue);
+                    self.changed.notify_one();
+                    return true;
+                }
             }
         }
         if !frame.is_empty() {
@@ -165,6 +183,14 @@ impl Link {
             }
         }
         true
+    }
+
+    /// Whether a connection has the certificates of now.
+    fn is_fresh(&self, wire: &Wire) -> bool {
+        match (wire, &self.tls) {
+            (Wire::Secure(wire), Some(tls)) => wire.epoch == tls.epoch(),
+            (Wire::Secure(_) | Wire::Plain(_), _) => true,
+        }
     }
 
     fn stop(&self) {
@@ -180,10 +206,10 @@ impl Link {
         let mut back_off = BACK_OFF_MIN;
         let mut last_complaint = String::new();
         while !self.is_stopping() {
-            let ended = self.connect().and_then(|stream| {
+            let ended = self.connect().and_then(|wire| {
                 tracing::info!(peer = %self.greeting.to, "connected to a peer");
                 (back_off, last_complaint) = (BACK_OFF_MIN, String::new());
-                self.write_frames(Arc::new(stream))
+                self.write_frames(Arc::new(wire))
             });
             if self.is_stopping() {
                 return;
@@ -208,37 +234,47 @@ impl Link {
     fn pause(&self, duration: Duration) {
         let mut queue = self.queue.lock();
         queue.frames.clear();
-        (queue.bytes, queue.stream, queue.writing) = (0, None, false);
+        (queue.bytes, queue.wire) = (0, None);
+        (queue.writing, queue.unflushed) = (false, false);
         if !queue.stopping {
             self.changed.wait_for(&mut queue, duration);
         }
     }
 
-    fn connect(&self) -> io::Result<TcpStream> {
+    fn connect(&self) -> io::Result<Wire> {
         let addresses = self.addresses.lock().clone();
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
-            let connected = connect(&address).and_then(|mut stream| {
-                self.prepare(&mut stream)?;
-                Ok(stream)
+            let (place, is_secure) = tls::place_of(&address);
+            let connected = connect(place).and_then(|socket| {
+                set_up(&socket)?;
+                if is_secure { self.secure(socket, place) } else { self.plain(socket) }
             });
             match connected {
-                Ok(stream) => return Ok(stream),
+                Ok(wire) => return Ok(wire),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn prepare(&self, stream: &mut TcpStream) -> io::Result<()> {
-        stream.set_nodelay(true)?;
-        let socket = socket2::SockRef::from(&*stream);
-        socket.set_tcp_user_timeout(Some(SILENCE_TIMEOUT))?;
-        let keepalive = socket2::TcpKeepalive::new()
-            .with_time(Duration::from_secs(2))
-            .with_interval(Duration::from_secs(1));
-        socket.set_tcp_keepalive(&keepalive)?;
-        stream.set_read_timeout(Some(CONNECT_TIMEOUT))?;
+    fn plain(&self, socket: TcpStream) -> io::Result<Wire> {
+        self.greet(&mut Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT))?;
+        Ok(Wire::Plain(socket))
+    }
+
+    fn secure(&self, socket: TcpStream, place: &str) -> io::Result<Wire> {
+        let tls = self.tls.as_ref().ok_or_else(no_certificates)?;
+        let epoch = tls.epoch();
+        let hurried = Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT);
+        let mut stream = tls.connect(tls::host_of(place), hurried)?;
+        self.greet(&mut stream)?;
+        // Nothing comes this way any more: what the stream may have read ahead is nothing.
+        let connection = stream.into_connection();
+        Ok(Wire::secure(socket, connection, epoch))
+    }
+
+    fn greet(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
         match greeting::greet(stream, self.greeting)? {
             Ok(()) => Ok(()),
             Err(refusal) => {
@@ -252,25 +288,45 @@ impl Link {
         }
     }
 
-    fn write_frames(&self, stream: Arc<TcpStream>) -> io::Result<()> {
+    fn write_frames(&self, wire: Arc<Wire>) -> io::Result<()> {
         let mut batch = VecDeque::new();
-        self.queue.lock().stream = Some(Arc::clone(&stream));
+        self.queue.lock().wire = Some(Arc::clone(&wire));
         loop {
             {
                 let mut queue = self.queue.lock();
                 queue.writing = false;
-                while queue.frames.is_empty() && !queue.stopping {
+                while queue.frames.is_empty() && !queue.unflushed && !queue.stopping {
                     self.changed.wait(&mut queue);
                 }
                 if queue.stopping {
                     return Ok(());
                 }
                 std::mem::swap(&mut batch, &mut queue.frames);
-                (queue.bytes, queue.writing) = (0, true);
+                (queue.bytes, queue.writing, queue.unflushed) = (0, true, false);
             }
-            write_batch(&stream, &mut batch)?;
+            if !self.is_fresh(&wire) {
+                tracing::info!(peer = %self.greeting.to, "the certificates have changed: connecting anew");
+                return Ok(());
+            }
+            wire.write_batch(&mut batch)?;
         }
     }
+}
+
+fn set_up(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(SILENCE_TIMEOUT))?;
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(2))
+        .with_interval(Duration::from_secs(1));
+    socket.set_tcp_keepalive(&keepalive)
+}
+
+pub(super) fn no_certificates() -> io::Error {
+    let text = "its address begins with https, and this member has no certificate for its peers: \
+                give --peer-cert-file, --peer-key-file and --peer-trusted-ca-file";
+    io::Error::new(io::ErrorKind::InvalidInput, text)
 }
 
 /// A connection to the first address that a name has and that answers.
@@ -283,24 +339,4 @@ pub(super) fn connect(name: &str) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-fn write_batch(mut stream: &TcpStream, batch: &mut VecDeque<Bytes>) -> io::Result<()> {
-    while !batch.is_empty() {
-        let slices: Vec<IoSlice<'_>> =
-            batch.iter().take(WRITE_SLICES_MAX).map(|frame| IoSlice::new(frame)).collect();
-        let mut written = stream.write_vectored(&slices)?;
-        if written == 0 {
-            return Err(io::ErrorKind::WriteZero.into());
-        }
-        while let Some(front) = batch.front_mut() {
-            if written < front.len() {
-                front.advance(written);
-                break;
-            }
-            written -= front.len();
-            batch.pop_front();
-        }
-    }
-    Ok(())
 }

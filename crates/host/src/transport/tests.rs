@@ -9,7 +9,7 @@ use env::Net;
 use raft::{Body as Rpc, Message, NodeId, Term};
 use wal::GroupId;
 
-use super::{PeerListener, TcpNet};
+use super::{PeerListener, PeerTls, TcpNet};
 use crate::frame::{FrameBuilder, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::WorkerEvent;
@@ -18,45 +18,66 @@ use crate::records;
 use crate::status::Counters;
 use crate::{PeerAddresses, Receiver};
 
-const CLUSTER: u64 = 0xc1;
-const ONE: NodeId = NodeId(1);
-const TWO: NodeId = NodeId(2);
+pub(super) const CLUSTER: u64 = 0xc1;
+pub(super) const ONE: NodeId = NodeId(1);
+pub(super) const TWO: NodeId = NodeId(2);
 
-struct Node {
+pub(super) struct Node {
     listener: Option<PeerListener>,
-    address: String,
-    inbox: Arc<Mailbox<WorkerEvent>>,
+    pub(super) address: String,
+    pub(super) inbox: Arc<Mailbox<WorkerEvent>>,
     counters: Arc<Counters>,
 }
 
 fn node(cluster_id: u64, address: &str) -> Node {
+    let peers = Arc::new(Peers::new(TWO, Vec::new(), PeerAddresses::new()));
+    node_with(cluster_id, address, peers, None)
+}
+
+pub(super) fn node_with(
+    cluster_id: u64,
+    address: &str,
+    peers: Arc<Peers>,
+    tls: Option<Arc<PeerTls>>,
+) -> Node {
     let listener = TcpListener::bind(address).expect("a port is free");
     let (inbox, counters) = (Arc::<Mailbox<_>>::default(), Arc::<Counters>::default());
     let workers = vec![Arc::clone(&inbox)];
-    let peers = Arc::new(Peers::new(TWO, Vec::new(), PeerAddresses::new()));
     let receiver = Receiver::new(cluster_id, workers, Arc::default(), Arc::clone(&counters), peers);
-    let listener = PeerListener::start(listener, receiver).expect("a thread");
+    let listener = PeerListener::start(listener, receiver, tls).expect("a thread");
     Node { address: listener.address().to_string(), listener: Some(listener), inbox, counters }
 }
 
 fn net_to(node: &Node) -> Arc<TcpNet> {
-    TcpNet::start(CLUSTER, ONE, &[(TWO, vec![node.address.clone()])].into()).expect("a thread")
+    let peers = [(TWO, vec![node.address.clone()])].into();
+    TcpNet::start(CLUSTER, ONE, &peers, None).expect("a thread")
 }
 
-fn frame(cluster_id: u64, sequence: u64) -> Bytes {
+pub(super) fn frame(cluster_id: u64, sequence: u64) -> Bytes {
     frame_of_life(5, cluster_id, sequence)
 }
 
 fn frame_of_life(life: u64, cluster_id: u64, sequence: u64) -> Bytes {
+    build(1, life, cluster_id, sequence)
+}
+
+/// A frame of a good length, with the same message over and over.
+pub(super) fn frame_of_messages(count: usize, sequence: u64) -> Bytes {
+    build(count, 5, CLUSTER, sequence)
+}
+
+fn build(count: usize, life: u64, cluster_id: u64, sequence: u64) -> Bytes {
     let mut builder = FrameBuilder::default();
     let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow { lease_ended: false });
-    records::encode_message(builder.records(), GroupId(1), &message);
+    for _ in 0..count {
+        records::encode_message(builder.records(), GroupId(1), &message);
+    }
     let (from, to) = (ONE, TWO);
     builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life, sequence })
 }
 
 /// Sends frames until one is taken; a frame before the connection stands is dropped by contract.
-fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
+pub(super) fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
     let pause = Mailbox::<()>::default();
     for _ in 0..2_000 {
         *sequence += 1;
@@ -69,7 +90,7 @@ fn send_until_taken(net: &TcpNet, sequence: &mut u64) {
 }
 
 /// The terms of the messages that come, until one is at least `upto`.
-fn receive_upto(node: &Node, upto: u64) -> Vec<u64> {
+pub(super) fn receive_upto(node: &Node, upto: u64) -> Vec<u64> {
     let mut terms = Vec::new();
     for _ in 0..1_000 {
         node.inbox.wait(Some(Duration::from_millis(10)), None);
