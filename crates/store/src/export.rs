@@ -116,10 +116,9 @@ impl Store {
         for step in places.chunks(VERSIONS_PER_STEP) {
             let versions = self.shared.read_with(|state, fetched| {
                 refuse_compacted(state, tables)?;
-                step.iter().map(|place| version(state, fetched, place)).collect()
+                all_of(step, |place| version(state, fetched, place))
             });
-            let versions: Vec<ExportedVersion> = versions?;
-            versions.into_iter().try_for_each(&mut each)?;
+            versions?.into_iter().try_for_each(&mut each)?;
         }
         Ok(())
     }
@@ -169,6 +168,23 @@ fn refuse_compacted(state: &State, tables: &ExportedTables) -> Result<(), Reques
     } else {
         Err(RequestError::Compacted)
     }
+}
+
+/// Every version of a step, or all the values that are missing for it: attempts are few, and one that
+/// asked for a single value each time would come to their end.
+fn all_of(
+    step: &[Place],
+    mut version: impl FnMut(&Place) -> Result<ExportedVersion, Stop>,
+) -> Result<Vec<ExportedVersion>, Stop> {
+    let (mut versions, mut missing) = (Vec::new(), Vec::new());
+    for place in step {
+        match version(place) {
+            Ok(found) => versions.push(found),
+            Err(Stop::Missing(more)) => missing.extend(more),
+            Err(refused @ Stop::Refused(_)) => return Err(refused),
+        }
+    }
+    if missing.is_empty() { Ok(versions) } else { Err(Stop::Missing(missing)) }
 }
 
 fn version(state: &State, fetched: &Fetched, place: &Place) -> Result<ExportedVersion, Stop> {

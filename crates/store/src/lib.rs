@@ -13,7 +13,7 @@
 //! - `auth`: who may do what.
 //! - `machine`: apply; `generation`, `checkpoint`, `snapshot`: the files; `sweep`, `mover`: the
 //!   work behind a compaction.
-//! - `export`: all of it as of one moment, for backups.
+//! - `export`, `import`: all of it as of one moment, for backups, and the way back.
 //! - `watch`: who watches what.
 //!
 //! This crate knows neither Raft nor protobuf nor a runtime.
@@ -28,6 +28,7 @@ mod execute;
 mod export;
 mod generation;
 mod hash;
+mod import;
 mod index;
 mod key_range;
 mod lessor;

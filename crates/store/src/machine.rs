@@ -15,6 +15,7 @@ use crate::codec::{LogRecord, Part, decode_command, encode_command};
 use crate::error::RequestError;
 use crate::execute::{Plan, plan, takes_space};
 use crate::generation::{self, Generation};
+use crate::index::Location;
 use crate::options::StoreOptions;
 use crate::request::Command;
 use crate::response::Response;
@@ -115,6 +116,39 @@ impl StoreMachine {
     /// What the disk said; the node then stops.
     pub fn checkpoint(&mut self) -> io::Result<()> {
         self.generation.checkpoint_now(&self.shared)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Appends a record that no entry caused, and does what it says. `before` sees the state first.
+    pub(crate) fn append(
+        &mut self,
+        record: LogRecord,
+        bytes: usize,
+        before: impl FnOnce(&mut State, &LogRecord),
+    ) -> io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        self.generation.make_room(bytes)?;
+        let parts = self.generation.append(&record)?;
+        {
+            let mut state = shared.state.write();
+            before(&mut state, &record);
+            state.commit(record, &parts, None);
+        }
+        if self.generation.write_is_due() {
+            self.generation.write(&shared)?;
+        }
+        if shared.has_work() {
+            shared.maintain();
+        }
+        Ok(())
+    }
+
+    /// Appends a record that says nothing; returns where it is.
+    pub(crate) fn append_empty(&mut self, record: &LogRecord) -> io::Result<Location> {
+        Ok(self.generation.append(record)?.first.location)
     }
 
     fn publish_sizes(&mut self) {
