@@ -156,6 +156,12 @@ impl Cluster {
         format!("http://127.0.0.1:{}", self.members[number].peer_port)
     }
 
+    /// Where a member's data lies.
+    #[must_use]
+    pub fn data_dir(&self, number: usize) -> PathBuf {
+        self.path(&self.members[number].name)
+    }
+
     /// Deletes a member's data; it must not run.
     ///
     /// # Panics

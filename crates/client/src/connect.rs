@@ -12,25 +12,41 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::ClientError;
+use crate::tls::{Connector, TlsOptions};
+
+/// What stands before an endpoint that TLS is spoken with.
+const SECURE: &str = "https://";
 
 /// A range answer may be large, and the default window of 64 KiB would make it many round trips.
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the servers are: `host:port` or `http://host:port`, several with commas between.
+/// Where the servers are: `host:port`, `http://host:port` or `https://host:port`, several with
+/// commas between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoints {
+    /// Each as `host:port`, or as `https://host:port`.
     authorities: Vec<String>,
     /// Who asks; nobody where authentication is off.
     user: Option<User>,
+    tls: TlsOptions,
 }
 
-/// A user and the password, as `name:password`.
+/// A user and the password, as `name:password`; the password may come apart.
 #[derive(Clone, PartialEq, Eq)]
 pub struct User {
     name: String,
-    password: String,
+    password: Option<String>,
+}
+
+impl User {
+    /// The same with this password, if it has none yet.
+    #[must_use]
+    pub fn or_password(self, password: Option<&str>) -> Self {
+        let password = self.password.or_else(|| password.map(str::to_owned));
+        Self { password, ..self }
+    }
 }
 
 impl fmt::Debug for User {
@@ -40,11 +56,15 @@ impl fmt::Debug for User {
 }
 
 impl FromStr for User {
-    type Err = &'static str;
+    type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, password) = text.split_once(':').ok_or("write name:password")?;
-        Ok(Self { name: name.to_owned(), password: password.to_owned() })
+        Ok(match text.split_once(':') {
+            Some((name, password)) => {
+                Self { name: name.to_owned(), password: Some(password.to_owned()) }
+            }
+            None => Self { name: text.to_owned(), password: None },
+        })
     }
 }
 
@@ -70,7 +90,7 @@ impl Interceptor for Sign {
 pub enum EndpointFault {
     /// Nothing stands between two commas, or at all.
     Empty,
-    /// It begins with another scheme than `http`.
+    /// It begins with another scheme than `http` or `https`.
     Scheme(String),
     /// There is no port.
     NoPort(String),
@@ -81,7 +101,7 @@ impl fmt::Display for EndpointFault {
         match self {
             Self::Empty => f.write_str("an endpoint is empty; write host:port,host:port"),
             Self::Scheme(text) => {
-                write!(f, "{text}: only http is spoken yet; write http://host:port")
+                write!(f, "{text}: no such scheme; write http://host:port or https://host:port")
             }
             Self::NoPort(text) => write!(f, "{text}: the port is missing; write host:port"),
         }
@@ -95,29 +115,30 @@ impl FromStr for Endpoints {
 
     fn from_str(text: &str) -> Result<Self, EndpointFault> {
         let endpoints: Result<Vec<String>, _> = text.split(',').map(str::trim).map(one).collect();
-        Ok(Self { authorities: endpoints?, user: None })
+        Ok(Self { authorities: endpoints?, user: None, tls: TlsOptions::default() })
     }
 }
 
 fn one(text: &str) -> Result<String, EndpointFault> {
-    let authority = match text.split_once("://") {
-        Some(("http", rest)) => rest.trim_end_matches('/'),
+    let (scheme, authority) = match text.split_once("://") {
+        Some(("http", rest)) => ("", rest.trim_end_matches('/')),
+        Some(("https", rest)) => (SECURE, rest.trim_end_matches('/')),
         Some(_) => return Err(EndpointFault::Scheme(text.to_owned())),
-        None => text,
+        None => ("", text),
     };
     if authority.is_empty() {
         return Err(EndpointFault::Empty);
     }
     match authority.rsplit_once(':') {
         Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(authority.to_owned())
+            Ok(format!("{scheme}{authority}"))
         }
         _ => Err(EndpointFault::NoPort(text.to_owned())),
     }
 }
 
 impl Endpoints {
-    /// Each endpoint as `host:port`.
+    /// Each endpoint as `host:port`, or as `https://host:port`.
     pub fn iter(&self) -> impl Iterator<Item = &str> + Clone {
         self.authorities.iter().map(String::as_str)
     }
@@ -128,12 +149,22 @@ impl Endpoints {
         Self { user, ..self }
     }
 
+    /// The same, with certificates.
+    #[must_use]
+    pub fn secured(self, tls: TlsOptions) -> Self {
+        Self { tls, ..self }
+    }
+
     /// A connection to one endpoint.
     pub(crate) async fn connect(&self, authority: &str) -> Result<Connection, ClientError> {
-        let channel = connect(authority).await?;
+        let channel = self.channel(authority).await?;
         let Some(User { name, password }) = self.user.clone() else {
             return Ok(InterceptedService::new(channel, Sign(None)));
         };
+        let password = password.ok_or_else(|| {
+            let message = format!("--user {name} needs a password: --user {name}:… or --password");
+            ClientError::Argument(message)
+        })?;
         let request = AuthenticateRequest { name, password };
         let token =
             AuthClient::new(channel.clone()).authenticate(request).await?.into_inner().token;
@@ -164,9 +195,30 @@ impl Endpoints {
     pub async fn connect_each(&self, count: usize) -> Result<Vec<Channel>, ClientError> {
         let mut channels = Vec::with_capacity(count);
         for authority in self.authorities.iter().cycle().take(count) {
-            channels.push(connect(authority).await?);
+            channels.push(self.channel(authority).await?);
         }
         Ok(channels)
+    }
+
+    async fn channel(&self, authority: &str) -> Result<Channel, ClientError> {
+        let unreachable = |error: tonic::transport::Error| {
+            let cause = root_cause(&error);
+            ClientError::Unreachable { endpoints: authority.to_owned(), cause }
+        };
+        let place = authority.strip_prefix(SECURE);
+        let is_secure = place.is_some() || self.tls.are_given();
+        let place = place.unwrap_or(authority);
+        let endpoint = Endpoint::from_shared(format!("http://{place}"))
+            .map_err(unreachable)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .tcp_nodelay(true)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        if !is_secure {
+            return endpoint.connect().await.map_err(unreachable);
+        }
+        let connector = Connector::new(&self.tls)?;
+        endpoint.connect_with_connector(connector).await.map_err(unreachable)
     }
 }
 
@@ -174,23 +226,6 @@ impl fmt::Display for Endpoints {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.authorities.join(","))
     }
-}
-
-/// A connection to one endpoint.
-pub(crate) async fn connect(authority: &str) -> Result<Channel, ClientError> {
-    let unreachable = |error: tonic::transport::Error| {
-        let cause = root_cause(&error);
-        ClientError::Unreachable { endpoints: authority.to_owned(), cause }
-    };
-    let endpoint = Endpoint::from_shared(format!("http://{authority}")).map_err(unreachable)?;
-    endpoint
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_nodelay(true)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .connect()
-        .await
-        .map_err(unreachable)
 }
 
 fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
@@ -214,9 +249,11 @@ mod tests {
     #[test]
     fn a_user_never_shows_its_password() {
         let user: User = "root:se:cret".parse().unwrap();
-        assert_eq!((user.name.as_str(), user.password.as_str()), ("root", "se:cret"));
+        assert_eq!((user.name.as_str(), user.password.as_deref()), ("root", Some("se:cret")));
         assert!(!format!("{user:?}").contains("cret"));
-        assert!("root".parse::<User>().is_err());
+        let apart: User = "root".parse().unwrap();
+        assert_eq!(apart.or_password(Some("other")).password.as_deref(), Some("other"));
+        assert_eq!(user.or_password(Some("other")).password.as_deref(), Some("se:cret"));
     }
 
     #[test]
@@ -227,6 +264,7 @@ mod tests {
         check("", Err(EndpointFault::Empty));
         check("a:1,,b:2", Err(EndpointFault::Empty));
         check("localhost", Err(EndpointFault::NoPort("localhost".to_owned())));
-        check("https://a:1", Err(EndpointFault::Scheme("https://a:1".to_owned())));
+        check("https://a:1/,b:2", Ok("https://a:1,b:2"));
+        check("unix://a:1", Err(EndpointFault::Scheme("unix://a:1".to_owned())));
     }
 }

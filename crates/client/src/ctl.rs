@@ -6,7 +6,7 @@ mod leader;
 mod lease;
 mod member;
 mod replace;
-mod snapshot;
+pub mod snapshot;
 mod watch;
 
 use std::io::Write;
@@ -15,27 +15,38 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use crate::{ClientError, Endpoints, User};
+use crate::{ClientError, Endpoints, TlsOptions, User};
 
 /// What every command of `ctl` takes.
 #[derive(Clone, Debug, Args)]
 pub struct CtlOptions {
-    /// The servers, as host:port,host:port.
-    #[arg(long, global = true, env = "FLOTILLA_ENDPOINTS", default_value = "127.0.0.1:2379")]
+    /// The servers, as host:port,https://host:port.
+    #[arg(long, global = true, default_value = "127.0.0.1:2379")]
     pub endpoints: Endpoints,
     /// Who asks, where authentication is on.
-    #[arg(long, global = true, env = "FLOTILLA_USER", value_name = "NAME:PASSWORD")]
-    #[arg(hide_env_values = true)]
+    #[arg(long, global = true, value_name = "NAME[:PASSWORD]")]
     pub user: Option<User>,
+    /// The password of --user.
+    #[arg(long, global = true)]
+    pub password: Option<String>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show the comment as a heading")]
+    pub tls: TlsOptions,
     /// Print JSON.
     #[arg(long, global = true)]
     pub json: bool,
     /// Seconds after which a request has failed.
-    #[arg(long, global = true, default_value_t = 5)]
+    #[arg(long, global = true, default_value_t = 5, visible_alias = "command-timeout")]
+    #[arg(value_parser = seconds)]
     pub timeout: u64,
     /// What to do.
     #[command(subcommand)]
     pub command: CtlCommand,
+}
+
+/// Seconds as a number, or as `etcdctl` has them: `5s`.
+fn seconds(text: &str) -> Result<u64, std::num::ParseIntError> {
+    text.strip_suffix('s').unwrap_or(text).parse()
 }
 
 /// The commands of `ctl`.
@@ -133,7 +144,8 @@ impl Output<'_> {
 pub fn run(options: &CtlOptions, out: &mut dyn Write) -> Result<(), ClientError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut output = Output { json: options.json, out };
-    let endpoints = options.endpoints.clone().signed(options.user.clone());
+    let user = options.user.clone().map(|user| user.or_password(options.password.as_deref()));
+    let endpoints = options.endpoints.clone().signed(user).secured(options.tls.clone());
     let options = &CtlOptions { endpoints, ..options.clone() };
     runtime.block_on(async {
         let within = Duration::from_secs(options.timeout);

@@ -9,6 +9,8 @@ mod connect;
 pub mod ctl;
 mod errors;
 mod table;
+mod tls;
 
 pub use connect::{EndpointFault, Endpoints, User};
 pub use errors::ClientError;
+pub use tls::TlsOptions;

@@ -1,11 +1,15 @@
 //! The `flotilla` binary: flags and environment to options, options to the doors of the crates
 //! below, errors to one line and an exit code (`docs/exit-codes.md`).
 
+mod config_file;
 mod dev;
 mod environment;
+mod etcd_flags;
+mod go_values;
 mod logs;
 mod runtime;
 mod serve;
+mod snapshot;
 mod version;
 
 use std::ffi::OsString;
@@ -41,7 +45,7 @@ enum Command {
     Serve(Box<serve::ServeOptions>),
     /// Look at a cluster and its keys.
     #[command(after_help = "Example: flotilla ctl get users/ --prefix")]
-    Ctl(client::ctl::CtlOptions),
+    Ctl(Box<client::ctl::CtlOptions>),
     /// Measure any etcd v3 endpoints.
     #[command(after_help = "Example: flotilla bench put --clients 128 --secs 10 --pid 4711")]
     Bench(client::bench::BenchOptions),
@@ -58,6 +62,9 @@ Example: flotilla sim --minutes 10
 Example: flotilla sim --seed 7 --html seed-7.html
 Example: flotilla sim --scenario figure-8 --html figure-8.html";
 
+/// A flag makes no sense; as of `server::StartError::Options`.
+const BAD_OPTION: u8 = 10;
+
 fn main() -> ExitCode {
     let arguments = as_etcd_if_called_so(std::env::args_os().collect());
     if version::is_asked_for(&arguments) {
@@ -65,7 +72,10 @@ fn main() -> ExitCode {
     }
     let variables = std::env::vars().collect();
     let serve_flags = serve::flag_names(&Cli::command());
-    let expanded = environment::expand(arguments, &serve_flags, &variables);
+    let expanded = match environment::expand(arguments, &serve_flags, &variables) {
+        Ok(expanded) => expanded,
+        Err(reason) => return finish(Err(Failure::new(&reason, BAD_OPTION))),
+    };
     let parsed = Cli::command()
         .try_get_matches_from(&expanded.arguments)
         .and_then(|matches| Cli::from_arg_matches(&matches));
@@ -76,9 +86,11 @@ fn main() -> ExitCode {
     };
     finish(match cli.command {
         Command::Dev(options) => dev::run(&options),
-        Command::Serve(options) => serve::run(*options, &expanded.unknown_variables),
+        Command::Serve(options) => serve::run(*options, &expanded.warnings),
         Command::Ctl(options) => {
-            client::ctl::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
+            let mut out = std::io::stdout().lock();
+            snapshot::run(&options, &mut out)
+                .unwrap_or_else(|| client::ctl::run(&options, &mut out).map_err(Failure::from))
         }
         Command::Bench(options) => {
             client::bench::run(options, &mut std::io::stdout().lock()).map_err(Failure::from)

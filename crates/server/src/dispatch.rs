@@ -45,6 +45,8 @@ pub(crate) struct Dispatch {
     services: Arc<Services>,
     /// The name in the certificate of the connection's client.
     common_name: Option<CommonName>,
+    /// Whether nothing else is served than metrics and health.
+    only_metrics: bool,
 }
 
 struct Services {
@@ -108,12 +110,17 @@ impl Dispatch {
             with_gateway,
             member,
         });
-        Self { services, common_name: None }
+        Self { services, common_name: None, only_metrics: false }
     }
 
     /// For a connection whose client has shown a certificate.
     pub(crate) fn of(self, common_name: CommonName) -> Self {
         Self { common_name: Some(common_name), ..self }
+    }
+
+    /// For a socket where nothing else is served than metrics and health.
+    pub(crate) fn for_metrics(self) -> Self {
+        Self { only_metrics: true, ..self }
     }
 
     /// To the service of a path.
@@ -201,7 +208,8 @@ impl Dispatch {
     }
 
     fn plain(&self, request: Request<Incoming>) -> Answered {
-        if self.services.with_gateway && gateway::is_path(request.uri().path()) {
+        let has_gateway = self.services.with_gateway && !self.only_metrics;
+        if has_gateway && gateway::is_path(request.uri().path()) {
             let bytes_max = self.services.member.limits.message_bytes_max;
             let answered = gateway::handle(self.clone(), request, bytes_max);
             return Box::pin(async move { Ok(answered.await?.map(Body::new)) });
@@ -263,7 +271,7 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
     type Future = Answer;
 
     fn call(&self, mut request: Request<Incoming>) -> Answer {
-        if is_grpc(request.headers()) {
+        if is_grpc(request.headers()) && !self.only_metrics {
             if let Some(name) = &self.common_name {
                 request.extensions_mut().insert(name.clone());
             }

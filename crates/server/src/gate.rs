@@ -12,6 +12,7 @@ use store::{Principal, RequestError};
 use tonic::Request;
 
 use crate::api_error::ApiError;
+use crate::jwt::Jwt;
 use crate::member::Member;
 use crate::methods::Need;
 
@@ -100,16 +101,50 @@ impl Member {
         }
         let name = match (&credentials.token, &credentials.common_name) {
             // A token wins over a certificate, also one that is no good.
-            (Some(token), _) => {
-                let (now, ttl) = (self.clock.now(), self.limits.auth_token_ttl);
-                let token = Token::parse(token).ok_or(RequestError::InvalidAuthToken)?;
-                let user = self.store.token_user(token.index, &token.digest, now, ttl);
-                user.ok_or(RequestError::InvalidAuthToken)?
-            }
+            (Some(token), _) => match &self.jwt {
+                Some(jwt) => return self.jwt_principal(jwt, token, status.revision).map(Some),
+                None => self.simple_user(token)?,
+            },
             (None, Some(CommonName(name))) => name.to_string(),
             (None, None) => return Ok(None),
         };
         Ok(Some(Principal::User { name, auth_revision: status.revision }))
+    }
+
+    fn simple_user(&self, token: &str) -> Result<String, RequestError> {
+        let (now, ttl) = (self.clock.now(), self.limits.auth_token_ttl);
+        let token = Token::parse(token).ok_or(RequestError::InvalidAuthToken)?;
+        let user = self.store.token_user(token.index, &token.digest, now, ttl);
+        user.ok_or(RequestError::InvalidAuthToken)
+    }
+
+    /// A signed token counts for the users and roles that it was made at: whatever changes after
+    /// that, its owner signs in again. One of a later revision than there is was made elsewhere.
+    fn jwt_principal(
+        &self,
+        jwt: &Jwt,
+        token: &str,
+        revision: u64,
+    ) -> Result<Principal, RequestError> {
+        let claims = jwt.read(token, self.clock.wall_ms() / 1000);
+        let claims = claims.filter(|claims| claims.revision <= revision);
+        let claims = claims.ok_or(RequestError::InvalidAuthToken)?;
+        if claims.revision < revision {
+            return Err(RequestError::AuthOldRevision);
+        }
+        Ok(Principal::User { name: claims.username, auth_revision: claims.revision })
+    }
+
+    /// Whether a token was made by something that this member has not applied yet.
+    fn is_ahead(&self, token: &str) -> bool {
+        match &self.jwt {
+            None => {
+                Token::parse(token).is_some_and(|token| token.index > self.group.applied_index().0)
+            }
+            Some(jwt) => jwt
+                .read(token, self.clock.wall_ms() / 1000)
+                .is_some_and(|claims| claims.revision > self.store.auth_status().revision),
+        }
     }
 
     /// The same, after waiting for a token that this member has not heard of yet: it was made by an
@@ -118,8 +153,7 @@ impl Member {
         &self,
         credentials: &Credentials,
     ) -> Result<Option<Principal>, ApiError> {
-        let token = credentials.token.as_deref().and_then(Token::parse);
-        if token.is_some_and(|token| token.index > self.group.applied_index().0) {
+        if credentials.token.as_deref().is_some_and(|token| self.is_ahead(token)) {
             // What was answered before this is applied after it: a later index is no token's.
             self.read_barrier().await?;
         }

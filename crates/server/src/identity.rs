@@ -8,7 +8,8 @@
 //! flotilla member 1
 //! cluster 5e1a…
 //! member 2b90… a
-//! joined                         (only of a member that was added to a cluster that existed)
+//! joined                         (only of a member of a cluster that was there before: it was added
+//!                                to it, or made from a backup)
 //! peer 2b90… a http://10.0.0.1:2380,http://10.0.1.1:2380
 //! check 77aa…
 //! ```
@@ -38,7 +39,8 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Identity {
     pub(crate) member_id: NodeId,
     pub(crate) name: String,
-    /// It was added to a cluster that existed, and learns from the others what was before.
+    /// It was added to a cluster that existed, and learns from the others what was before; or it
+    /// was made from a backup.
     pub(crate) joined: bool,
     /// As it was when the folder was made.
     pub(crate) cluster: Cluster,

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use host::transport::{KnownCluster, ask_members};
+use host::transport::{KnownCluster, PeerTls, ask_members};
 use host::{GroupId, MemberAttributes};
 use raft::{Configuration, NodeId};
 
@@ -107,10 +108,18 @@ pub(crate) struct Newcomer {
     pub(crate) peer_urls: Vec<HttpUrl>,
     /// Where it reaches the others.
     pub(crate) others: Vec<HttpUrl>,
+    /// What it shows them.
+    pub(crate) tls: Option<Arc<PeerTls>>,
 }
 
 impl Newcomer {
-    pub(crate) fn new(name: &str, group: GroupId, own: NodeId, cluster: &Cluster) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        group: GroupId,
+        own: NodeId,
+        cluster: &Cluster,
+        tls: Option<Arc<PeerTls>>,
+    ) -> Self {
         let own_urls = cluster.members.get(&own).map(|seed| seed.peer_urls.clone());
         let others = cluster.members.iter().filter(|(id, _)| **id != own);
         Self {
@@ -118,6 +127,7 @@ impl Newcomer {
             group,
             peer_urls: own_urls.unwrap_or_default(),
             others: others.flat_map(|(_, seed)| seed.peer_urls.clone()).collect(),
+            tls,
         }
     }
 
@@ -153,7 +163,9 @@ impl Newcomer {
 
     /// The answers of those that answer.
     fn ask_all(&self) -> Vec<KnownCluster> {
-        let ask = |url: &HttpUrl| ask_members(&url.authority(), self.group, ASK_TIMEOUT);
+        let ask = |url: &HttpUrl| {
+            ask_members(&url.peer_address(), self.group, ASK_TIMEOUT, self.tls.as_deref())
+        };
         let answers: Vec<io::Result<KnownCluster>> = thread::scope(|scope| {
             let asking: Vec<_> =
                 self.others.iter().map(|url| scope.spawn(move || ask(url))).collect();
@@ -237,6 +249,7 @@ mod tests {
             group: GroupId(1),
             peer_urls: vec![HttpUrl::parse("http://b:1").unwrap()],
             others: Vec::new(),
+            tls: None,
         }
     }
 

@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::api_error::ApiError;
+use crate::corruption::{self, HashQuestion};
 use crate::member::{Member, tell};
 use crate::peer_call::{Answer, LeaseLife, Malformed, Question};
 
@@ -247,6 +248,12 @@ impl Answerer {
         let Some(member) = self.member.read().upgrade() else {
             return reply(Answer::NotLeader.encode());
         };
+        if let Some(question) = HashQuestion::decode(&question) {
+            self.runtime.spawn(async move {
+                reply(corruption::answer_here(&member, question).await);
+            });
+            return;
+        }
         let Ok(question) = Question::decode(question) else {
             tracing::warn!(from = context.from.0, "a call of another version was refused");
             return reply(Answer::NotLeader.encode());

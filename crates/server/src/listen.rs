@@ -172,8 +172,13 @@ async fn connection(
         }
         Err(_) => return member.metrics.handshakes_failed.add(1),
     };
-    let certificates = stream.get_ref().1.peer_certificates();
-    let name = certificates.and_then(|all| tls::common_name(all.first()?));
+    let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    if !tls.admits(certificate) {
+        member.metrics.handshakes_failed.add(1);
+        tracing::debug!("a client's certificate is not one of those that are allowed by name");
+        return;
+    }
+    let name = certificate.and_then(|certificate| tls::common_name(certificate));
     let dispatch = match name.filter(|_| tls.names_users()) {
         Some(name) => dispatch.of(CommonName(name.into())),
         None => dispatch,

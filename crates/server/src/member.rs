@@ -15,6 +15,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use crate::api_error::ApiError;
 use crate::identity::Identity;
+use crate::jwt::Jwt;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
 
@@ -73,6 +74,8 @@ pub(crate) struct Member {
     pub(crate) handshakes: Semaphore,
     /// Turns at hashing passwords.
     pub(crate) hashing: Semaphore,
+    /// Makes and reads tokens, if they are signed ones.
+    pub(crate) jwt: Option<Jwt>,
 }
 
 impl Member {

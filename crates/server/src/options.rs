@@ -3,8 +3,9 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use crate::compactor::AutoCompaction;
 use crate::errors::OptionsError;
-use crate::tls::TlsFiles;
+use crate::tls::{TlsFiles, TlsProtocol};
 
 /// Whether the cluster is being made or exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -27,6 +28,8 @@ pub struct ServerOptions {
     pub listen_client_urls: Vec<String>,
     /// Where other members are served. Port 0 lets the system choose.
     pub listen_peer_urls: Vec<String>,
+    /// Where metrics and health are served as well, and nothing else.
+    pub listen_metrics_urls: Vec<String>,
     /// What clients are told to connect to; empty for what is listened on.
     pub advertise_client_urls: Vec<String>,
     /// What other members are told to connect to; empty for what is listened on.
@@ -60,15 +63,30 @@ pub struct ServerOptions {
     pub watch_progress_notify_interval_ms: u64,
     /// Milliseconds between two notes of what a lease has left; 0 for none.
     pub lease_checkpoint_interval_ms: u64,
+    /// History that is dropped by itself; nothing if it is kept until somebody compacts it.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// Whether a member compares its keys with the leader's before it serves.
+    pub initial_corrupt_check: bool,
+    /// Milliseconds between two such comparisons while it serves; 0 for none.
+    pub corrupt_check_time_ms: u64,
     /// Whether the JSON gateway is served.
     pub enable_grpc_gateway: bool,
-    /// Seconds that a token lives without being used.
+    /// What a token is: `simple`, or `jwt,sign-method=RS256,pub-key=…,priv-key=…,ttl=10m`.
+    pub auth_token: String,
+    /// Seconds that a simple token lives without being used.
     pub auth_token_ttl_secs: u64,
     /// What bcrypt shall cost: each step doubles the time that a password takes to check.
     pub bcrypt_cost: u32,
     /// Certificates for clients' connections. Those of `listen_client_urls` that begin with
     /// `https://` are served with them, and so is `client_listener`.
     pub client_tls: TlsFiles,
+    /// Certificates for connections between members: `listen_peer_urls` that begin with `https://`
+    /// are served with them, as is `peer_listener`, and members at such addresses are shown them.
+    pub peer_tls: TlsFiles,
+    /// Versions and ciphers at both ports.
+    pub tls_protocol: TlsProtocol,
+    /// Whether plaintext may be spoken at addresses that everybody can reach.
+    pub allow_plaintext: bool,
     /// A socket for clients that listens already: `listen_client_urls` is not looked at. So two
     /// who choose ports at the same time cannot take each other's.
     pub client_listener: Option<TcpListener>,
@@ -86,6 +104,7 @@ impl Default for ServerOptions {
             data_dir: PathBuf::from("default.flotilla"),
             listen_client_urls: vec!["http://localhost:2379".to_owned()],
             listen_peer_urls: vec!["http://localhost:2380".to_owned()],
+            listen_metrics_urls: Vec::new(),
             advertise_client_urls: Vec::new(),
             initial_advertise_peer_urls: Vec::new(),
             initial_cluster: String::new(),
@@ -104,10 +123,17 @@ impl Default for ServerOptions {
             grpc_keepalive_timeout_ms: 20_000,
             watch_progress_notify_interval_ms: 600_000,
             lease_checkpoint_interval_ms: 300_000,
+            auto_compaction: None,
+            initial_corrupt_check: false,
+            corrupt_check_time_ms: 0,
             enable_grpc_gateway: true,
+            auth_token: "simple".to_owned(),
             auth_token_ttl_secs: 300,
             bcrypt_cost: 10,
             client_tls: TlsFiles::default(),
+            peer_tls: TlsFiles::default(),
+            tls_protocol: TlsProtocol::default(),
+            allow_plaintext: false,
             client_listener: None,
             peer_listener: None,
         }

@@ -63,6 +63,7 @@ pub(crate) struct Plan {
     pub(crate) member_id: NodeId,
     pub(crate) listen_client_urls: Vec<HttpUrl>,
     pub(crate) listen_peer_urls: Vec<HttpUrl>,
+    pub(crate) listen_metrics_urls: Vec<HttpUrl>,
     pub(crate) advertise_client_urls: Vec<HttpUrl>,
     pub(crate) advertise_peer_urls: Vec<HttpUrl>,
     /// The cluster that the options describe, if they describe one.
@@ -87,12 +88,10 @@ impl Plan {
         };
         let plan = Self {
             member_id: member_id(token, &options.name),
-            listen_client_urls: parse_client_urls(
-                "listen-client-urls",
-                &options.listen_client_urls,
-            )?,
+            listen_client_urls: parse_urls("listen-client-urls", &options.listen_client_urls)?,
             listen_peer_urls: parse_urls("listen-peer-urls", &options.listen_peer_urls)?,
-            advertise_client_urls: parse_client_urls(
+            listen_metrics_urls: parse_urls("listen-metrics-urls", &options.listen_metrics_urls)?,
+            advertise_client_urls: parse_urls(
                 "advertise-client-urls",
                 &options.advertise_client_urls,
             )?,
@@ -158,18 +157,6 @@ fn parse_url(option: &'static str, value: &str) -> Result<HttpUrl, OptionsError>
         value: value.trim().to_owned(),
         fault,
     })
-}
-
-fn parse_client_urls(
-    option: &'static str,
-    values: &[String],
-) -> Result<Vec<HttpUrl>, OptionsError> {
-    let parse = |value: &String| {
-        let value = value.trim();
-        let fault = |fault| OptionsError::Url { option, value: value.to_owned(), fault };
-        HttpUrl::parse_any(value).map_err(fault)
-    };
-    values.iter().map(parse).collect()
 }
 
 fn parse_urls(option: &'static str, values: &[String]) -> Result<Vec<HttpUrl>, OptionsError> {

@@ -59,6 +59,7 @@ pub struct RunningServer {
     pub(crate) member: Arc<Member>,
     pub(crate) client_addresses: Vec<SocketAddr>,
     pub(crate) peer_addresses: Vec<SocketAddr>,
+    pub(crate) metrics_addresses: Vec<SocketAddr>,
     pub(crate) ending: watch::Receiver<Option<ExitReason>>,
     pub(crate) parts: Option<Parts>,
 }
@@ -80,6 +81,12 @@ impl RunningServer {
     #[must_use]
     pub fn client_addresses(&self) -> &[SocketAddr] {
         &self.client_addresses
+    }
+
+    /// Where metrics and health are served as well.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
     }
 
     /// Where members are served.

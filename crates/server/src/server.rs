@@ -10,7 +10,7 @@ use env::{Clock, Disk, Entropy};
 use host::transport::{PeerListener, TcpNet};
 use host::{GroupId, GroupSetup, Host, HostOptions, PeerAddresses, Stages, World};
 use parking_lot::{Mutex, RwLock};
-use raft::Configuration;
+use raft::{Configuration, NodeId};
 use store::{Lessor, Store, StoreMachine, StoreOptions};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
@@ -19,22 +19,22 @@ use wal::{DataFolder, FolderError, Wal, WalOptions};
 use crate::errors::{ExitReason, StartError};
 use crate::identity::{Claim, Identity};
 use crate::join::Newcomer;
+use crate::jwt;
 use crate::leadership::Leadership;
-use crate::lessor_task::{self, Answerer};
+use crate::lessor_task::Answerer;
 use crate::member::{Applied, Limits, Member, Phase};
 use crate::metrics::Metrics;
 use crate::options::{ClusterState, ServerOptions};
+use crate::peering::Peering;
 use crate::plan::{Cluster, Plan, Seed};
-use crate::ready;
 use crate::running::{Parts, RunningServer};
-use crate::segment_task;
 use crate::serving::Serving;
 use crate::sockets::{Sockets, advertised};
-use crate::tls;
+use crate::upkeep::{Ending, Upkeep, end};
 use crate::url::HttpUrl;
 
 /// The one group that a server opens, for now.
-const GROUP: GroupId = GroupId(1);
+pub(crate) const GROUP: GroupId = GroupId(1);
 /// What a command has beside what its client sent: kind, lengths and flags.
 const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
 /// TLS handshakes at a time. Those of clients that say nothing hold their turn until they are cut
@@ -59,7 +59,7 @@ struct Opened {
 struct Links {
     leadership: Arc<Leadership>,
     answerer: Arc<Answerer>,
-    ending: Arc<watch::Sender<Option<ExitReason>>>,
+    ending: Ending,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
 }
@@ -74,33 +74,28 @@ impl Server {
         let plan = Plan::new(&options)?;
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let serving = Serving::new(&options, &plan, &disk)?;
+        let peering = Peering::new(&options, &plan, &disk)?;
+        let jwt = jwt::open(&options.auth_token, &*disk)?;
         let sockets = Sockets::open(&mut options, &plan)?;
-        let (identity, is_new) = settle_identity(&*disk, &options, &plan, &sockets).await?;
+        let (identity, is_new) =
+            settle_identity(&*disk, &options, &plan, &sockets, &peering).await?;
         let folder = claim_folder(&*disk, &options, &identity)?;
         if is_new {
             identity.write(&*disk, &options.data_dir)?;
         }
-        let links = Links {
-            leadership: Arc::new(Leadership::new(identity.member_id)),
-            answerer: Arc::new(Answerer {
-                runtime: Handle::current(),
-                member: RwLock::new(Weak::new()),
-            }),
-            ending: Arc::new(watch::Sender::new(None)),
-            clock: Arc::new(OsClock::new()),
-            entropy: Arc::new(OsEntropy),
-        };
+        let links = Links::new(identity.member_id);
         let client_urls = advertised(
             &plan.advertise_client_urls,
             &plan.listen_client_urls,
             &sockets.client_addresses,
             serving.has_tls(),
         );
-        let Sockets { client, client_addresses, peer, peer_addresses } = sockets;
-        let limits = limits(&options);
+        let Sockets { client, client_addresses, peer, peer_addresses, metrics, metrics_addresses } =
+            sockets;
+        let (limits, upkeep) = (limits(&options), Upkeep::new(&options, &serving, &peering));
         let data_dir = options.data_dir.clone();
         let files = Arc::clone(&disk);
-        let opening = Opening { options, identity: identity.clone(), disk, peer, folder };
+        let opening = Opening { options, identity: identity.clone(), disk, peer, folder, peering };
         // Reading a large log and store takes a while, and is no work for the runtime's threads.
         let opened = {
             let links = links.clone_for_host();
@@ -127,22 +122,35 @@ impl Server {
             checkpointing: Arc::default(),
             handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
             hashing: Semaphore::new(HASHES_AT_ONCE),
+            jwt,
         });
         *links.answerer.member.write() = Arc::downgrade(&member);
-        let tls = serving.tls();
-        let serving = serving.start(client, &member)?;
-        let mut tasks = vec![
-            tokio::spawn(lessor_task::run(Arc::clone(&member))),
-            tokio::spawn(ready::get_ready(Arc::clone(&member))),
-            tokio::spawn(segment_task::run(Arc::clone(&member))),
-        ];
-        tasks.extend(tls.map(|tls| tokio::spawn(tls::keep_fresh(tls, Arc::clone(&member)))));
+        let serving = serving.start(client, metrics, &member)?;
+        let tasks = upkeep.start(&member, &links.ending);
         let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
-        Ok(RunningServer { member, client_addresses, peer_addresses, ending, parts })
+        Ok(RunningServer {
+            member,
+            client_addresses,
+            peer_addresses,
+            metrics_addresses,
+            ending,
+            parts,
+        })
     }
 }
 
 impl Links {
+    fn new(member_id: NodeId) -> Self {
+        let (runtime, member) = (Handle::current(), RwLock::new(Weak::new()));
+        Self {
+            leadership: Arc::new(Leadership::new(member_id)),
+            answerer: Arc::new(Answerer { runtime, member }),
+            ending: Arc::new(watch::Sender::new(None)),
+            clock: Arc::new(OsClock::new()),
+            entropy: Arc::new(OsEntropy),
+        }
+    }
+
     fn clone_for_host(&self) -> Self {
         Self {
             leadership: Arc::clone(&self.leadership),
@@ -191,6 +199,7 @@ async fn settle_identity(
     options: &ServerOptions,
     plan: &Plan,
     sockets: &Sockets,
+    peering: &Peering,
 ) -> Result<(Identity, bool), StartError> {
     let dir = options.data_dir.clone();
     let found = Identity::read(disk, &dir)?;
@@ -200,19 +209,22 @@ async fn settle_identity(
     if let Some(identity) = claim.settle()? {
         return Ok((identity, false));
     }
+    let newcomer = |cluster: &Cluster| {
+        Newcomer::new(&options.name, GROUP, plan.member_id, cluster, peering.tls())
+    };
     let cluster = match described {
         Some(cluster) if exists => {
-            let newcomer = Newcomer::new(&options.name, GROUP, plan.member_id, &cluster);
+            let newcomer = newcomer(&cluster);
             return Ok((aside(move || newcomer.join()).await?, true));
         }
         Some(cluster) => {
-            let newcomer = Newcomer::new(&options.name, GROUP, plan.member_id, &cluster);
+            let newcomer = newcomer(&cluster);
             let (member_id, cluster_id) = (plan.member_id, cluster.id);
             aside(move || newcomer.check_unknown(member_id, cluster_id)).await?;
             cluster
         }
         None if exists => return Err(StartError::ExistingWithoutCluster),
-        None => alone(options, plan, &sockets.peer_addresses),
+        None => alone(options, plan, &sockets.peer_addresses, peering.is_secure()),
     };
     let (member_id, name) = (plan.member_id, options.name.clone());
     Ok((Identity { member_id, name, joined: false, cluster }, true))
@@ -225,8 +237,8 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> 
 }
 
 /// A cluster of this member.
-fn alone(options: &ServerOptions, plan: &Plan, bound: &[SocketAddr]) -> Cluster {
-    let urls = advertised(&plan.advertise_peer_urls, &plan.listen_peer_urls, bound, false);
+fn alone(options: &ServerOptions, plan: &Plan, bound: &[SocketAddr], is_tls: bool) -> Cluster {
+    let urls = advertised(&plan.advertise_peer_urls, &plan.listen_peer_urls, bound, is_tls);
     let peer_urls = urls.iter().filter_map(|url| HttpUrl::parse(url).ok()).collect();
     let seed = Seed { name: options.name.clone(), peer_urls };
     Cluster::new(&options.initial_cluster_token, vec![seed])
@@ -255,6 +267,7 @@ struct Opening {
     disk: Arc<dyn Disk>,
     peer: Vec<TcpListener>,
     folder: DataFolder,
+    peering: Peering,
 }
 
 impl Opening {
@@ -273,9 +286,7 @@ impl Opening {
             Stages::build(self.host_options(links), world, wal, recovered.groups, vec![setup])
                 .map_err(StartError::Host)?;
         let host = Host::start(stages).map_err(StartError::Host)?;
-        let listen = |listener| PeerListener::start(listener, host.receiver());
-        let peer_listeners = self.peer.into_iter().map(listen).collect::<Result<_, _>>();
-        let peer_listeners = peer_listeners.map_err(StartError::Host)?;
+        let peer_listeners = self.peering.listen(self.peer, &host.receiver())?;
         Ok(Opened { host, store, peer_listeners, folder: self.folder })
     }
 
@@ -303,7 +314,8 @@ impl Opening {
         // Whom to connect to, the configuration says.
         let net = || {
             let nobody = PeerAddresses::new();
-            TcpNet::start(self.identity.cluster.id, self.identity.member_id, &nobody)
+            let (cluster_id, member_id) = (self.identity.cluster.id, self.identity.member_id);
+            TcpNet::start(cluster_id, member_id, &nobody, self.peering.tls())
                 .map_err(|error| StartError::Host(error.into()))
         };
         let (peer_net, bulk_net) = (net()?, net()?);
@@ -323,7 +335,7 @@ impl Opening {
 
     /// Where the members are reached as the folder or the options have it.
     fn seeds(&self) -> PeerAddresses {
-        let addresses = |seed: &Seed| seed.peer_urls.iter().map(HttpUrl::authority).collect();
+        let addresses = |seed: &Seed| seed.peer_urls.iter().map(HttpUrl::peer_address).collect();
         let members = &self.identity.cluster.members;
         members.iter().map(|(id, seed)| (*id, addresses(seed))).collect()
     }
@@ -351,15 +363,4 @@ impl Opening {
             ..HostOptions::new(*member_id, cluster.id, self.dir("host"))
         }
     }
-}
-
-/// The process has to end. A fault of the machine outweighs all else.
-fn end(ending: &watch::Sender<Option<ExitReason>>, reason: ExitReason) {
-    ending.send_if_modified(|known| {
-        let is_news = known.is_none() || matches!(reason, ExitReason::Fatal(_));
-        if is_news {
-            *known = Some(reason);
-        }
-        is_news
-    });
 }

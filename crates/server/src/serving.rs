@@ -13,7 +13,7 @@ use crate::listen::{self, ConnectionLimits};
 use crate::member::Member;
 use crate::options::ServerOptions;
 use crate::plan::Plan;
-use crate::tls::Tls;
+use crate::tls::{Reload, Tls};
 use crate::url::HttpUrl;
 
 /// What the options say about serving clients, checked.
@@ -21,6 +21,8 @@ pub(crate) struct Serving {
     tls: Option<Arc<Tls>>,
     /// For each socket, whether TLS is spoken on it.
     secure: Vec<bool>,
+    /// The same of those for metrics.
+    metrics_secure: Vec<bool>,
     limits: ConnectionLimits,
     with_gateway: bool,
 }
@@ -36,9 +38,13 @@ impl Serving {
             Some(_) => vec![files.are_given()],
             None => plan.listen_client_urls.iter().map(HttpUrl::is_tls).collect(),
         };
-        let tls = if secure.contains(&true) {
-            let tls = Tls::open(files.clone(), Arc::clone(disk)).map_err(StartError::Tls)?;
-            Some(Arc::new(tls))
+        let metrics_secure: Vec<bool> =
+            plan.listen_metrics_urls.iter().map(HttpUrl::is_tls).collect();
+        let tls = if secure.contains(&true) || metrics_secure.contains(&true) {
+            let hosts = plan.listen_client_urls.iter().map(|url| url.host().to_owned()).collect();
+            let protocol = options.tls_protocol.clone();
+            let tls = Tls::open(files.clone(), protocol, Arc::clone(disk), hosts);
+            Some(Arc::new(tls.map_err(StartError::Tls)?))
         } else {
             if files.are_given() {
                 tracing::warn!("no --listen-client-urls begins with https: TLS is not used");
@@ -50,25 +56,36 @@ impl Serving {
             keepalive_interval: Duration::from_millis(options.grpc_keepalive_interval_ms),
             keepalive_timeout: Duration::from_millis(options.grpc_keepalive_timeout_ms),
         };
-        Ok(Self { tls, secure, limits, with_gateway: options.enable_grpc_gateway })
+        let with_gateway = options.enable_grpc_gateway;
+        Ok(Self { tls, secure, metrics_secure, limits, with_gateway })
     }
 
     pub(crate) fn has_tls(&self) -> bool {
-        self.tls.is_some()
+        self.tls.is_some() && self.secure.contains(&true)
     }
 
-    pub(crate) fn tls(&self) -> Option<Arc<Tls>> {
+    fn tls(&self) -> Option<Arc<Tls>> {
         self.tls.clone()
     }
 
-    /// Serves clients on each socket.
+    /// What has to be kept fresh.
+    pub(crate) fn credentials(&self) -> Option<Arc<dyn Reload>> {
+        self.tls().map(|tls| tls as Arc<dyn Reload>)
+    }
+
+    /// Serves clients on each socket, and metrics on theirs.
     pub(crate) fn start(
         &self,
-        listeners: Vec<TcpListener>,
+        clients: Vec<TcpListener>,
+        metrics: Vec<TcpListener>,
         member: &Arc<Member>,
     ) -> Result<Vec<JoinHandle<()>>, StartError> {
         let dispatch = Dispatch::new(member, self.with_gateway);
-        let serve = |(listener, is_tls): (TcpListener, &bool)| {
+        let of_metrics = dispatch.clone().for_metrics();
+        let clients = clients.into_iter().zip(&self.secure).map(|socket| (socket, &dispatch));
+        let metrics =
+            metrics.into_iter().zip(&self.metrics_secure).map(|socket| (socket, &of_metrics));
+        let serve = |((listener, is_tls), dispatch): ((TcpListener, &bool), &Dispatch)| {
             let tls = self.tls().filter(|_| *is_tls);
             let listener = listener
                 .set_nonblocking(true)
@@ -81,6 +98,6 @@ impl Serving {
             let (dispatch, member) = (dispatch.clone(), Arc::clone(member));
             Ok(tokio::spawn(listen::serve(listener, tls, dispatch, member, self.limits)))
         };
-        listeners.into_iter().zip(&self.secure).map(serve).collect()
+        clients.chain(metrics).map(serve).collect()
     }
 }

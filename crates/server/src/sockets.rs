@@ -1,6 +1,6 @@
 //! The sockets of a server, and what others are told of them.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use crate::errors::StartError;
 use crate::options::ServerOptions;
@@ -13,13 +13,23 @@ pub(crate) struct Sockets {
     pub(crate) client_addresses: Vec<SocketAddr>,
     pub(crate) peer: Vec<TcpListener>,
     pub(crate) peer_addresses: Vec<SocketAddr>,
+    pub(crate) metrics: Vec<TcpListener>,
+    pub(crate) metrics_addresses: Vec<SocketAddr>,
 }
 
 impl Sockets {
     pub(crate) fn open(options: &mut ServerOptions, plan: &Plan) -> Result<Self, StartError> {
         let client = listeners("client", options.client_listener.take(), &plan.listen_client_urls)?;
         let peer = listeners("peer", options.peer_listener.take(), &plan.listen_peer_urls)?;
+        if !options.allow_plaintext {
+            no_plaintext_in_public("client", &client, &plan.listen_client_urls)?;
+            no_plaintext_in_public("peer", &peer, &plan.listen_peer_urls)?;
+        }
+        // Whoever may look at metrics is told nothing of the keys.
+        let metrics = listeners("metrics", None, &plan.listen_metrics_urls)?;
         Ok(Self {
+            metrics_addresses: addresses(&metrics)?,
+            metrics,
             client_addresses: addresses(&client)?,
             peer_addresses: addresses(&peer)?,
             client,
@@ -44,6 +54,41 @@ fn listeners(
         })
     };
     urls.iter().map(bind).collect()
+}
+
+/// What is said in plaintext, whoever is on the way can read and change. On one's own machine or in
+/// a private network that is a choice; anywhere else it has to be said.
+fn no_plaintext_in_public(
+    what: &'static str,
+    listeners: &[TcpListener],
+    urls: &[HttpUrl],
+) -> Result<(), StartError> {
+    for (listener, url) in listeners.iter().zip(urls).filter(|(_, url)| !url.is_tls()) {
+        let address = listener.local_addr().map(|address| address.ip());
+        if address.is_ok_and(is_public) {
+            return Err(StartError::PlaintextInPublic { what, address: url.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// Whether everybody may be able to reach an address. All addresses of the machine together may
+/// have one of that kind among them.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            let is_shared = first == 100 && (64..128).contains(&second);
+            !(address.is_loopback() || address.is_private() || address.is_link_local() || is_shared)
+        }
+        IpAddr::V6(address) => match address.to_ipv4_mapped() {
+            Some(address) => is_public(IpAddr::V4(address)),
+            None => {
+                let is_private = address.is_unique_local() || address.is_unicast_link_local();
+                !(address.is_loopback() || is_private)
+            }
+        },
+    }
 }
 
 fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>, StartError> {
@@ -98,6 +143,23 @@ mod tests {
         };
         let bound: Vec<SocketAddr> = bound.iter().map(|text| text.parse().unwrap()).collect();
         assert_eq!(advertised(&urls(told), &urls(listened), &bound, false), expect);
+    }
+
+    #[test]
+    fn what_everybody_may_reach_is_public() {
+        let check = |text: &str, expect: bool| {
+            assert_eq!(is_public(text.parse().unwrap()), expect, "{text}");
+        };
+        for private in ["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.0.1", "169.254.0.1"] {
+            check(private, false);
+        }
+        for private in ["100.64.0.1", "::1", "fd00::1", "fe80::1", "::ffff:10.0.0.1"] {
+            check(private, false);
+        }
+        for public in ["0.0.0.0", "::", "8.8.8.8", "172.32.0.1", "100.63.0.1", "2001:4860::1"] {
+            check(public, true);
+        }
+        check("::ffff:8.8.8.8", true);
     }
 
     #[test]

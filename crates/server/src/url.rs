@@ -1,5 +1,5 @@
-//! The addresses that members and clients are told: `http://host:port`, for clients `https://` too,
-//! and nothing else.
+//! The addresses that members and clients are told: `http://host:port` or `https://host:port`, and
+//! nothing else.
 
 use std::fmt;
 
@@ -17,8 +17,7 @@ pub struct HttpUrl {
 pub enum UrlFault {
     /// There is no `http://` before it.
     NoScheme,
-    /// It begins with `unix://` or another scheme that is not served, or with `https://` where only
-    /// members are.
+    /// It begins with `unix://` or another scheme that is not served.
     SchemeNotServed,
     /// There is no host.
     NoHost,
@@ -33,7 +32,7 @@ impl fmt::Display for UrlFault {
         f.write_str(match self {
             Self::NoScheme => "the scheme is missing; write http://host:port",
             Self::SchemeNotServed => {
-                "only http is served here in this version; write http://host:port"
+                "only http and https are served; write http://host:port or https://host:port"
             }
             Self::NoHost => "the host is missing; write http://host:port",
             Self::NoPort => "the port is missing or no number below 65536; write http://host:port",
@@ -50,15 +49,6 @@ impl HttpUrl {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, UrlFault> {
-        let url = Self::parse_any(text)?;
-        if url.is_tls { Err(UrlFault::SchemeNotServed) } else { Ok(url) }
-    }
-
-    /// The same where clients are served, which may be by TLS.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse_any(text: &str) -> Result<Self, UrlFault> {
         let (scheme, rest) = text.split_once("://").ok_or(UrlFault::NoScheme)?;
         let is_tls = match scheme {
             "http" => false,
@@ -100,6 +90,19 @@ impl HttpUrl {
         self.is_tls
     }
 
+    /// The host; an IPv6 address without its brackets.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        let inner = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        inner.unwrap_or(&self.host)
+    }
+
+    /// Where the transport of members reaches it: `host:port`, or the whole where TLS is spoken.
+    #[must_use]
+    pub fn peer_address(&self) -> String {
+        if self.is_tls { self.to_string() } else { self.authority() }
+    }
+
     /// `host:port`, as a socket wants it.
     #[must_use]
     pub fn authority(&self) -> String {
@@ -123,12 +126,13 @@ mod tests {
     }
 
     #[test]
-    fn clients_may_be_served_by_tls() {
-        let url = HttpUrl::parse_any("https://[::1]:2379/").unwrap();
+    fn https_is_tls_and_stays_so() {
+        let url = HttpUrl::parse("https://[::1]:2379/").unwrap();
         assert!(url.is_tls());
         assert_eq!(url.with_port(7).to_string(), "https://[::1]:7");
-        assert!(!HttpUrl::parse_any("http://a:1").unwrap().is_tls());
-        assert_eq!(HttpUrl::parse_any("unix://a:1"), Err(UrlFault::SchemeNotServed));
+        assert_eq!((url.host(), &*url.peer_address()), ("::1", "https://[::1]:2379"));
+        let plain = HttpUrl::parse("http://a:1").unwrap();
+        assert_eq!((plain.is_tls(), &*plain.peer_address()), (false, "a:1"));
     }
 
     #[test]
@@ -138,7 +142,7 @@ mod tests {
         check("http://[::1]:2380", Ok("http://[::1]:2380"));
         check("http://127.0.0.1:0", Ok("http://127.0.0.1:0"));
         check("10.0.0.1:2379", Err(UrlFault::NoScheme));
-        check("https://10.0.0.1:2379", Err(UrlFault::SchemeNotServed));
+        check("https://10.0.0.1:2379", Ok("https://10.0.0.1:2379"));
         check("unix://socket:1", Err(UrlFault::SchemeNotServed));
         check("http://10.0.0.1", Err(UrlFault::NoPort));
         check("http://::1:2380", Err(UrlFault::NoPort));

@@ -1,4 +1,4 @@
-//! Backups: `ctl snapshot save`.
+//! Backups: `ctl snapshot save`, and the options of `status` and `restore`, which need no server.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use api::etcdserverpb::SnapshotRequest;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -26,6 +26,54 @@ pub enum Snapshot {
         /// The file; it must not exist.
         file: PathBuf,
     },
+    /// What a backup has in it.
+    #[command(after_help = "Example: flotilla ctl snapshot status backup.db --json")]
+    Status {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Make the data folder of one member of a new cluster from a backup, of Flotilla or of etcd.
+    ///
+    /// Every member is made from the same file, and with the same --initial-cluster.
+    #[command(after_help = RESTORE_EXAMPLE)]
+    Restore(RestoreArguments),
+}
+
+const RESTORE_EXAMPLE: &str = "\
+Example: flotilla ctl snapshot restore backup.db --name n1 --data-dir /var/lib/flotilla \\
+           --initial-cluster n1=http://10.0.0.1:2380,n2=http://10.0.0.2:2380 \\
+           --initial-advertise-peer-urls http://10.0.0.1:2380";
+
+/// What is to be made of a backup; the flags are `etcdutl`'s.
+#[derive(Clone, Debug, Args)]
+pub struct RestoreArguments {
+    /// The backup.
+    pub file: PathBuf,
+    /// The member's name.
+    #[arg(long, default_value = "default")]
+    pub name: String,
+    /// The member's folder, which must not be there [default: NAME.flotilla].
+    #[arg(long)]
+    pub data_dir: Option<PathBuf>,
+    /// All members of the new cluster, as name=url,name=url
+    /// [default: NAME at --initial-advertise-peer-urls].
+    #[arg(long)]
+    pub initial_cluster: Option<String>,
+    /// Keeps clusters of the same names and addresses apart.
+    #[arg(long, default_value = "etcd-cluster")]
+    pub initial_cluster_token: String,
+    /// Where the others reach the member [default: what --initial-cluster says].
+    #[arg(long, value_delimiter = ',', value_name = "URLS")]
+    pub initial_advertise_peer_urls: Vec<String>,
+    /// Take a file without a hash, such as the database of an etcd that was stopped.
+    #[arg(long)]
+    pub skip_hash_check: bool,
+    /// Revisions to leave out, so that no client meets one twice that it has seen since.
+    #[arg(long, default_value_t = 0, value_name = "REVISIONS", requires = "mark_compacted")]
+    pub bump_revision: i64,
+    /// Count all revisions up to then as compacted, so that watches begin anew.
+    #[arg(long, requires = "bump_revision")]
+    pub mark_compacted: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -40,7 +88,10 @@ pub(super) async fn run(
     snapshot: &Snapshot,
     output: &mut Output<'_>,
 ) -> Result<(), ClientError> {
-    let Snapshot::Save { file } = snapshot;
+    let Snapshot::Save { file } = snapshot else {
+        let message = "status and restore are done by the program itself, without a server";
+        return Err(ClientError::Argument(message.to_owned()));
+    };
     let partial = PathBuf::from(format!("{}.part", file.display()));
     if file.exists() {
         let message = format!("{} exists: choose another file", file.display());

@@ -9,6 +9,7 @@
 //! somebody looks at can write to a server on their machine (CVE-2018-5702 was such a door).
 
 mod frames;
+mod objects;
 mod routes;
 
 use std::convert::Infallible;
@@ -23,17 +24,20 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, MethodDescriptor, ReflectMessage as _,
     SerializeOptions,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::dispatch::{Dispatch, RequestBody};
 use frames::{Frames, Next};
+use objects::Objects;
 
 /// base64 makes four letters of three bytes, and there are names and braces around it.
 const BODY_BYTES_PER_MESSAGE_BYTE: usize = 2;
 /// Lines of a stream that may wait for a client to read them.
 const LINES_MAX: usize = 4;
+/// Messages of a stream that may wait for the service to read them.
+const MESSAGES_MAX: usize = 1;
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors were made with the services")
@@ -78,14 +82,14 @@ where
         return Err(Status::permission_denied("requests of web pages are not answered"));
     }
     let bytes_max = message_bytes_max * BODY_BYTES_PER_MESSAGE_BYTE;
-    let body = axum::body::to_bytes(HttpBody::new(body), bytes_max).await.map_err(|_| {
-        Status::resource_exhausted(format!(
-            "the body could not be read, or is over {bytes_max} bytes"
-        ))
-    })?;
-    let messages = parse(&method, &body)?;
     let is_streaming = method.is_server_streaming();
-    let answered = dispatch.grpc_call(grpc_request(&method, &head.headers, messages)).await;
+    let (body, fault) = if method.is_client_streaming() {
+        let (body, fault) = streamed_body(&method, Objects::new(body, bytes_max)).await?;
+        (body, Some(fault))
+    } else {
+        (whole_body(&method, body, bytes_max).await?, None)
+    };
+    let answered = dispatch.grpc_call(grpc_request(&method, &head.headers, body)).await;
     let answered = answered.unwrap_or_else(|never| match never {});
     if let Some(status) = Status::from_header_map(answered.headers())
         && status.code() != Code::Ok
@@ -94,7 +98,7 @@ where
     }
     let mut frames = Frames::new(answered.into_body());
     if is_streaming {
-        return Ok(json_response(StatusCode::OK, stream(method, frames)));
+        return Ok(json_response(StatusCode::OK, stream(method, frames, fault)));
     }
     let message = match frames.next().await {
         Next::Message(message) => message,
@@ -110,46 +114,88 @@ fn method_of(path: &str) -> Option<MethodDescriptor> {
     methods.find(|method| method.name() == name)
 }
 
-/// The messages of a body: one, or for a stream any number of them behind each other.
-fn parse(method: &MethodDescriptor, body: &[u8]) -> Result<Vec<DynamicMessage>, Status> {
+/// The message of a body, as gRPC has it. etcd's gateway reads one value and looks no further.
+async fn whole_body<B>(
+    method: &MethodDescriptor,
+    body: B,
+    bytes_max: usize,
+) -> Result<HttpBody, Status>
+where
+    B: RequestBody,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    let body = axum::body::to_bytes(HttpBody::new(body), bytes_max).await.map_err(|_| {
+        Status::resource_exhausted(format!(
+            "the body could not be read, or is over {bytes_max} bytes"
+        ))
+    })?;
+    let body = body.trim_ascii();
+    if body.is_empty() {
+        return Ok(HttpBody::from(grpc_frame(&DynamicMessage::new(method.input()))));
+    }
+    Ok(HttpBody::from(grpc_frame(&message(method, body)?)))
+}
+
+/// The messages of a stream, handed on as they come; and what was wrong with one of them, if
+/// something is. What is wrong with the first is told before anything begins.
+async fn streamed_body<B>(
+    method: &MethodDescriptor,
+    mut objects: Objects<B>,
+) -> Result<(HttpBody, oneshot::Receiver<Status>), Status>
+where
+    B: RequestBody,
+    B::Error: Into<tonic::codegen::StdError>,
+{
+    let first = objects.next().await?.map(|object| message(method, &object)).transpose()?;
+    let (messages, stream) = mpsc::channel::<Result<Bytes, Infallible>>(MESSAGES_MAX);
+    let (tell, fault) = oneshot::channel();
+    let method = method.clone();
+    tokio::spawn(async move {
+        let mut next = Ok(first);
+        while let Ok(Some(one)) = &next {
+            if messages.send(Ok(grpc_frame(one))).await.is_err() {
+                return;
+            }
+            // A client that is gone sends nothing more, and its service ends.
+            next = tokio::select! {
+                object = objects.next() => object.and_then(|object| {
+                    object.map(|object| message(&method, &object)).transpose()
+                }),
+                () = messages.closed() => return,
+            };
+        }
+        if let Err(status) = next {
+            // Nobody is left to hear it if the stream has ended.
+            let _ = tell.send(status);
+        }
+    });
+    Ok((HttpBody::from_stream(ReceiverStream::new(stream)), fault))
+}
+
+/// A message from its text.
+fn message(method: &MethodDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
     let malformed = |error: serde_json::Error| Status::invalid_argument(error.to_string());
     let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let mut messages = Vec::new();
-    let mut rest = body.trim_ascii();
-    while !rest.is_empty() {
-        let mut values =
-            serde_json::Deserializer::from_slice(rest).into_iter::<&serde_json::value::RawValue>();
-        let value = values.next().transpose().map_err(malformed)?;
-        let text = value.map(serde_json::value::RawValue::get).unwrap_or_default();
-        let mut one = serde_json::Deserializer::from_str(text);
-        let message = DynamicMessage::deserialize_with_options(method.input(), &mut one, &options);
-        messages.push(message.map_err(malformed)?);
-        rest = rest[values.byte_offset()..].trim_ascii();
-        if !method.is_client_streaming() {
-            // etcd's gateway reads one value and looks no further.
-            break;
-        }
-    }
-    if messages.is_empty() && !method.is_client_streaming() {
-        messages.push(DynamicMessage::new(method.input()));
-    }
-    Ok(messages)
+    let mut one = serde_json::Deserializer::from_slice(text);
+    DynamicMessage::deserialize_with_options(method.input(), &mut one, &options).map_err(malformed)
+}
+
+/// A message as it lies in the body of a gRPC call.
+fn grpc_frame(message: &DynamicMessage) -> Bytes {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+    message.encode(&mut frame).expect("a buffer that grows takes every message");
+    frame.freeze()
 }
 
 fn grpc_request(
     method: &MethodDescriptor,
     headers: &HeaderMap,
-    messages: Vec<DynamicMessage>,
+    body: HttpBody,
 ) -> Request<HttpBody> {
-    let mut body = BytesMut::new();
-    for message in messages {
-        body.put_u8(0);
-        let length = u32::try_from(message.encoded_len()).unwrap_or(u32::MAX);
-        body.put_u32(length);
-        message.encode(&mut body).expect("a buffer that grows takes every message");
-    }
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-    let mut request = Request::new(HttpBody::from(body.freeze()));
+    let mut request = Request::new(body);
     *request.method_mut() = Method::POST;
     *request.uri_mut() = path.parse().expect("the names of services and methods are a path");
     let to = request.headers_mut();
@@ -177,13 +223,29 @@ fn to_json(method: &MethodDescriptor, message: Bytes) -> Result<Vec<u8>, Status>
     Ok(json.into_inner())
 }
 
-/// One line for each answer: `{"result":…}`, at the end perhaps `{"error":…}`.
-fn stream(method: MethodDescriptor, mut frames: Frames) -> HttpBody {
+/// One line for each answer: `{"result":…}`, at the end perhaps `{"error":…}`: also for what is wrong
+/// with a message of the request.
+fn stream(
+    method: MethodDescriptor,
+    mut frames: Frames,
+    fault: Option<oneshot::Receiver<Status>>,
+) -> HttpBody {
     let (lines, stream) = mpsc::channel::<Result<Bytes, Infallible>>(LINES_MAX);
+    let fault = async move {
+        match fault {
+            Some(fault) => match fault.await {
+                Ok(status) => status,
+                Err(_) => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
+    };
     tokio::spawn(async move {
+        tokio::pin!(fault);
         loop {
             let next = tokio::select! {
                 next = frames.next() => next,
+                status = &mut fault => Next::End(status),
                 () = lines.closed() => return,
             };
             let line = match next {

@@ -62,7 +62,7 @@ fn what_makes_no_sense_is_named_with_a_remedy() {
         "--listen-client-urls is empty",
     );
     check(
-        &ServerOptions { listen_peer_urls: vec!["https://h:1".to_owned()], ..options("a", "") },
-        "--listen-peer-urls: 'https://h:1': only http is served",
+        &ServerOptions { listen_peer_urls: vec!["unix://h:1".to_owned()], ..options("a", "") },
+        "--listen-peer-urls: 'unix://h:1': only http and https are served",
     );
 }

@@ -117,6 +117,12 @@ impl AuthService {
                 tracing::warn!(user, "a password was wrong");
                 return Err(RequestError::AuthFailed.into());
             }
+            if let Some(jwt) = &self.0.jwt {
+                let token = jwt.sign(user, auth_revision, self.0.clock.wall_ms() / 1000);
+                // A member with the public key alone reads tokens and makes none.
+                let token = token.ok_or(ApiError::VerifyOnly)?;
+                return Ok((token, self.0.header(self.0.store.revision())));
+            }
             let (secret, token_digest) = new_secret(&self.0);
             let user = user.to_owned();
             let command = AuthCommand::Authenticate { user, token_digest, auth_revision };
@@ -161,7 +167,7 @@ fn audited(command: &AuthCommand) -> String {
     }
 }
 
-fn permission(wire: authpb::Permission) -> Result<Permission, ApiError> {
+pub(crate) fn permission(wire: authpb::Permission) -> Result<Permission, ApiError> {
     use authpb::permission::Type;
     let access = match Type::try_from(wire.perm_type) {
         Ok(Type::Read) => Access::Read,

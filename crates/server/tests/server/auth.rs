@@ -7,15 +7,10 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
 use crate::common::{Node, bytes, one_with, three, within};
+use crate::users::{signed, turn_on};
 
 fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..pb::PutRequest::default() }
-}
-
-fn signed<T>(token: &str, message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("token", token.parse().unwrap());
-    request
 }
 
 #[track_caller]
@@ -32,20 +27,7 @@ impl Admin {
     /// Root and alice, who may do everything with `a…`; authentication is on.
     async fn enable(node: &Node) -> Self {
         let mut auth = AuthClient::new(node.channel.clone());
-        for name in ["root", "alice"] {
-            let (name, password) = (name.to_owned(), "secret".to_owned());
-            let user = pb::AuthUserAddRequest { name, password, ..Default::default() };
-            auth.user_add(user).await.unwrap();
-        }
-        auth.role_add(pb::AuthRoleAddRequest { name: "a".to_owned() }).await.unwrap();
-        let perm = authpb::Permission { perm_type: 2, key: bytes("a"), range_end: bytes("b") };
-        let grant = pb::AuthRoleGrantPermissionRequest { name: "a".to_owned(), perm: Some(perm) };
-        auth.role_grant_permission(grant).await.unwrap();
-        for (user, role) in [("root", "root"), ("alice", "a")] {
-            let (user, role) = (user.to_owned(), role.to_owned());
-            auth.user_grant_role(pb::AuthUserGrantRoleRequest { user, role }).await.unwrap();
-        }
-        auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+        turn_on(&mut auth, Some("secret")).await;
         let mut admin = Self { auth, token: String::new() };
         admin.token = admin.sign_in("root", "secret").await.unwrap();
         admin

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tonic::transport::Channel;
 
 /// A member and the folder that it keeps.
+#[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) dir: TempDir,
     pub(crate) server: RunningServer,

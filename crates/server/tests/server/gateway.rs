@@ -155,3 +155,46 @@ async fn a_request_ends_when_its_client_gives_up() {
     .await;
     node.server.shutdown().await;
 }
+
+/// A piece of a body whose length nobody knows.
+fn chunk(text: &str) -> String {
+    format!("{:x}\r\n{text}\r\n", text.len())
+}
+
+/// What a client asks for on a stream that is open already is answered, and so is what is no
+/// request.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_of_a_stream_are_read_as_they_come() {
+    let node = one().await;
+    let mut stream = TcpStream::connect(node.server.client_address()).await.unwrap();
+    let head = "POST /v3/watch HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let create = |key: &str| json!({ "create_request": { "key": key } }).to_string();
+    stream.write_all(format!("{head}{}", chunk(&create("YQ=="))).as_bytes()).await.unwrap();
+    let (read, mut write) = stream.into_split();
+    let mut lines = BufReader::new(read).lines();
+    let mut next = async || {
+        loop {
+            let line = within("a line", lines.next_line()).await.unwrap().unwrap();
+            if line.starts_with('{') {
+                return serde_json::from_str::<Value>(&line).unwrap();
+            }
+        }
+    };
+    assert_eq!(next().await["result"]["created"], true);
+    // The body goes on, and a request may come in pieces.
+    let second = create("Yg==");
+    let (one_half, other_half) = second.split_at(9);
+    write.write_all(chunk(one_half).as_bytes()).await.unwrap();
+    write.write_all(chunk(other_half).as_bytes()).await.unwrap();
+    let created = next().await;
+    assert_eq!(
+        (&created["result"]["created"], &created["result"]["watch_id"]),
+        (&json!(true), &json!("1"))
+    );
+    done(&node, "/v3/kv/put", json!({ "key": "Yg==", "value": "MQ==" })).await;
+    assert_eq!(next().await["result"]["events"][0]["kv"]["key"], "Yg==");
+    write.write_all(chunk("what is this").as_bytes()).await.unwrap();
+    assert_eq!(next().await["error"]["code"], 3);
+    assert_eq!(post(&node, "/v3/watch", "", "what is this").await.0, 400);
+    node.server.shutdown().await;
+}

@@ -2,9 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 mod auth;
+mod certificates;
 mod cluster;
 mod common;
 mod gateway;
+mod jwt;
+mod peer_tls;
 mod recipes;
 mod single;
 mod tls;
+mod users;

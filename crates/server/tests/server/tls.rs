@@ -2,42 +2,17 @@
 
 use std::path::Path;
 
-use api::authpb;
 use api::etcdserverpb::auth_client::AuthClient;
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::{self as pb};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use server::{RunningServer, Server};
 use tempfile::TempDir;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::certificates::Ca;
 use crate::common::{bytes, options, within};
-
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    pem: String,
-}
-
-impl Ca {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
-    }
-
-    /// Certificate and key.
-    fn sign(&self, common_name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        params.distinguished_name = rcgen::DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, common_name);
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
-        (cert.pem(), key.serialize_pem())
-    }
-}
+use crate::users::turn_on;
 
 fn write(dir: &Path, ca: &Ca) {
     let (cert, key) = ca.sign("server");
@@ -136,20 +111,7 @@ async fn a_certificate_is_asked_for_and_its_name_is_a_user() {
 
     let alice = connect(&server, &ca, Some(ca.sign("alice"))).await.unwrap();
     let mut auth = AuthClient::new(alice.clone());
-    for name in ["root", "alice"] {
-        let options = Some(authpb::UserAddOptions { no_password: true });
-        let user = pb::AuthUserAddRequest { name: name.to_owned(), options, ..Default::default() };
-        auth.user_add(user).await.unwrap();
-    }
-    auth.role_add(pb::AuthRoleAddRequest { name: "a".to_owned() }).await.unwrap();
-    let perm = authpb::Permission { perm_type: 2, key: bytes("a"), range_end: bytes("b") };
-    let grant = pb::AuthRoleGrantPermissionRequest { name: "a".to_owned(), perm: Some(perm) };
-    auth.role_grant_permission(grant).await.unwrap();
-    for (user, role) in [("root", "root"), ("alice", "a")] {
-        let (user, role) = (user.to_owned(), role.to_owned());
-        auth.user_grant_role(pb::AuthUserGrantRoleRequest { user, role }).await.unwrap();
-    }
-    auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+    turn_on(&mut auth, None).await;
     let mut kv = KvClient::new(alice.clone());
     kv.put(put("a")).await.unwrap();
     assert_eq!(kv.put(put("b")).await.unwrap_err().code(), Code::PermissionDenied);
