@@ -29,8 +29,8 @@ pub struct CtlOptions {
     /// The password of --user.
     #[arg(long, global = true)]
     pub password: Option<String>,
+    /// Certificates.
     #[command(flatten)]
-    #[expect(missing_docs, reason = "clap would show the comment as a heading")]
     pub tls: TlsOptions,
     /// Print JSON.
     #[arg(long, global = true)]

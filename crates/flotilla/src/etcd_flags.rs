@@ -1,6 +1,6 @@
-//! Flags of etcd that set nothing here, so that its start scripts work unchanged: each is taken with
-//! a word on what to do in its place, or refused where going on without it would be something else
-//! than what was asked for.
+//! Flags of etcd that set nothing here, so that its start scripts work unchanged: each is taken
+//! with a word on what to do in its place, or refused where going on without it would be something
+//! else than what was asked for.
 
 /// Whether a flag stands alone or before a value, as Go's flags do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! bbolt's file format, the one of etcd's backups: a B+tree of pages, each bucket a tree of its own.
+//! bbolt's file format, the one of etcd's backups: a B+tree of pages, each bucket a tree of its
+//! own.
 //!
 //! ```text
 //! page     id u64 │ flags u16 │ count u16 │ overflow u32 │ elements, then their keys and values
@@ -9,7 +10,8 @@
 //! bucket   root u64 │ sequence u64, and where the root is 0 a page behind it
 //! ```
 //!
-//! Numbers are little-endian. Pages 0 and 1 are the two metas; the one of the later transaction counts.
+//! Numbers are little-endian. Pages 0 and 1 are the two metas; the one of the later transaction
+//! counts.
 
 mod read;
 mod write;

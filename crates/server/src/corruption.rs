@@ -1,7 +1,7 @@
 //! Do the members hold the same keys? Apply is a pure function, so they do, unless a machine or a
 //! program is ill. Each member that follows asks the leader for the hash of all keys at its own
-//! revision, at its start (`--initial-corrupt-check`) and now and then (`--corrupt-check-time`), and
-//! raises the CORRUPT alarm for itself where they differ: then no key is read or written until
+//! revision, at its start (`--initial-corrupt-check`) and now and then (`--corrupt-check-time`),
+//! and raises the CORRUPT alarm for itself where they differ: then no key is read or written until
 //! somebody has looked.
 //!
 //! ```text

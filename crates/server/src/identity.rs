@@ -8,7 +8,7 @@
 //! flotilla member 1
 //! cluster 5e1a…
 //! member 2b90… a
-//! joined                         (only of a member of a cluster that was there before: it was added
+//! joined                         (only of a member whose cluster was there before: it was added
 //!                                to it, or made from a backup)
 //! peer 2b90… a http://10.0.0.1:2380,http://10.0.1.1:2380
 //! check 77aa…

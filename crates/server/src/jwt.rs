@@ -1,9 +1,10 @@
-//! Signed tokens (`--auth-token jwt,…`): who signs in gets a JSON web token, and any member that has
-//! the key reads who it is from the token alone. As etcd's, a token names the user, the revision of
-//! users and roles that it was made at, and when it ends.
+//! Signed tokens (`--auth-token jwt,…`): who signs in gets a JSON web token, and any member that
+//! has the key reads who it is from the token alone. As etcd's, a token names the user, the
+//! revision of users and roles that it was made at, and when it ends.
 //!
-//! The method is an option, never what a token says of itself: one that was signed by another method
-//! is none, so that nobody can pass a public key off as a shared secret, or sign with nothing.
+//! The method is an option, never what a token says of itself: one that was signed by another
+//! method is none, so that nobody can pass a public key off as a shared secret, or sign with
+//! nothing.
 
 mod keys;
 mod options;

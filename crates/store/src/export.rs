@@ -170,8 +170,8 @@ fn refuse_compacted(state: &State, tables: &ExportedTables) -> Result<(), Reques
     }
 }
 
-/// Every version of a step, or all the values that are missing for it: attempts are few, and one that
-/// asked for a single value each time would come to their end.
+/// Every version of a step, or all the values that are missing for it: attempts are few, and one
+/// that asked for a single value each time would come to their end.
 fn all_of(
     step: &[Place],
     mut version: impl FnMut(&Place) -> Result<ExportedVersion, Stop>,

@@ -1,8 +1,8 @@
 //! The whole state from a backup: the way back of `export`.
 //!
-//! What a compaction dropped is not in a backup, so revisions have gaps below it; from the compacted
-//! revision on there are none. The new store is complete when its checkpoint is: before that there
-//! is none in the folder.
+//! What a compaction dropped is not in a backup, so revisions have gaps below it; from the
+//! compacted revision on there are none. The new store is complete when its checkpoint is: before
+//! that there is none in the folder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -23,9 +23,9 @@ use crate::request::LeaseId;
 use crate::state::{History, State};
 
 impl StoreMachine {
-    /// Makes the store of a backup in `dir`, which has none yet, and makes it durable. Versions come
-    /// in order of revision and of place in it, as an export hands them over; alarms and members are
-    /// left out, since they are those of the cluster that the backup was taken of.
+    /// Makes the store of a backup in `dir`, which has none yet, and makes it durable. Versions
+    /// come in order of revision and of place in it, as an export hands them over; alarms and
+    /// members are left out, since they are those of the cluster that the backup was taken of.
     ///
     /// # Errors
     /// What the versions or the disk said; [`io::ErrorKind::InvalidData`] for a backup that

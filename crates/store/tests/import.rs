@@ -86,8 +86,8 @@ fn what_was_exported_is_there_again() {
     }
 }
 
-/// T100: a step of an export asked for one value that was on disk alone at a time, and gave up after
-/// a few.
+/// T100: a step of an export asked for one value that was on disk alone at a time, and gave up
+/// after a few.
 #[test]
 fn every_version_of_a_key_is_exported_wherever_its_value_is() {
     let mut store = Harness::new();

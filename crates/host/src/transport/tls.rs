@@ -1,7 +1,7 @@
 //! TLS between peers: both sides show a certificate, and whoever listens decides by it who speaks.
 //!
-//! That a certificate is signed by the right authority is not enough: clients have such ones too. It
-//! must name the member that its connection greets as, see [`Admission`] and
+//! That a certificate is signed by the right authority is not enough: clients have such ones too.
+//! It must name the member that its connection greets as, see [`Admission`] and
 //! `docs/adr/0022-tls-between-members.md`.
 
 use std::fmt;

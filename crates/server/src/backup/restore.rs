@@ -40,8 +40,8 @@ pub struct RestoreOptions {
     pub initial_advertise_peer_urls: Vec<String>,
     /// Takes a file without a hash, or with another one.
     pub skip_hash_check: bool,
-    /// Revisions that the new cluster leaves out, so that no client meets one twice that it has seen
-    /// after the backup was taken.
+    /// Revisions that the new cluster leaves out, so that no client meets one twice that it has
+    /// seen after the backup was taken.
     pub bump_revision: i64,
     /// Everything up to then counts as compacted, so that watches begin anew.
     pub mark_compacted: bool,
