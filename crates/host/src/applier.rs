@@ -227,7 +227,7 @@ impl<S: StateMachine> AppliedGroup<S> {
     ) -> Option<bytes::Bytes> {
         match payload {
             // A witness is handed nothing to apply.
-            Payload::Noop | Payload::Withheld => None,
+            Payload::Noop | Payload::Withheld | Payload::Lease(_) => None,
             Payload::Configuration(configuration) => {
                 self.configuration = *configuration;
                 None

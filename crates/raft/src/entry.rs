@@ -7,7 +7,7 @@ use bytes::Bytes;
 use core::fmt;
 
 use crate::quorum::rule::{QuorumRule, RuleFault};
-use crate::{EntryId, Incarnation, LeaseTerms, NodeId, Term};
+use crate::{ClockInterval, EntryId, Incarnation, LeaseTerms, NodeId, Term};
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
 /// received by leader").
@@ -24,6 +24,9 @@ pub struct Entry {
 pub enum Payload {
     /// Nothing. A new leader appends one, so that an entry of its own term can commit (Raft §8).
     Noop,
+    /// Nothing but when it was appended, so that it can be a lease (`lease_clock.rs`). Only where
+    /// leases go by [clocks of declared uncertainty](crate::LeaseClock::Declared).
+    Lease(ClockInterval),
     /// A command for the state machine: one buffer from the client's socket to the log.
     Command(Bytes),
     /// A command that this node does not hold: it is a witness, and knows the entry by name alone.
@@ -44,6 +47,7 @@ impl Entry {
         OVERHEAD_BYTES
             + match &self.payload {
                 Payload::Noop | Payload::Withheld => 0,
+                Payload::Lease(_) => 16,
                 Payload::Command(command) => command.len(),
                 Payload::Configuration(configuration) => configuration.size_bytes(),
             }

@@ -134,6 +134,7 @@ impl Node {
         if is_change {
             self.adopt_configuration();
         }
+        self.lease_times.note(&entries);
         self.note_growth(last.index);
         self.persister.write_entries(entries);
         self.record(|| Event::Appended { first, last });
@@ -146,6 +147,7 @@ impl Node {
     fn truncate(&mut self, from: LogIndex) {
         assert!(from > self.commit_index, "committed entries are never truncated");
         self.log.truncate(from);
+        self.lease_times.truncate(from);
         self.record(|| Event::Truncated { from });
         if !bug(Bug::ConfigurationOutlivesItsEntry) && self.configurations.truncate(from) {
             self.adopt_configuration();

@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
-    ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber, ReadRequest,
-    SnapshotMark, Timeouts,
+    ClockInterval, ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber,
+    ReadRequest, SnapshotMark, Timeouts,
 };
 
 /// One thing that happened.
@@ -13,6 +13,10 @@ use crate::{
 pub enum Input {
     /// Time has passed: `now` has reached [`Node::next_deadline`](crate::Node::next_deadline).
     Tick,
+    /// What the host's clock says, looked at in this tick. Only needed where leases go by such
+    /// clocks ([`Node::goes_by_clock`](crate::Node::goes_by_clock)): there before each read in mode
+    /// [`LeaseGuard`](crate::ReadMode::LeaseGuard), and best before every input of a tick.
+    Clock(ClockInterval),
     /// A message came from a peer. Never trusted: a bad one is counted and dropped.
     Message(Message),
     /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where

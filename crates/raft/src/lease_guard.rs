@@ -16,34 +16,40 @@
 //!                            s ≥ a            └ elected, takes writes, replicates them
 //! ```
 //!
+//! Rule 2 needs no more than a bound on how fast clocks run apart. Clocks that know how wrong they
+//! are tell the age of an entry to whoever has it: that second form is in
+//! [`lease_clock`](crate::lease_clock), and differs in nothing but where the times come from.
+//!
 //! # Why nothing stale is read
 //!
-//! Claim: when a leader of term t₀ reads at time T, no leader of a later term t₁ has committed
-//! anything by then. By induction over t₁, so that it holds for the leaders between.
+//! Claim: when a leader of term t₀ reads at time T, no leader of a later term has committed
+//! anything by then. Suppose one has; let C ≤ T be the first such commit, and L1, of term t₁, its
+//! leader.
 //!
-//! The lease is an entry *e* of term t₀ on a quorum. By Leader Completeness e is in the log of the
-//! leader of t₁: anybody elected later has a vote of somebody that held e. That node got e no
-//! earlier than L0 appended it, at a, and got its last entry s no earlier than e. If both count the
-//! same D, it commits after s + D ≥ a + D > T. (Clocks that differ in speed, and the part of a tick
-//! that is not seen, are taken off the one side and put on the other: [`LeaseTerms`].)
+//! The lease is an entry *e* on a quorum, of term t₀. By Leader Completeness e is in the log of L1:
+//! anybody elected later has a vote of somebody that held e. L1 got e no earlier than L0 appended
+//! it, at a, and got the last entry s of its log no earlier than e. If both count the same D, L1
+//! commits after s + D ≥ a + D > T: a contradiction. (Clocks that differ in speed, and the part of
+//! a tick that is not seen, are taken off the one side and put on the other: [`LeaseTerms`].)
 //!
 //! D may differ, since a configuration may change it. L0 takes the *least* D of the configurations
-//! from e to the end of its log; L1 the D of the last configuration g in its log before its own
-//! entries.
+//! from e to the end of its log; L1 the *largest* of those from m to the end of its log, where m is
+//! what it knew to be committed when it was elected. The two have one in common:
 //!
-//! - g is e or before it: then L0 knows g as the one in force at e, and took no more than its D.
-//! - L0 appended g behind e, before T: then L0 took no more than its D either.
-//! - L0 appended g after T: then L1 got it, and commits, after T.
-//! - Somebody of a term between appended g: no change begins before its leader has committed an
-//!   entry of its own term (M1), and by induction that was after T.
+//! - e is at or behind m: the one in force at e. L1's log has e, and so all before it as L0 has it.
+//! - e is before m: the one in force at m. m was committed before C, hence by a leader of a term
+//!   up to t₀, hence it is in the log of L0, behind e.
 //!
-//! If the log is cut behind e, the first of them is the one at the mark: it is committed, hence in
-//! every later leader's log. So lengthening and shortening are ordinary changes, in force on
-//! append, and no D at all is a D of zero. A rule that took the D at e alone would fail:
+//! If the log of L0 is cut behind e, the first that it knows is the one at the mark, which is
+//! committed and so among those of L1 as well. Lengthening and shortening are ordinary changes, in
+//! force on append, and no D at all is a D of zero. Both sides need their half of the rule:
 //!
 //! ```text
 //!   n1   1@1(D 50)  2@1(D 5)      appended 2@1 at 10, and reads on 1@1 until 50 …
-//!   n2   1@1(D 50)  2@1(D 5)      gets 2@1 at 10, leads term 2, and commits from 15 on
+//!   n2   1@1(D 50)  2@1(D 5)      … were it not for 2@1: n2 may know that 2@1 is committed, and wait 5
+//!
+//!   n1   1@1(D 50)  2@1(D 5)      alone has 2@1, leads again in term 3, and waits 50: were it 5 …
+//!   n2   1@1(D 50)                … n2, leader of term 2, would still be reading on 1@1 (`lease_clock`)
 //! ```
 //!
 //! # What a new leader can read meanwhile
@@ -59,8 +65,8 @@
 //!              └ limbo ┘              L0 may have committed 3, or 3 and 4, and told its clients
 //! ```
 //!
-//! To inherit the lease of L0 as well, without an entry of its own on a quorum, would save a round
-//! and lose the proof: L0 could come back with a shorter D behind e that only it has.
+//! Without an entry of its own on a quorum it cannot tell by ticks how old the lease is that it
+//! inherits; by clocks it can.
 //!
 //! # What else could end a wait too early
 //!
@@ -81,65 +87,26 @@
 //! Scripts: `testdata/lease_guard/`.
 
 use alloc::collections::VecDeque;
-use core::fmt;
 
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Entry, EntryId, Event, LogIndex, Node, Options, Payload, ReadPoint, Term, Tick};
-
-/// What a tick may hide from a node that waits: the first one may have been all but over.
-const ROUNDING_TICKS: u64 = 1;
+use crate::{
+    Entry, EntryId, Event, LeaseClock, LeaseTerms, Limbo, LogIndex, Node, Options, ReadPoint, Term,
+    Tick,
+};
 
 /// A leader remembers no more than so many of its appends within one lease.
 const STEPS: u64 = 64;
 
-/// The terms of leases that lie in the log. Part of the configuration, and changed with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTerms {
-    /// How long an entry is a lease, and how long a new leader therefore waits.
-    pub duration_us: u64,
-    /// Of any two clocks in the group one runs at most this many parts in a million faster.
-    pub drift_ppm: u32,
-}
-
-impl LeaseTerms {
-    /// A longer lease would be an outage: nobody commits for so long after a leader is gone.
-    pub const DURATION_US_MAX: u64 = 60_000_000;
-
-    /// Whether a group can live with it.
-    #[must_use]
-    pub fn is_sound(self) -> bool {
-        (1..=Self::DURATION_US_MAX).contains(&self.duration_us)
-    }
-
-    /// For how many ticks after its append an entry is read on.
-    fn reading_ticks(self, tick_us: u64) -> u64 {
-        const MILLION: u128 = 1_000_000;
-        let slowest = MILLION + u128::from(self.drift_ppm);
-        let ticks = u128::from(self.duration_us) * MILLION / slowest / u128::from(tick_us);
-        u64::try_from(ticks).unwrap_or(0)
-    }
-
-    /// For how many ticks behind the last growth of its log a new leader commits nothing.
-    fn waiting_ticks(self, tick_us: u64) -> u64 {
-        self.duration_us.div_ceil(tick_us).saturating_add(ROUNDING_TICKS)
-    }
-}
-
-impl fmt::Display for LeaseTerms {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}us", self.duration_us)
-    }
-}
-
-/// Entries of earlier leaders that may be committed, and acknowledged, or not. A read at the index
-/// before `first` is linearizable if none of them could change what it returns, and not otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limbo {
-    /// The first of them.
-    pub first: LogIndex,
-    /// The last.
-    pub last: LogIndex,
+/// Until when a new leader commits nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deferral {
+    /// By ticks; whatever clocks say, it is over then.
+    pub(crate) until: Tick,
+    /// By the clock, if the log tells.
+    pub(crate) until_us: Option<u64>,
+    /// When the clock is worth another look.
+    pub(crate) look_at: Option<Tick>,
 }
 
 /// The leader's side.
@@ -147,15 +114,23 @@ pub struct Limbo {
 pub(crate) struct LeaderGuard {
     /// Entries of this leader and when they were appended, oldest first.
     appended: VecDeque<(LogIndex, Tick)>,
-    /// Nothing is committed before.
-    pub(crate) deferred_until: Option<Tick>,
+    /// Nothing is committed before it is over.
+    pub(crate) deferral: Option<Deferral>,
     /// The lease was given up in this term.
     pub(crate) is_void: bool,
 }
 
 impl LeaderGuard {
-    pub(crate) fn new(deferred_until: Option<Tick>) -> Self {
-        Self { deferred_until, ..Self::default() }
+    pub(crate) fn new(deferral: Option<Deferral>) -> Self {
+        Self { deferral, ..Self::default() }
+    }
+
+    /// When the node should be told the time, to go on committing.
+    pub(crate) fn next_deadline(&self, now: Tick) -> Option<Tick> {
+        let Deferral { until, look_at, .. } = self.deferral?;
+        // Who was told the time and not what the clock says is not asked again.
+        let look_at = look_at.filter(|at| *at > now);
+        Some(look_at.map_or(until, |at| at.min(until)))
     }
 
     /// Appends within one part of a lease are remembered as the first of them.
@@ -195,54 +170,74 @@ impl Node {
     }
 
     /// Until when this node, if it is elected now, commits nothing. Asked before it appends.
-    pub(crate) fn deferral(&self, term: Term) -> Option<Tick> {
-        let terms = self.configurations.current().lease?;
+    pub(crate) fn deferral(&self, term: Term) -> Option<Deferral> {
+        let tick_us = self.options.tick_us;
+        let known = if bug(Bug::ShorterTermsEndTheWait) {
+            self.log.last().index
+        } else {
+            self.commit_index
+        };
+        let terms =
+            self.configurations.since(known).filter_map(|configuration| configuration.lease);
+        let ticks = terms.map(|terms| terms.waiting_ticks(tick_us)).max()?;
         // Nobody has led yet, or the leader before has given its lease up for this very term.
         let is_free = self.log.last() == EntryId::default() || self.lease_ended_for == Some(term);
-        let until = self.log_grew_at.after(terms.waiting_ticks(self.options.tick_us));
+        let until = self.log_grew_at.after(ticks);
         let until = if bug(Bug::DeferralBeginsNowhere) { self.now } else { until };
-        (!is_free && until > self.now).then_some(until)
+        if is_free || until <= self.now {
+            return None;
+        }
+        self.deferral_by_clock(Deferral { until, until_us: None, look_at: None })
     }
 
     pub(crate) fn is_deferring(&self) -> bool {
-        matches!(&self.role, RoleState::Leader(leader) if leader.guard.deferred_until.is_some())
+        matches!(&self.role, RoleState::Leader(leader) if leader.guard.deferral.is_some())
             && !bug(Bug::CommitsAtOnce)
     }
 
     /// No lease of an earlier leader runs any more: what a quorum holds is committed.
     pub(crate) fn end_deferral(&mut self) {
-        let now = self.now;
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.guard.deferred_until.take_if(|until| *until <= now).is_some() {
-            self.record(|| Event::CommitsAgain);
-            self.advance_commit_index();
+        let RoleState::Leader(leader) = &self.role else { return };
+        let Some(Deferral { until, until_us, .. }) = leader.guard.deferral else { return };
+        if until > self.now && !until_us.is_some_and(|until_us| self.is_past(until_us)) {
+            return;
         }
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.guard.deferral = None;
+        }
+        self.record(|| Event::CommitsAgain);
+        self.advance_commit_index();
     }
 
     /// Where a read may be answered at once.
     pub(crate) fn guarded_point(&mut self) -> Option<ReadPoint> {
-        let (now, index) = (self.now, self.commit_index);
+        let index = self.commit_index;
+        let clock = self.configurations.current().lease?.clock;
         let RoleState::Leader(leader) = &mut self.role else { return None };
-        let held = leader.match_quorum().index();
-        if (leader.guard.is_void && !bug(Bug::GuardOutlivesTheTransfer))
-            || held < leader.first_index
-        {
+        let (held, first_index) = (leader.match_quorum().index(), leader.first_index);
+        if leader.guard.is_void && !bug(Bug::GuardOutlivesTheTransfer) {
             return None;
         }
-        let first_index = leader.first_index;
-        let held = if bug(Bug::GuardNeedsNoQuorum) { self.log.last().index } else { held };
-        let (lease, at) = leader.guard.newest(held)?;
-        let terms = self.configurations.since(lease).map(|configuration| configuration.lease);
-        let least = terms.map(|terms| self.options.reading_ticks(terms)).min()?;
-        let first = self.configurations.since(lease).next()?.lease;
-        let ticks = if bug(Bug::GuardIgnoresShorterTerms) {
-            self.options.reading_ticks(first)
-        } else {
-            least
+        // What a quorum holds is in every later leader's log if it is of this term, or committed.
+        let has_own = held >= first_index;
+        let reads = match clock {
+            LeaseClock::Monotonic => has_own && self.reads_by_ticks(held),
+            LeaseClock::Declared { .. } => self.reads_by_clock(if has_own { held } else { index }),
         };
         let limbo = Limbo { first: index.next(), last: first_index.previous() };
         let limbo = (limbo.first <= limbo.last).then_some(limbo);
-        (now < at.after(ticks)).then_some(ReadPoint { index, limbo })
+        reads.then_some(ReadPoint { index, limbo })
+    }
+
+    /// Whether an entry of this leader's, up to `held`, is a lease now.
+    fn reads_by_ticks(&self, held: LogIndex) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let held = if bug(Bug::GuardNeedsNoQuorum) { self.log.last().index } else { held };
+        let Some((lease, at)) = leader.guard.newest(held) else { return false };
+        let terms = self.configurations.since(lease).map(|configuration| configuration.lease);
+        let mut ticks = terms.map(|terms| self.options.reading_ticks(terms));
+        let ticks = if bug(Bug::GuardIgnoresShorterTerms) { ticks.next() } else { ticks.min() };
+        self.now < at.after(ticks.unwrap_or(0))
     }
 
     /// A lease that is half over, or was never had, is worth a no-op: reads are asked for.
@@ -250,15 +245,18 @@ impl Node {
         let terms = self.configurations.current().lease;
         let half = self.options.reading_ticks(terms) / 2;
         let (now, last) = (self.now, self.log.last());
+        let is_due_by_clock = self.is_lease_due();
+        let payload = self.lease_payload();
         let RoleState::Leader(leader) = &mut self.role else { return };
         let newest = leader.guard.appended.back();
         let is_fresh = newest.is_some_and(|(_, at)| now < at.after(half.max(1)));
+        let is_due = half > 0 && !is_fresh || is_due_by_clock;
         // The target of a transfer has been promised a log that stands still.
-        if half == 0 || is_fresh || leader.guard.is_void || leader.transfer.is_some() {
+        if !is_due || leader.guard.is_void || leader.transfer.is_some() {
             return;
         }
         let id = EntryId { term: last.term, index: last.index.next() };
-        let entry = Entry { id, payload: Payload::Noop };
+        let entry = Entry { id, payload };
         leader.uncommitted_bytes += entry.size_bytes();
         self.append(alloc::vec![entry]);
     }
@@ -278,28 +276,6 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The reader counts less than the one that waits, whatever the tick and whoever's clock is the
-    /// faster one.
-    #[test]
-    fn reading_ends_before_waiting() {
-        let lengths = [1_u64, 999, 1000, 1001, 12_345, LeaseTerms::DURATION_US_MAX];
-        let ticks = [1_u64, 7, 1000, 10_000];
-        let drifts = [0_u32, 1, 500, 100_000];
-        for duration_us in lengths {
-            for drift_ppm in drifts {
-                let terms = LeaseTerms { duration_us, drift_ppm };
-                for (reader_us, waiter_us) in ticks.iter().flat_map(|a| ticks.map(|b| (*a, b))) {
-                    // A reader on a slow clock: what it counts as one is one and the drift.
-                    let read_us = u128::from(terms.reading_ticks(reader_us) * reader_us)
-                        * (1_000_000 + u128::from(drift_ppm));
-                    // The first tick of the one that waits was over when it began.
-                    let waited = (terms.waiting_ticks(waiter_us) - 1) * waiter_us;
-                    assert!(read_us <= u128::from(waited) * 1_000_000, "{terms:?}");
-                }
-            }
-        }
-    }
 
     /// However many entries a leader appends, it remembers a few, and the newest is near.
     #[test]

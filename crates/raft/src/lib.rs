@@ -89,7 +89,8 @@
 //! | `read_local` | stale reads, and reads behind a write | |
 //! | `leadership` | stepping down, campaigns on request, pauses, stalled disks | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
-//! | `lease_guard` | the log is the lease | arXiv 2512.15659 |
+//! | `lease_guard` `lease_terms` | the log is the lease | arXiv 2512.15659 |
+//! | `lease_clock` | the same by clocks that know their error | arXiv 2512.15659 §2.2 |
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
@@ -125,7 +126,9 @@ pub mod invariants;
 mod jitter;
 mod leadership;
 mod lease;
+mod lease_clock;
 mod lease_guard;
+mod lease_terms;
 mod log;
 mod membership;
 mod message;
@@ -163,7 +166,7 @@ pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTON
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;
 pub use leadership::Timeouts;
-pub use lease_guard::{LeaseTerms, Limbo};
+pub use lease_terms::{ClockInterval, LeaseClock, LeaseTerms, Limbo};
 pub use message::{AppendOutcome, Body, Message};
 pub use node::Node;
 pub use options::{Options, OptionsError, RestoredFault};

@@ -8,6 +8,7 @@ use crate::configuration::ConfigurationHistory;
 use crate::fault::PeerFaults;
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
+use crate::lease_clock::LeaseTimes;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
@@ -44,6 +45,7 @@ pub struct Node {
     pub(crate) log_grew_at: Tick,
     /// The leader before has given its lease up for this term.
     pub(crate) lease_ended_for: Option<Term>,
+    pub(crate) lease_times: LeaseTimes,
     /// The largest commit index that a leader of this term has spoken of, here or not.
     pub(crate) claimed_commit_index: LogIndex,
     pub(crate) faults: PeerFaults,
@@ -83,6 +85,7 @@ impl Node {
         match input {
             Input::Tick => {}
             Input::PeerLost(_) => self.wake(),
+            Input::Clock(interval) => self.hear_clock(interval),
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
@@ -216,7 +219,7 @@ impl Node {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
                 let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
-                let deferral = leader.guard.deferred_until;
+                let deferral = leader.guard.next_deadline(self.now);
                 return transfer
                     .into_iter()
                     .chain(deferral)

@@ -7,6 +7,7 @@ use crate::configuration::ConfigurationHistory;
 use crate::fault::PeerFaults;
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
+use crate::lease_clock::LeaseTimes;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
@@ -51,6 +52,7 @@ impl Node {
             awaited: AwaitedWrites::default(),
             log_grew_at: Tick(0),
             lease_ended_for: None,
+            lease_times: LeaseTimes::default(),
             claimed_commit_index: LogIndex::default(),
             faults: PeerFaults::default(),
             jitter,
@@ -64,6 +66,8 @@ impl Node {
             removal: Removal::default(),
             group_commit: EntryId::default(),
         };
+        // The tail of the log: the newest lease, if there is any in it.
+        node.lease_times.note(&restored.entries);
         node.notice_removal();
         // A crash came between the durable mark and the state machine's new state.
         if restored.applied < mark && !node.is_witness() {

@@ -22,8 +22,8 @@ use crate::quorum::{Ballots, Counter, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
 use crate::seeded::{Bug, bug};
 use crate::{
-    Configuration, Entry, EntryId, Event, HardState, LogIndex, Node, NodeId, Payload,
-    PersistNumber, Term, Tick,
+    Configuration, Entry, EntryId, Event, HardState, LogIndex, Node, NodeId, PersistNumber, Term,
+    Tick,
 };
 
 /// A node's role.
@@ -258,7 +258,8 @@ impl Node {
         self.active_at = self.now;
         let term = self.current_term();
         let last = self.log.last();
-        let deferred_until = self.deferral(term);
+        let deferral = self.deferral(term);
+        let payload = self.lease_payload();
         let mut leader = Leader {
             first_index: last.index.next(),
             members: Vec::new(),
@@ -269,7 +270,7 @@ impl Node {
             quorum_check_at: self.now.after(self.options.election_timeout_ticks),
             reads: LeaderReads::default(),
             lease: LeaderLease::default(),
-            guard: LeaderGuard::new(deferred_until),
+            guard: LeaderGuard::new(deferral),
             transfer: None,
             sessions: 0,
             has_unrecorded: true,
@@ -281,12 +282,13 @@ impl Node {
         }
         self.role = RoleState::Leader(Box::new(leader));
         self.record(|| Event::BecameLeader { term });
-        if let Some(until) = deferred_until {
-            let ticks = until.0 - self.now.0;
+        if let Some(deferral) = deferral {
+            let until = deferral.look_at.map_or(deferral.until, |at| at.min(deferral.until));
+            let ticks = until.0.saturating_sub(self.now.0);
             self.record(|| Event::CommitsLater { ticks });
         }
         let id = EntryId { term, index: last.index.next() };
-        self.append(alloc::vec![Entry { id, payload: Payload::Noop }]);
+        self.append(alloc::vec![Entry { id, payload }]);
         // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes
         // that carry the no-op follow at once, but only heartbeats pass a full log or a slow disk.
         self.beat();

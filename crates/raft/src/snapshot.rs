@@ -102,6 +102,9 @@ impl Node {
         let last = mark.last;
         let kept = self.commit_index;
         self.log.reset(last);
+        if !bug(Bug::TimesOutliveTheirLog) {
+            self.lease_times.clear();
+        }
         if !bug(Bug::WaitIsLostWithItsEntry) {
             self.note_growth(last.index);
         }

@@ -78,6 +78,9 @@ pub enum Event {
     CommitsLater { ticks: u64 },
     /// No earlier lease runs any more.
     CommitsAgain,
+    /// A lease was appended later than this node's clock says it is now: one of two clocks has broken
+    /// its word, and nobody should read on leases before it is set right.
+    ClocksDisagree { index: LogIndex },
     /// A read was answered on an entry of the log.
     GuardedRead { index: LogIndex, limbo: Option<Limbo> },
     /// Leadership is being handed over.
@@ -172,6 +175,7 @@ impl fmt::Display for Event {
             Self::LeaseRead { index } => write!(f, "lease read index={index}"),
             Self::CommitsLater { ticks } => write!(f, "commits later ticks={ticks}"),
             Self::CommitsAgain => f.write_str("commits again"),
+            Self::ClocksDisagree { index } => write!(f, "clocks disagree about lease={index}"),
             Self::GuardedRead { index, limbo: None } => write!(f, "guarded read index={index}"),
             Self::GuardedRead { index, limbo: Some(Limbo { first, last }) } => {
                 write!(f, "guarded read index={index} limbo={first}..{last}")

@@ -221,7 +221,7 @@ fn pass_time(cluster: &mut Cluster, dice: &mut Dice, node: u64, nodes: &[u64]) {
 
 /// From shorter than an election to longer than two.
 fn lease(dice: &mut Dice) -> LeaseTerms {
-    LeaseTerms { duration_us: (dice.roll(30) + 1) * 1000, drift_ppm: 0 }
+    LeaseTerms::monotonic((dice.roll(30) + 1) * 1000, 0)
 }
 
 /// The disk of a voter that is guarded is lost: it is found out, and the operator makes the node a

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! entry           term u64 │ index u64 │ kind u8 │ length u32 │ payload
-//!                 kind: 0 no-op (length 0), 1 command, 2 configuration, 3 withheld (length 0)
+//!                 kind: 0 no-op (length 0), 1 command, 2 configuration, 3 withheld (length 0),
+//!                       4 lease: earliest us u64 │ latest us u64, not below
 //! configuration   voters, outgoing, learners; each: count u32 │ node u64 …, ascending
 //!                 with the top bit of the first count set, then: length u32 │ extension …
 //! extension       tag u8, ascending │ length u32 │ value, never that of a configuration without it
@@ -15,7 +16,8 @@
 //!                      3 removed: node u64 …, in order of removal
 //!                      4 incarnations: (node u64, ascending │ incarnation u64, not 0) …
 //!                      5 quorum rules: that of the voters │ that of the outgoing, see [`rule`]
-//!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8, 0
+//!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8: 0, or
+//!                        1 and │ uncertainty in us u32
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
@@ -26,8 +28,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{
-    Configuration, Entry, EntryId, HardState, Incarnation, LeaseTerms, LogIndex, NodeId, Payload,
-    SnapshotMark, TOMBSTONES_MAX, Term,
+    ClockInterval, Configuration, Entry, EntryId, HardState, Incarnation, LeaseClock, LeaseTerms,
+    LogIndex, NodeId, Payload, SnapshotMark, TOMBSTONES_MAX, Term,
 };
 
 /// Bytes of an entry without its payload.
@@ -37,6 +39,10 @@ const NOOP: u8 = 0;
 const COMMAND: u8 = 1;
 const CONFIGURATION: u8 = 2;
 const WITHHELD: u8 = 3;
+/// Only in groups whose leases go by clocks, as their configuration says: a version that does not
+/// know the kind does not know such a configuration either.
+const LEASE_ENTRY: u8 = 4;
+const LEASE_ENTRY_BYTES: usize = 16;
 
 /// Bytes that [`put_entry`] writes.
 #[must_use]
@@ -44,6 +50,7 @@ pub fn entry_bytes(entry: &Entry) -> usize {
     ENTRY_BYTES_MIN
         + match &entry.payload {
             Payload::Noop | Payload::Withheld => 0,
+            Payload::Lease(_) => LEASE_ENTRY_BYTES,
             Payload::Command(command) => command.len(),
             Payload::Configuration(configuration) => configuration_bytes(configuration),
         }
@@ -57,8 +64,10 @@ const REMOVED: u8 = 3;
 const INCARNATIONS: u8 = 4;
 const QUORUM_RULES: u8 = 5;
 const LEASE: u8 = 6;
-/// The clocks that leases rest on: each node's own, that never goes back.
+/// The clocks that leases rest on: each node's own, that never goes back; or such as say how wrong
+/// they may be.
 const MONOTONIC: u8 = 0;
+const DECLARED: u8 = 1;
 
 fn configuration_bytes(configuration: &Configuration) -> usize {
     let extensions = extensions(configuration);
@@ -78,6 +87,12 @@ pub fn put_entry(out: &mut BytesMut, entry: &Entry) {
         Payload::Withheld => {
             out.put_u8(WITHHELD);
             put_length(out, 0);
+        }
+        Payload::Lease(ClockInterval { earliest_us, latest_us }) => {
+            out.put_u8(LEASE_ENTRY);
+            put_length(out, LEASE_ENTRY_BYTES);
+            out.put_u64_le(*earliest_us);
+            out.put_u64_le(*latest_us);
         }
         Payload::Command(command) => {
             out.put_u8(COMMAND);
@@ -104,6 +119,12 @@ pub fn take_entry(input: &mut Bytes) -> Option<Entry> {
     let payload = match kind {
         NOOP => bytes.is_empty().then_some(Payload::Noop)?,
         WITHHELD => bytes.is_empty().then_some(Payload::Withheld)?,
+        LEASE_ENTRY => {
+            let earliest_us = bytes.try_get_u64_le().ok()?;
+            let latest_us = bytes.try_get_u64_le().ok()?;
+            let is_sound = earliest_us <= latest_us && bytes.is_empty();
+            is_sound.then_some(Payload::Lease(ClockInterval { earliest_us, latest_us }))?
+        }
         COMMAND => Payload::Command(bytes),
         CONFIGURATION => {
             let configuration = take_configuration(&mut bytes)?;
@@ -262,15 +283,27 @@ fn lease(configuration: &Configuration) -> BytesMut {
     if let Some(terms) = configuration.lease {
         out.put_u64_le(terms.duration_us);
         out.put_u32_le(terms.drift_ppm);
-        out.put_u8(MONOTONIC);
+        match terms.clock {
+            LeaseClock::Monotonic => out.put_u8(MONOTONIC),
+            LeaseClock::Declared { uncertainty_us_max } => {
+                out.put_u8(DECLARED);
+                out.put_u32_le(uncertainty_us_max);
+            }
+        }
     }
     out
 }
 
 fn take_lease(input: &mut Bytes) -> Option<LeaseTerms> {
     let duration_us = input.try_get_u64_le().ok()?;
-    let terms = LeaseTerms { duration_us, drift_ppm: input.try_get_u32_le().ok()? };
-    (input.try_get_u8().ok()? == MONOTONIC && terms.is_sound()).then_some(terms)
+    let drift_ppm = input.try_get_u32_le().ok()?;
+    let clock = match input.try_get_u8().ok()? {
+        MONOTONIC => LeaseClock::Monotonic,
+        DECLARED => LeaseClock::Declared { uncertainty_us_max: input.try_get_u32_le().ok()? },
+        _ => return None,
+    };
+    let terms = LeaseTerms { duration_us, drift_ppm, clock };
+    terms.is_sound().then_some(terms)
 }
 
 fn take_counted_nodes(input: &mut Bytes) -> Option<BTreeSet<NodeId>> {

@@ -114,7 +114,7 @@ fn records() -> Vec<Body> {
     let rule = Some(QuorumRule::Majority);
     let ruled = ConfigurationChange { rule, ..ConfigurationChange::default() };
     all.push(errand(Errand::Change(Box::new(ruled))));
-    let lease = LeaseChange::Set(LeaseTerms { duration_us: 900_000, drift_ppm: 100 });
+    let lease = LeaseChange::Set(LeaseTerms::monotonic(900_000, 100));
     let leased = ConfigurationChange { lease, ..ConfigurationChange::default() };
     all.push(errand(Errand::Change(Box::new(leased))));
     all.extend([errand(Errand::Report), errand(Errand::Change(Box::new(change())))]);

@@ -87,7 +87,7 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
                 require((count == 0) == (bytes == 0), "inflights agree", books)?;
             }
         }
-        let waits = leader.guard.deferred_until.is_some();
+        let waits = leader.guard.deferral.is_some();
         let keeps_waiting = !waits || commit < leader.first_index;
         require(
             keeps_waiting,
@@ -118,7 +118,7 @@ fn check_witness(node: &Node) -> Result<(), Violation> {
         let fits = match entry.payload {
             Payload::Command(_) => !is_witness,
             Payload::Withheld => is_witness,
-            Payload::Noop | Payload::Configuration(_) => true,
+            Payload::Noop | Payload::Lease(_) | Payload::Configuration(_) => true,
         };
         require(fits, "commands are withheld from witnesses and nobody else", here)?;
     }

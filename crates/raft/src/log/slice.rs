@@ -13,7 +13,8 @@ use crate::{Entry, EntryId, Payload, PeerFault, Term};
 /// 3. No term is above the sender's.
 /// 4. The place before the log is `0@0`.
 /// 5. A configuration has voters, and nobody in two roles (M13).
-/// 6. Commands are withheld from a witness, and from nobody else.
+/// 6. A lease says a time that can be.
+/// 7. Commands are withheld from a witness, and from nobody else.
 #[derive(Debug)]
 pub(crate) struct LogSlice {
     prev: EntryId,
@@ -34,6 +35,7 @@ impl LogSlice {
                 Payload::Configuration(configuration) => is_sound(configuration),
                 Payload::Command(_) => !is_witness,
                 Payload::Withheld => is_witness,
+                Payload::Lease(at) => at.is_sound(),
                 Payload::Noop => true,
             };
             if !follows || entry.id.term < before.term || entry.id.term.0 == 0 || !is_sound {

@@ -607,7 +607,10 @@ impl Cluster {
         let commands =
             self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
                 Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
-                Payload::Noop | Payload::Withheld | Payload::Configuration(_) => None,
+                Payload::Noop
+                | Payload::Withheld
+                | Payload::Lease(_)
+                | Payload::Configuration(_) => None,
             });
         commands.collect()
     }

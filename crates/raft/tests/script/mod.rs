@@ -154,7 +154,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         voters: voters.into_iter().map(NodeId).collect(),
         outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
-        lease: words.named_number("guard").map(lease_of),
+        lease: words.named_number("guard").map(|ticks| lease_of(ticks, words)),
         witnesses: words.numbers("witnesses").into_iter().map(NodeId).collect(),
         rule: words.named("rule").map(rule::parse).unwrap_or_default(),
         ..Configuration::default()
@@ -189,9 +189,14 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
     })
 }
 
-/// A lease in the log, of so many ticks.
-fn lease_of(ticks: u64) -> LeaseTerms {
-    LeaseTerms { duration_us: ticks * 1000, drift_ppm: 0 }
+/// A lease in the log, of so many ticks; `clock=2` is one by clocks that are certain within 2.
+fn lease_of(ticks: u64, words: &Words<'_>) -> LeaseTerms {
+    match words.named_number("clock") {
+        None => LeaseTerms::monotonic(ticks * 1000, 0),
+        Some(within) => {
+            LeaseTerms::declared(ticks * 1000, 0, u32::try_from(within * 1000).unwrap())
+        }
+    }
 }
 
 /// What a host asks of its node.
@@ -209,6 +214,13 @@ fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         }
         "lease-read" => cluster.read(words.number(0), words.number(1), ReadMode::Lease),
         "read" => cluster.read(words.number(0), words.number(1), parse_mode(words)),
+        // What the clock of a node says now, in ticks: not before, and not after.
+        "clock" => {
+            let now = cluster.members[&words.number(0)].now;
+            let (earliest_us, latest_us) = (words.number(1) * 1000, words.number(2) * 1000);
+            let interval = ClockInterval { earliest_us, latest_us };
+            cluster.input(words.number(0), now, Input::Clock(interval));
+        }
         "replied" => {
             let now = cluster.members[&words.number(0)].now;
             cluster.input(words.number(0), now, Input::Replied(LogIndex(words.number(1))));
@@ -330,7 +342,7 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     let lease = match words.named("guard") {
         None => LeaseChange::Keep,
         Some("off") => LeaseChange::End,
-        Some(ticks) => LeaseChange::Set(lease_of(ticks.parse().unwrap())),
+        Some(ticks) => LeaseChange::Set(lease_of(ticks.parse().unwrap(), words)),
     };
     ConfigurationChange {
         lease,
@@ -471,6 +483,7 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
 fn payloads_line(entries: &[Entry]) -> String {
     let kinds = entries.iter().map(|entry| match &entry.payload {
         Payload::Noop => "noop".to_owned(),
+        Payload::Lease(at) => format!("lease[{},{}]", at.earliest_us, at.latest_us),
         Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
         Payload::Withheld => "withheld".to_owned(),
         Payload::Configuration(_) => "configuration".to_owned(),
@@ -577,7 +590,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             let voters = words.numbers("voters").into_iter().map(NodeId);
             let configuration = Configuration {
                 outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
-                lease: words.named_number("guard").map(lease_of),
+                lease: words.named_number("guard").map(|ticks| lease_of(ticks, words)),
                 ..Configuration::of_voters(voters)
             };
             Body::InstallSnapshot {

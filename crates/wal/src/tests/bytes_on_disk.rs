@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use raft::QuorumRule;
 use raft::quorum::hierarchy::{DEPTH_MAX, Part};
 
-use raft::{Incarnation, LeaseTerms};
+use raft::{ClockInterval, Incarnation, LeaseTerms};
 
 use super::*;
 use crate::record::{Kind, Record};
@@ -65,7 +65,7 @@ fn golden_extensions() {
         witnesses: [NodeId(2)].into(),
         removed: vec![NodeId(9), NodeId(4)],
         incarnations: [(NodeId(1), Incarnation(7))].into(),
-        lease: Some(LeaseTerms { duration_us: 3, drift_ppm: 5 }),
+        lease: Some(LeaseTerms::monotonic(3, 5)),
         ..Configuration::of_voters([NodeId(1), NodeId(2)])
     };
     let mut out = BytesMut::new();
@@ -97,6 +97,31 @@ fn golden_extensions() {
     let mut bytes = out.to_vec();
     bytes[28] = 200;
     assert_eq!(codec::take_configuration(&mut bytes.into()), None, "an extension of the future");
+}
+
+/// A lease that says when it was appended, and terms of such leases, byte for byte.
+#[test]
+fn golden_lease_by_clock() {
+    let at = ClockInterval { earliest_us: 3, latest_us: 4 };
+    let mut out = BytesMut::new();
+    codec::put_entry(&mut out, &Entry { id: EntryId::new(1, 2), payload: Payload::Lease(at) });
+    let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = "01000000000000000200000000000000041000000003000000000000000400000000000000";
+    assert_eq!(hex, golden);
+    let mut backwards = out.to_vec();
+    backwards[21] = 5;
+    assert_eq!(codec::take_entry(&mut backwards.into()), None, "later than its latest");
+
+    let lease = Some(LeaseTerms::declared(9, 5, 4));
+    let configuration = Configuration { lease, ..Configuration::of_voters([NodeId(1)]) };
+    let mut out = BytesMut::new();
+    codec::put_configuration(&mut out, &configuration);
+    let hex: String = out[24..].iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, concat!("0611000000", "0900000000000000", "05000000", "01", "04000000"));
+    assert_eq!(codec::take_configuration(&mut out.clone().freeze()), Some(configuration));
+    let mut another = out.to_vec();
+    another[41] = 2;
+    assert_eq!(codec::take_configuration(&mut another.into()), None, "a clock of the future");
 }
 
 /// Every quorum rule, byte for byte: the value of extension 5.
@@ -252,8 +277,11 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         let removed = (4..12).rev().step_by(4).map(NodeId);
         let removed = removed.filter(|node| !plain.contains(*node)).collect();
         // Each of the four lists of nodes is of a few, so this is as good as a die.
-        let lease = (attributes.len() % 2 == 1)
-            .then_some(LeaseTerms { duration_us: 1_000_000, drift_ppm: 500 });
+        let lease = match attributes.len() % 3 {
+            0 => None,
+            1 => Some(LeaseTerms::monotonic(1_000_000, 500)),
+            _ => Some(LeaseTerms::declared(1_000_000, 500, 7000)),
+        };
         let witnesses = plain.voters.iter().copied().filter(|node| node.0 % 4 == 0).collect();
         let plain = Configuration { rule, outgoing_rule, ..plain };
         Configuration { attributes, witnesses, removed, incarnations, lease, ..plain }
@@ -264,6 +292,10 @@ fn payloads() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Noop),
         Just(Payload::Withheld),
+        (any::<u64>(), any::<u64>()).prop_map(|(one, other)| {
+            let (earliest_us, latest_us) = (one.min(other), one.max(other));
+            Payload::Lease(ClockInterval { earliest_us, latest_us })
+        }),
         prop::collection::vec(any::<u8>(), 0..100)
             .prop_map(|bytes| Payload::Command(Bytes::from(bytes))),
         configurations().prop_map(|configuration| Payload::Configuration(configuration.into())),

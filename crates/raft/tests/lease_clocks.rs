@@ -1,0 +1,547 @@
+//! Leases by clocks of declared uncertainty, in a world that has true time: every node's ticks run
+//! a little fast or slow, and every node's clock says an interval. As long as true time is in it,
+//! no read may miss what was committed before it was asked for (`Cluster` checks each read), and
+//! leases and waits must come to something. Then the same with a clock that lies.
+#![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
+
+mod cluster;
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use cluster::{Cluster, id};
+use raft::*;
+
+const TICK_US: u64 = 1000;
+const UNCERTAINTY_US: u64 = 4 * TICK_US;
+const DRIFT_PPM: u32 = 20_000;
+/// True time when a world begins: far enough from zero for any error.
+const BEGIN_US: u64 = 1_000_000;
+
+/// SplitMix64, apart from the core's own.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % sides
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.roll(sides) == 0
+    }
+
+    fn place(&mut self, len: usize) -> usize {
+        usize::try_from(self.roll(u64::try_from(len).unwrap())).unwrap()
+    }
+}
+
+fn declared(ticks: u64) -> LeaseTerms {
+    LeaseTerms::declared(ticks * TICK_US, DRIFT_PPM, u32::try_from(UNCERTAINTY_US).unwrap())
+}
+
+struct World {
+    cluster: Cluster,
+    dice: Dice,
+    true_us: u64,
+    /// By how many parts in a million a node's ticks are too fast; below a million too slow.
+    rates: BTreeMap<u64, u64>,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    reads: usize,
+    /// Before the reader had committed anything in its term.
+    inherited: usize,
+    waits: usize,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let nodes = if dice.one_in(2) { 3 } else { 5 };
+        let mut configuration = Configuration::of_voters((1..=nodes).map(NodeId));
+        configuration.lease = Some(declared(20));
+        let mut cluster = Cluster::with(nodes, &configuration, |options| {
+            options.seed = seed;
+            options.pre_vote = false;
+            options.check_quorum = false;
+            options.log_tail_kept = 0;
+        });
+        let drift = u64::from(DRIFT_PPM);
+        let rates = (1..=nodes).map(|node| (node, 1_000_000 - drift + dice.roll(2 * drift)));
+        let rates = rates.collect();
+        for node in 1..=nodes {
+            cluster.member(node).disk_is_instant = dice.one_in(2);
+        }
+        Self { cluster, dice, true_us: BEGIN_US, rates, counts: Counts::default() }
+    }
+
+    /// A node is told what time it is by ticks and, mostly, by its clock.
+    fn tell_time(&mut self, node: u64) {
+        let passed_us = u128::from(self.true_us - BEGIN_US) * u128::from(self.rates[&node]);
+        let now = Tick(u64::try_from(passed_us / 1_000_000).unwrap() / TICK_US);
+        let member = self.cluster.member(node);
+        member.now = member.now.max(now);
+        let now = member.now;
+        if self.dice.one_in(4) {
+            return;
+        }
+        let interval = any_interval(&mut self.dice, self.true_us);
+        self.cluster.input(node, now, Input::Clock(interval));
+    }
+
+    fn step(&mut self, number: u64) {
+        self.true_us += self.dice.roll(250);
+        let nodes = self.cluster.ids();
+        let node = nodes[self.dice.place(nodes.len())];
+        if self.cluster.members[&node].node.is_none() {
+            if self.dice.one_in(6) {
+                let tail = if self.dice.one_in(2) { usize::MAX } else { self.dice.place(3) };
+                self.cluster.restart_with_tail(node, tail);
+            }
+            return;
+        }
+        self.tell_time(node);
+        let now = self.cluster.members[&node].now;
+        match self.dice.roll(100) {
+            0..=39 => (0..3).for_each(|_| self.deliver()),
+            40..=52 => self.cluster.input(node, now, Input::Tick),
+            53..=72 => {
+                let checks_limbo = self.dice.one_in(2);
+                let is_leader = self.cluster.node(node).role() == Role::Leader;
+                if is_leader || self.dice.one_in(4) {
+                    self.cluster.read(node, number, ReadMode::LeaseGuard { checks_limbo });
+                }
+            }
+            73..=80 => drop(self.cluster.propose(node, &[&number.to_string()])),
+            81..=88 => drop(self.cluster.write_one(node)),
+            89 => self.cluster.compact(node),
+            90 => drop(self.cluster.carry_snapshot(node)),
+            91..=92 if self.dice.one_in(2) => self.change_terms(node),
+            93 if self.dice.one_in(4) => drop(self.cluster.transfer(node, None)),
+            94 if self.dice.one_in(2) => self.cluster.crash(node),
+            95 if self.cluster.isolated.is_empty() => drop(self.cluster.isolated.insert(node)),
+            96 if self.dice.one_in(3) => self.cluster.isolated.clear(),
+            // A node that is elsewhere for a while.
+            97 if self.dice.one_in(8) => self.true_us += self.dice.roll(20_000),
+            98 if self.dice.one_in(4) => self.cluster.input(node, now, Input::Campaign),
+            _ => {}
+        }
+        self.count();
+    }
+
+    fn deliver(&mut self) {
+        if self.cluster.network.is_empty() {
+            return;
+        }
+        let place =
+            if self.dice.one_in(6) { self.dice.place(self.cluster.network.len()) } else { 0 };
+        let message = self.cluster.network.remove(place);
+        if self.dice.one_in(30) {
+            return; // Lost.
+        }
+        if self.cluster.members[&message.to.0].node.is_some() {
+            self.tell_time(message.to.0);
+        }
+        self.cluster.deliver(message);
+    }
+
+    fn change_terms(&mut self, node: u64) {
+        let lease = match self.dice.roll(5) {
+            0 => LeaseChange::Set(declared(20)),
+            1 => LeaseChange::Set(declared(30)),
+            2 => LeaseChange::Set(declared(9)),
+            3 => LeaseChange::Set(LeaseTerms::monotonic(25 * TICK_US, 2 * DRIFT_PPM)),
+            _ => LeaseChange::End,
+        };
+        let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
+        let _refused = self.cluster.change(node, &change);
+    }
+
+    fn count(&mut self) {
+        for line in self.cluster.take_lines() {
+            self.counts.reads += usize::from(line.contains("guarded read"));
+            self.counts.inherited += usize::from(line.contains("limbo="));
+            self.counts.waits += usize::from(line.contains("commits later"));
+            assert!(!line.contains("clocks disagree"), "honest clocks agree: {line}");
+        }
+    }
+}
+
+#[test]
+fn reads_are_never_stale_while_true_time_is_in_the_interval() {
+    let seeds = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(100);
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut counts = Counts::default();
+    for seed in first.map_or(0..seeds, |first: u64| first..first + 1) {
+        let mut world = World::new(seed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| (0..2000).for_each(|n| world.step(n))));
+        assert!(
+            outcome.is_ok(),
+            "SEED={seed} cargo test -p raft --test lease_clocks shows it again"
+        );
+        counts.reads += world.counts.reads;
+        counts.inherited += world.counts.inherited;
+        counts.waits += world.counts.waits;
+    }
+    // Where nobody reads on a lease, nothing was shown.
+    if first.is_none() {
+        let Counts { reads, inherited, waits } = counts;
+        println!("{reads} reads on leases, {inherited} with a limbo, {waits} waits");
+        assert!(reads > 1000 && inherited > 50 && waits > 50, "{reads} {inherited} {waits}");
+    }
+}
+
+/// Some clocks know well and some do not, and true time may be anywhere in what they say.
+fn any_interval(dice: &mut Dice, true_us: u64) -> ClockInterval {
+    let width = if dice.one_in(2) { dice.roll(UNCERTAINTY_US >> 4) } else { UNCERTAINTY_US };
+    let before = if dice.one_in(2) { dice.roll(width + 1) } else { dice.roll(2) * width };
+    let earliest_us = true_us - before;
+    ClockInterval { earliest_us, latest_us: earliest_us + width }
+}
+
+/// Leaders who are cut off and go on reading, and others who take over, one after another: nothing
+/// but what leases are about, so that every moment of a lease and of a wait is met.
+struct Duel {
+    cluster: Cluster,
+    dice: Dice,
+    true_us: u64,
+    reads: usize,
+}
+
+impl Duel {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed ^ 0xD0E1);
+        let nodes = if dice.one_in(2) { 3 } else { 5 };
+        let mut configuration = Configuration::of_voters((1..=nodes).map(NodeId));
+        configuration.lease = Some(declared(20));
+        let cluster = Cluster::with(nodes, &configuration, |options| {
+            options.pre_vote = false;
+            options.check_quorum = false;
+            // Only who is told to campaigns.
+            options.election_timeout_ticks = 1_000_000;
+        });
+        let mut duel = Self { cluster, dice, true_us: BEGIN_US, reads: 0 };
+        duel.tell_time(1);
+        duel.take_over(1);
+        duel.cluster.stabilize();
+        duel
+    }
+
+    fn tell_time(&mut self, node: u64) {
+        let now = Tick((self.true_us - BEGIN_US) / TICK_US);
+        self.cluster.member(node).now = now;
+        let interval = any_interval(&mut self.dice, self.true_us);
+        self.cluster.input(node, now, Input::Clock(interval));
+    }
+
+    /// A node is elected by all that it reaches; what it appends may reach nobody.
+    fn take_over(&mut self, node: u64) {
+        let now = self.cluster.members[&node].now;
+        self.cluster.input(node, now, Input::Campaign);
+        if self.dice.one_in(2) {
+            return self.cluster.stabilize();
+        }
+        for _ in 0..2 {
+            let votes = std::mem::take(&mut self.cluster.network).into_iter().filter(|message| {
+                let body = &message.body;
+                matches!(body, Body::RequestVote { .. } | Body::RequestVoteResponse { .. })
+            });
+            votes.for_each(|vote| self.cluster.deliver(vote));
+        }
+        self.cluster.network.clear();
+    }
+
+    fn step(&mut self, number: u64) {
+        self.true_us += self.dice.roll(1500);
+        for node in self.cluster.ids() {
+            self.tell_time(node);
+        }
+        let nodes = self.cluster.ids();
+        let any = nodes[self.dice.place(nodes.len())];
+        match self.dice.roll(16) {
+            0..=1 => {
+                // Whoever it is, the others that are reached are a quorum with it.
+                self.cluster.isolated.clear();
+                while self.cluster.isolated.len() < nodes.len() / 2 && !self.dice.one_in(6) {
+                    let other = nodes[self.dice.place(nodes.len())];
+                    if other != any {
+                        self.cluster.isolated.insert(other);
+                    }
+                }
+                self.take_over(any);
+            }
+            2 => {
+                for node in nodes.iter().copied() {
+                    let now = self.cluster.members[&node].now;
+                    self.cluster.input(node, now, Input::Tick);
+                }
+            }
+            3..=6 => self.cluster.stabilize(),
+            7..=9 => drop(self.cluster.propose(any, &["x"])),
+            10 => {
+                let ticks = [5, 12, 20, 30][self.dice.place(4)];
+                let terms = if ticks == 5 {
+                    LeaseTerms::declared(10 * TICK_US, DRIFT_PPM, 4000)
+                } else {
+                    declared(ticks)
+                };
+                let lease = LeaseChange::Set(terms);
+                let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
+                let _refused = self.cluster.change(any, &change);
+            }
+            _ => {}
+        }
+        for node in nodes {
+            if self.cluster.node(node).role() == Role::Leader {
+                let checks_limbo = self.dice.one_in(2);
+                let context = number * 8 + node;
+                self.cluster.read(node, context, ReadMode::LeaseGuard { checks_limbo });
+            }
+        }
+        self.reads += guarded_reads(&mut self.cluster);
+    }
+}
+
+#[test]
+fn whoever_is_cut_off_and_whoever_takes_over_nothing_stale_is_read() {
+    let seeds = std::env::var("SEEDS").ok().and_then(|count| count.parse().ok()).unwrap_or(600);
+    let mut reads = 0;
+    for seed in 0..seeds {
+        let mut duel = Duel::new(seed);
+        let outcome = catch_unwind(AssertUnwindSafe(|| (1..120).for_each(|n| duel.step(n))));
+        assert!(outcome.is_ok(), "the duel of seed {seed}");
+        reads += duel.reads;
+    }
+    println!("{reads} reads on leases");
+    assert!(reads > seeds_usize(seeds) * 10, "{reads}");
+}
+
+fn seeds_usize(seeds: u64) -> usize {
+    usize::try_from(seeds).unwrap()
+}
+
+/// Three nodes whose leader, node 1, has appended a lease of 30 ticks at 100, and is cut off.
+fn leader_cut_off_with_a_lease() -> Cluster {
+    leader_of(3)
+}
+
+fn leader_of(nodes: u64) -> Cluster {
+    let mut configuration = Configuration::of_voters((1..=nodes).map(NodeId));
+    configuration.lease = Some(LeaseTerms::declared(30 * TICK_US, 0, 10_000));
+    let mut cluster = Cluster::with(nodes, &configuration, |options| {
+        options.pre_vote = false;
+        options.check_quorum = false;
+    });
+    cluster.elect(1);
+    clock(&mut cluster, 1, 100, 102);
+    cluster.read(1, 1, ReadMode::LeaseGuard { checks_limbo: false });
+    cluster.stabilize();
+    cluster.isolated.insert(1);
+    cluster.take_lines();
+    cluster
+}
+
+/// The clock of a node says so, in ticks.
+fn clock(cluster: &mut Cluster, node: u64, earliest: u64, latest: u64) {
+    let now = cluster.members[&node].now;
+    let interval = ClockInterval { earliest_us: earliest * TICK_US, latest_us: latest * TICK_US };
+    cluster.input(node, now, Input::Clock(interval));
+}
+
+fn guarded_reads(cluster: &mut Cluster) -> usize {
+    cluster.take_lines().iter().filter(|line| line.contains("guarded read")).count()
+}
+
+/// Why the bound must be an honest one. At 134 in true time, node 2 has waited long enough and
+/// commits. The clock of node 1 is 10 ticks late and does not know it: at 135 it says 125 to 127, and
+/// node 1 reads what was true before.
+#[test]
+fn a_clock_outside_its_declared_uncertainty_reads_what_is_stale() {
+    let stale_read_of_a_clock_that_is_late_by = |late: u64| {
+        let mut cluster = leader_cut_off_with_a_lease();
+        clock(&mut cluster, 2, 104, 106);
+        cluster.timeout(2);
+        cluster.stabilize();
+        cluster.propose(2, &["b"]).unwrap();
+        cluster.stabilize();
+        clock(&mut cluster, 2, 134, 136);
+        cluster.stabilize();
+        assert_eq!(cluster.status(2).commit_index, LogIndex(4), "node 2 waited for 30 from 103 on");
+        clock(&mut cluster, 1, 135 - late, 137 - late);
+        let read = catch_unwind(AssertUnwindSafe(|| {
+            cluster.read(1, 2, ReadMode::LeaseGuard { checks_limbo: false });
+        }));
+        let said = read.err().map(|panic| *panic.downcast::<String>().unwrap());
+        said.is_some_and(|said| said.contains("was committed before it"))
+    };
+    assert!(!stale_read_of_a_clock_that_is_late_by(0));
+    assert!(!stale_read_of_a_clock_that_is_late_by(1), "135 is within 134 to 136");
+    assert!(stale_read_of_a_clock_that_is_late_by(10), "the checker must see it");
+}
+
+/// A lease that was appended later than it is now shows that one of two clocks lies. Nobody reads
+/// on it, whichever of them it was.
+#[test]
+fn a_lease_of_the_future_is_not_read_on() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    cluster.timeout(2);
+    cluster.network.retain(|message| matches!(message.body, Body::RequestVote { .. }));
+    let requests = std::mem::take(&mut cluster.network);
+    requests.into_iter().for_each(|request| cluster.deliver(request));
+    let votes = std::mem::take(&mut cluster.network);
+    votes.into_iter().for_each(|vote| cluster.deliver(vote));
+    assert_eq!(cluster.node(2).role(), Role::Leader);
+    clock(&mut cluster, 2, 90, 92);
+    cluster.take_lines();
+    cluster.read(2, 5, ReadMode::LeaseGuard { checks_limbo: true });
+    let lines = cluster.take_lines();
+    assert!(lines.contains(&"n2 clocks disagree about lease=2".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.contains("guarded read")), "{lines:?}");
+}
+
+/// What was said in an earlier tick is nothing to read by.
+#[test]
+fn an_interval_is_good_for_one_tick() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    let mode = ReadMode::LeaseGuard { checks_limbo: false };
+    clock(&mut cluster, 1, 101, 103);
+    cluster.read(1, 2, mode);
+    assert_eq!(guarded_reads(&mut cluster), 1);
+    let later = cluster.members[&1].now.after(1);
+    cluster.member(1).now = later;
+    cluster.read(1, 3, mode);
+    assert_eq!(guarded_reads(&mut cluster), 0);
+}
+
+/// Node 2 waits by the clock only as long as nobody reads by ticks. Here node 1 does, on an entry
+/// that says no time, and the newest lease that node 2 knows is long over.
+#[test]
+fn who_may_read_by_ticks_is_waited_for_by_ticks() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    cluster.isolated.clear();
+    let set = |terms| ConfigurationChange {
+        lease: LeaseChange::Set(terms),
+        ..ConfigurationChange::default()
+    };
+    cluster.change(1, &set(LeaseTerms::monotonic(40 * TICK_US, 0))).unwrap();
+    cluster.stabilize();
+    cluster.isolated.insert(1);
+    clock(&mut cluster, 2, 160, 162);
+    cluster.timeout(2);
+    cluster.stabilize();
+    cluster.propose(2, &["b"]).unwrap();
+    cluster.stabilize();
+    assert!(cluster.status(2).commits_later, "the lease of ticks is not over");
+    cluster.read(1, 9, ReadMode::LeaseGuard { checks_limbo: false });
+    assert!(guarded_reads(&mut cluster) > 0);
+}
+
+/// A snapshot may cover leases that its receiver never saw: the newest that it knew is not the
+/// newest in its log any more.
+#[test]
+fn a_snapshot_takes_the_known_leases_with_it() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    cluster.isolated = [3].into();
+    clock(&mut cluster, 1, 140, 142);
+    cluster.read(1, 2, ReadMode::LeaseGuard { checks_limbo: false });
+    cluster.stabilize();
+    cluster.compact(1);
+    cluster.isolated.clear();
+    for _ in 0..6 {
+        cluster.tick(1, 2);
+        cluster.stabilize();
+        cluster.carry_snapshot(1);
+        cluster.stabilize();
+    }
+    assert_eq!(cluster.status(3).mark, cluster.status(1).mark);
+    cluster.isolated.insert(1);
+    clock(&mut cluster, 3, 145, 147);
+    cluster.timeout(3);
+    cluster.stabilize();
+    assert!(cluster.status(3).commits_later, "the lease of 140 is under the mark, and runs");
+    clock(&mut cluster, 1, 146, 148);
+    cluster.read(1, 3, ReadMode::LeaseGuard { checks_limbo: false });
+    assert!(guarded_reads(&mut cluster) > 0);
+}
+
+/// A group of which nobody has a clock is slower, and no less safe: nobody reads on a lease, and
+/// whoever leads next waits by ticks.
+#[test]
+fn without_a_clock_nothing_is_read_on_and_waits_end() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    cluster.timeout(2);
+    cluster.stabilize();
+    assert!(cluster.status(2).commits_later);
+    cluster.tick(2, 40);
+    cluster.stabilize();
+    assert!(!cluster.status(2).commits_later);
+    cluster.take_lines();
+    cluster.read(2, 3, ReadMode::LeaseGuard { checks_limbo: false });
+    cluster.stabilize();
+    let lines = cluster.take_lines();
+    assert!(!lines.iter().any(|line| line.contains("guarded read")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("n2 read 3 at=")), "by a round: {lines:?}");
+    assert!(cluster.node(2).goes_by_clock());
+    assert_eq!(cluster.node(2).id(), id(2));
+}
+
+/// Node 2 reads on the lease that node 1 left. Node 1 has shortened the terms in an entry that
+/// reached nobody, leads again, and must wait for the longer ones.
+#[test]
+fn terms_that_may_not_be_committed_do_not_shorten_a_wait() {
+    let mut cluster = leader_cut_off_with_a_lease();
+    let lease = LeaseChange::Set(LeaseTerms::declared(5 * TICK_US, 0, 2000));
+    cluster.change(1, &ConfigurationChange { lease, ..ConfigurationChange::default() }).unwrap();
+    cluster.timeout(2);
+    for _ in 0..2 {
+        let network = std::mem::take(&mut cluster.network);
+        network.into_iter().for_each(|message| cluster.deliver(message));
+    }
+    cluster.network.clear();
+    cluster.isolated = [2].into();
+    let mode = ReadMode::LeaseGuard { checks_limbo: true };
+    clock(&mut cluster, 2, 104, 106);
+    cluster.read(2, 1, mode);
+    assert_eq!(guarded_reads(&mut cluster), 1, "node 2 leads, and its own entry is nowhere");
+    cluster.tick(1, 2);
+    cluster.stabilize();
+    cluster.timeout(1);
+    cluster.stabilize();
+    assert_eq!(cluster.node(1).role(), Role::Leader);
+    clock(&mut cluster, 1, 110, 111);
+    clock(&mut cluster, 2, 110, 111);
+    cluster.read(2, 2, mode);
+    assert!(cluster.status(1).commits_later);
+    assert_eq!(guarded_reads(&mut cluster), 1);
+    clock(&mut cluster, 1, 133, 134);
+    assert!(!cluster.status(1).commits_later);
+}
+
+/// The newest lease in the log of node 2 is of a leader whose clock knew little. Behind it is one
+/// of node 1, which may have been appended later than the earliest of the newest says.
+#[test]
+fn a_wait_begins_at_the_latest_that_a_lease_may_be() {
+    let mut cluster = leader_of(5);
+    cluster.timeout(3);
+    clock(&mut cluster, 3, 93, 102);
+    cluster.stabilize();
+    cluster.isolated.insert(3);
+    clock(&mut cluster, 2, 123, 124);
+    cluster.timeout(2);
+    cluster.stabilize();
+    assert_eq!(cluster.node(2).role(), Role::Leader);
+    clock(&mut cluster, 2, 125, 125);
+    cluster.stabilize();
+    clock(&mut cluster, 1, 125, 125);
+    cluster.read(1, 2, ReadMode::LeaseGuard { checks_limbo: false });
+    assert_eq!(guarded_reads(&mut cluster), 1, "until 130");
+    assert!(cluster.status(2).commits_later);
+    clock(&mut cluster, 2, 133, 133);
+    assert!(!cluster.status(2).commits_later);
+}
