@@ -150,17 +150,18 @@ impl Node {
     }
 
     /// A sign that a member holds less than it was counted for. It may be an old message: what it
-    /// says under a new session is no old one.
+    /// says under a new session is no old one. A session that began with the very question will do
+    /// again, so that late messages, however often they come, name no sessions without end.
     pub(crate) fn ask_what_it_holds(&mut self, from: NodeId) {
         let RoleState::Leader(leader) = &mut self.role else { return };
-        if leader.member(from).is_none_or(|member| member.question.is_some()) {
-            return;
-        }
-        let session = leader.next_session();
-        let Some(member) = leader.member(from) else { return };
+        let Some(member) = leader.member(from).filter(|member| !member.is_asked) else { return };
         let held = member.match_index;
-        member.session = session;
-        member.question = Some(held);
+        let is_new = member.session_asks != Some(held) || bug(Bug::SessionsHaveNoEnd);
+        let session = if is_new { Some(leader.next_session()) } else { None };
+        let Some(member) = leader.member(from) else { return };
+        member.session = session.unwrap_or(member.session);
+        member.session_asks = Some(held);
+        member.is_asked = true;
         member.probe_from(held.next(), false);
     }
 

@@ -9,8 +9,8 @@
 //! ```text
 //!   the entry      ├────────┤           appended somewhere in here
 //!   plus D                    ├────────┤
-//!   a reader                ┤           goes on while the *latest* of now is before the *earliest* end
-//!   one who waits                       ├     … until the *earliest* of now is not before the *latest*
+//!   a reader                ┤           goes on while the latest of now is before the earliest end
+//!   one who waits                       ├    until the earliest of now is not before the latest end
 //! ```
 //!
 //! # Why nothing stale is read
@@ -195,8 +195,8 @@ impl Node {
         newest.is_none_or(|at| now.latest_us >= at.earliest_us.saturating_add(half_us))
     }
 
-    /// What a wait comes to by the clock: `by_ticks` is what it would be otherwise. Nothing if it is
-    /// over.
+    /// What a wait comes to by the clock: `by_ticks` is what it would be otherwise. Nothing if it
+    /// is over.
     pub(crate) fn deferral_by_clock(&self, by_ticks: Deferral) -> Option<Deferral> {
         let committed = self.commit_index;
         let mut longest_us = 0;

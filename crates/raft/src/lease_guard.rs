@@ -45,11 +45,11 @@
 //! force on append, and no D at all is a D of zero. Both sides need their half of the rule:
 //!
 //! ```text
-//!   n1   1@1(D 50)  2@1(D 5)      appended 2@1 at 10, and reads on 1@1 until 50 …
-//!   n2   1@1(D 50)  2@1(D 5)      … were it not for 2@1: n2 may know that 2@1 is committed, and wait 5
+//!   n1   1@1(D 50)  2@1(D 5)      appended 2@1 at 10, and would read on 1@1 until 50 …
+//!   n2   1@1(D 50)  2@1(D 5)      … but n2 may know that 2@1 is committed, and wait for 5
 //!
 //!   n1   1@1(D 50)  2@1(D 5)      alone has 2@1, leads again in term 3, and waits 50: were it 5 …
-//!   n2   1@1(D 50)                … n2, leader of term 2, would still be reading on 1@1 (`lease_clock`)
+//!   n2   1@1(D 50)                … n2, leader of term 2, may still be reading on 1@1
 //! ```
 //!
 //! # What a new leader can read meanwhile

@@ -179,6 +179,6 @@ pub use recovery::RecoveryError;
 pub use refusal::{CampaignError, ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
-pub use status::{FollowerStatus, QuorumStatus, Status};
+pub use status::{FollowerStatus, HalfStatus, QuorumStatus, Status};
 pub use trace::{Event, VoteRefusal};
 pub use types::{EntryId, Incarnation, LogIndex, NodeId, Term, Tick};

@@ -41,12 +41,13 @@ use alloc::collections::BTreeSet;
 
 use crate::configuration::change::{enter, leave, target};
 use crate::progress::Progress;
+use crate::quorum::rule::Half;
 use crate::quorum::{Decision, Quorum};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, MemberChange, Node,
-    NodeId, Payload, QuorumStatus,
+    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, HalfStatus,
+    MemberChange, Node, NodeId, Payload, QuorumStatus,
 };
 
 impl Node {
@@ -265,20 +266,27 @@ impl Node {
         if !matches!(self.role, RoleState::Leader(_)) {
             return None;
         }
-        let alive = |voters: &BTreeSet<NodeId>| {
-            let is_alive = |voter: &&NodeId| {
-                **voter == self.options.id
-                    || self.book(**voter).is_some_and(|book| self.hears(book))
-            };
-            (voters.iter().filter(is_alive).count(), voters.len())
+        let own = self.options.id;
+        let is_alive =
+            |voter| voter == own || self.book(voter).is_some_and(|book| self.hears(book));
+        // Who speaks from another disk than the one on record is alive, and decides nothing.
+        let counts = |voter: NodeId| {
+            let book = self.book(voter);
+            is_alive(voter) && (voter == own || book.is_some_and(Progress::counts))
+        };
+        let half = |voters: &BTreeSet<NodeId>, half: Half<'_>| HalfStatus {
+            alive: voters.iter().filter(|voter| is_alive(**voter)).count(),
+            voters: voters.len(),
+            decides: half.is_quorum(Decision::Commit, &counts),
         };
         let configuration = self.configurations.current();
         Some(QuorumStatus {
-            incoming: alive(&configuration.voters),
-            outgoing: alive(&configuration.outgoing),
+            incoming: half(&configuration.voters, configuration.incoming_half()),
+            outgoing: half(&configuration.outgoing, configuration.outgoing_half()),
         })
     }
 }
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -219,9 +219,7 @@ impl Node {
                 self.fault(from, PeerFault::AcknowledgedUnsent);
             }
             AppendOutcome::Accepted { match_index, .. } => self.handle_accepted(from, match_index),
-            AppendOutcome::Rejected { prev_index, hint, .. }
-                if member.question.is_some_and(|held| prev_index <= held) =>
-            {
+            AppendOutcome::Rejected { prev_index, hint, .. } if member.is_forgetful(prev_index) => {
                 self.begin_book_anew(from, hint.index);
             }
             AppendOutcome::Rejected { prev_index, hint, .. } => {
@@ -253,7 +251,7 @@ impl Node {
         let Some(member) = self.answering_member(from) else { return };
         let is_news = match_index > member.match_index;
         member.acknowledge(match_index);
-        member.question = member.question.filter(|held| match_index < *held);
+        member.is_asked &= member.session_asks.is_some_and(|held| match_index < held);
         match &member.state {
             ProgressState::Probe { .. } => member.replicate(),
             // The follower has caught up to the log by itself.

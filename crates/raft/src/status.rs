@@ -46,7 +46,7 @@ pub struct Status {
     /// its disk is on record where every quorum with it finds the record; in a group of one for
     /// ever. Empty on others.
     pub unguarded: Vec<NodeId>,
-    /// How many voters of each half a leader hears; `None` on others.
+    /// Which voters of each half a leader hears, and whether they can decide; `None` on others.
     pub quorum: Option<QuorumStatus>,
     /// Whether the group rests, as far as this node is concerned.
     pub is_resting: bool,
@@ -64,14 +64,26 @@ pub struct Status {
     pub peer_faults: PeerFaults,
 }
 
-/// How many voters of each half of the configuration a leader has heard from within an election
-/// timeout, itself included. A half without its majority is what keeps a change from ending (M18).
+/// Which voters of each half of the configuration a leader has heard from within an election
+/// timeout, itself included. A half that does not decide is what keeps a change from ending (M18).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuorumStatus {
-    /// Voters of C_new that are alive, of how many.
-    pub incoming: (usize, usize),
-    /// Voters of C_old that are alive, of how many; zero of zero unless the configuration is joint.
-    pub outgoing: (usize, usize),
+    /// C_new, or all there is.
+    pub incoming: HalfStatus,
+    /// C_old; nobody, who agrees to everything, unless the configuration is joint.
+    pub outgoing: HalfStatus,
+}
+
+/// One half of a configuration, as its leader hears it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HalfStatus {
+    /// So many of its voters are alive.
+    pub alive: usize,
+    /// Of so many.
+    pub voters: usize,
+    /// Those that are alive, and whose word counts, can commit by the half's own rule. Heads say
+    /// nothing of that where the rule is not a majority.
+    pub decides: bool,
 }
 
 /// What a leader knows of a follower.

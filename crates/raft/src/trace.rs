@@ -78,8 +78,8 @@ pub enum Event {
     CommitsLater { ticks: u64 },
     /// No earlier lease runs any more.
     CommitsAgain,
-    /// A lease was appended later than this node's clock says it is now: one of two clocks has broken
-    /// its word, and nobody should read on leases before it is set right.
+    /// A lease was appended later than this node's clock says it is now: one of two clocks has
+    /// broken its word, and nobody should read on leases before it is set right.
     ClocksDisagree { index: LogIndex },
     /// A read was answered on an entry of the log.
     GuardedRead { index: LogIndex, limbo: Option<Limbo> },

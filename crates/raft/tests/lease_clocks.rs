@@ -359,8 +359,8 @@ fn guarded_reads(cluster: &mut Cluster) -> usize {
 }
 
 /// Why the bound must be an honest one. At 134 in true time, node 2 has waited long enough and
-/// commits. The clock of node 1 is 10 ticks late and does not know it: at 135 it says 125 to 127, and
-/// node 1 reads what was true before.
+/// commits. The clock of node 1 is 10 ticks late and does not know it: at 135 it says 125 to 127,
+/// and node 1 reads what was true before.
 #[test]
 fn a_clock_outside_its_declared_uncertainty_reads_what_is_stale() {
     let stale_read_of_a_clock_that_is_late_by = |late: u64| {

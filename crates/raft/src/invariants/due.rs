@@ -16,6 +16,7 @@ pub(super) fn check(node: &Node) -> Result<(), Violation> {
         format!("node {} holds {waits} messages that wait for nothing", node.id())
     })?;
     check_configurations(node)?;
+    check_campaign(node)?;
     let RoleState::Leader(leader) = &node.role else { return Ok(()) };
     let vote = node.persister.of_hard_state();
     require(vote <= node.persister.durable(), "who leads has its vote on disk", || {
@@ -37,6 +38,16 @@ pub(super) fn check(node: &Node) -> Result<(), Violation> {
     let is_own = node.log.id_at(agreed).is_some_and(|id| id.term == node.term());
     require(!is_own || agreed <= node.commit_index, "what a quorum holds is committed", || {
         format!("leader {} commits {}, and {agreed} is held", node.id(), node.commit_index)
+    })
+}
+
+/// Who asks for votes has one, in what it knows to be committed or in something behind it.
+fn check_campaign(node: &Node) -> Result<(), Violation> {
+    let campaigns = matches!(node.role, RoleState::PreCandidate(_) | RoleState::Candidate { .. });
+    let mut since = node.configurations.since(node.commit_index);
+    let is_voter = !campaigns || since.any(|configuration| configuration.is_voter(node.id()));
+    require(is_voter, "only voters campaign", || {
+        format!("node {} campaigns under {}", node.id(), node.configurations.current())
     })
 }
 

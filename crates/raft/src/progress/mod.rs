@@ -22,8 +22,12 @@ pub(crate) struct Progress {
     /// What an earlier book of this leadership says that the member held: below that it has
     /// forgotten something, and counts for nothing.
     pub(crate) frontier: LogIndex,
-    /// Under this session nothing up to here can be refused, unless it was forgotten.
-    pub(crate) question: Option<LogIndex>,
+    /// This session began with the question whether the member still holds the log up to here, and
+    /// nothing was sent in it that follows an earlier entry. So nothing up to here can be refused
+    /// in it, unless it was forgotten.
+    pub(crate) session_asks: Option<LogIndex>,
+    /// The question is not answered.
+    pub(crate) is_asked: bool,
     /// Has a vote in C_new, in C_old: both while a joint configuration keeps a voter.
     pub(crate) votes_incoming: bool,
     pub(crate) votes_outgoing: bool,
@@ -80,7 +84,8 @@ impl Progress {
             incarnation: Incarnation::default(),
             is_stranger: false,
             frontier: LogIndex::default(),
-            question: None,
+            session_asks: None,
+            is_asked: false,
             votes_incoming: false,
             votes_outgoing: false,
             is_witness: false,
@@ -111,6 +116,11 @@ impl Progress {
     /// Up to where the member's word is taken that it holds the log; 0 if it is not.
     pub(crate) fn counted_index(&self) -> u64 {
         if self.counts() { self.match_index.0 } else { 0 }
+    }
+
+    /// Whether a refusal of what follows `prev_index` shows that the member has forgotten something.
+    pub(crate) fn is_forgetful(&self, prev_index: LogIndex) -> bool {
+        self.session_asks.is_some_and(|held| prev_index <= held)
     }
 
     /// Compares the disk with the one that `configuration` records.

@@ -437,8 +437,12 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         }
         "quorum" => {
             let line = match cluster.status(words.number(0)).quorum {
-                Some(QuorumStatus { incoming: (new, of_new), outgoing: (old, of_old) }) => {
-                    format!("hears {new}/{of_new} of C_new, {old}/{of_old} of C_old")
+                Some(QuorumStatus { incoming, outgoing }) => {
+                    let half = |HalfStatus { alive, voters, decides }| {
+                        let quorum = if decides { "" } else { " (no quorum)" };
+                        format!("{alive}/{voters}{quorum}")
+                    };
+                    format!("hears {} of C_new, {} of C_old", half(incoming), half(outgoing))
                 }
                 None => "does not lead".to_owned(),
             };
