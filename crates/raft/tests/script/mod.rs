@@ -436,16 +436,7 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
             cluster.lines.push(line);
         }
         "quorum" => {
-            let line = match cluster.status(words.number(0)).quorum {
-                Some(QuorumStatus { incoming, outgoing }) => {
-                    let half = |HalfStatus { alive, voters, decides }| {
-                        let quorum = if decides { "" } else { " (no quorum)" };
-                        format!("{alive}/{voters}{quorum}")
-                    };
-                    format!("hears {} of C_new, {} of C_old", half(incoming), half(outgoing))
-                }
-                None => "does not lead".to_owned(),
-            };
+            let line = quorum_line(&cluster.status(words.number(0)));
             cluster.lines.push(format!("n{} {line}", words.number(0)));
         }
         "payloads" => {
@@ -481,6 +472,18 @@ fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Which voters of each half a leader hears.
+fn quorum_line(status: &Status) -> String {
+    let Some(QuorumStatus { incoming, outgoing }) = status.quorum else {
+        return "does not lead".to_owned();
+    };
+    let half = |HalfStatus { alive, voters, decides }| {
+        let quorum = if decides { "" } else { " (no quorum)" };
+        format!("{alive}/{voters}{quorum}")
+    };
+    format!("hears {} of C_new, {} of C_old", half(incoming), half(outgoing))
 }
 
 /// What the entries of a disk say.
