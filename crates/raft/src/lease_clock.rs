@@ -9,8 +9,8 @@
 //! ```text
 //!   the entry      ├────────┤           appended somewhere in here
 //!   plus D                    ├────────┤
-//!   a reader                ┤           goes on while the latest of now is before the earliest end
-//!   one who waits                       ├    until the earliest of now is not before the latest end
+//!   a reader                ┤          goes on while the latest of now is before the earliest end
+//!   one who waits                      ├    until the earliest of now is not before the latest end
 //! ```
 //!
 //! # Why nothing stale is read

@@ -118,7 +118,7 @@ impl Progress {
         if self.counts() { self.match_index.0 } else { 0 }
     }
 
-    /// Whether a refusal of what follows `prev_index` shows that the member has forgotten something.
+    /// Whether a refusal of what follows `prev_index` shows that the member has forgotten entries.
     pub(crate) fn is_forgetful(&self, prev_index: LogIndex) -> bool {
         self.session_asks.is_some_and(|held| prev_index <= held)
     }
