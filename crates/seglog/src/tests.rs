@@ -183,7 +183,7 @@ fn overwrite(disk: &MemDisk, offset: u64, bytes: &[u8]) {
 }
 
 /// D13, D14, and D5 when the file itself ends early, as after a crash of a file system that had not
-/// allocated it, or by the hand of a nemesis: that is a file shorter than recorded, and never cut in
+/// allocated it, or by the hand of a nemesis: that is a file shorter than recorded, never cut in
 /// silence, whatever its length.
 #[test]
 fn d13_d14_segment_shorter_than_recorded_is_refused() {
