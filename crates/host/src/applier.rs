@@ -70,7 +70,8 @@ impl<S: StateMachine> Applier<S> {
         let mut items = items.into_iter().peekable();
         while let Some(item) = items.next() {
             match item {
-                ApplyItem::Entries { group, mut entries } => {
+                ApplyItem::Entries { group, entries } => {
+                    let mut entries = entries.into_vec();
                     // Batches of one group that follow each other become one.
                     while let Some(ApplyItem::Entries { entries: more, .. }) =
                         items.next_if(|next| next.is_entries_of(group))

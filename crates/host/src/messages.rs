@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use env::Moment;
-use raft::{Entry, EntryId, Fetch, LogIndex, NodeId, PersistNumber, SnapshotMark, Term};
+use raft::{Entries, Entry, EntryId, Fetch, LogIndex, NodeId, PersistNumber, SnapshotMark, Term};
 use wal::{GroupId, WalWrite};
 
 use crate::errands::{Asker, Errand};
@@ -81,7 +81,7 @@ pub(crate) struct LogBatch {
 /// To the applier.
 pub(crate) enum ApplyItem {
     /// Committed entries, in order and without a gap.
-    Entries { group: GroupId, entries: Vec<Entry> },
+    Entries { group: GroupId, entries: Entries },
     /// A staged snapshot replaces the state.
     Install { group: GroupId, mark: Box<SnapshotMark> },
     /// A follower needs a snapshot that covers `at_least`.

@@ -264,7 +264,7 @@ fn bootstrap<S>(
                 number: raft::PersistNumber(0),
                 mark: Some(MarkWrite { mark: mark.clone(), reset: false }),
                 hard_state: None,
-                entries: Vec::new(),
+                entries: raft::Entries::new(),
             },
         });
         recovered.insert(setup.id, RecoveredGroup { mark, ..RecoveredGroup::default() });

@@ -234,6 +234,7 @@ impl Worker {
             WorkerEvent::Staged { group, staged } => self.take_staged(tick, group, *staged),
             WorkerEvent::Installed { group, mark } => self.take_installed(tick, group, mark),
             WorkerEvent::SnapshotSent { group, to, delivered } => {
+                let delivered = delivered.map(Into::into);
                 self.input(tick, group, Input::SnapshotSent { to, delivered });
             }
         }
@@ -249,7 +250,7 @@ impl Worker {
             group.answered_index = group.answered_index.max(index);
             group.take_applied(index)
         });
-        self.input(tick, id, Input::SnapshotInstalled(mark));
+        self.input(tick, id, Input::SnapshotInstalled(mark.into()));
     }
 
     /// Hands a staged snapshot to the protocol. One that it has no use for must not fill the disk.
@@ -471,7 +472,7 @@ impl Worker {
         Counters::add(&self.counters.reads_confirmed, released as u64);
         // Pushing to a closed mailbox means that the node is stopping, and nobody waits any more.
         if let Some(mark) = output.install_snapshot {
-            let _ = self.applier.push(ApplyItem::Install { group: id, mark: mark.into() });
+            let _ = self.applier.push(ApplyItem::Install { group: id, mark });
         }
         if let Some(last) = output.committed.last() {
             group.committed_index = last.id.index;

@@ -179,7 +179,7 @@ impl Bounds {
                 let members = self.changes.iter().copied();
                 let change =
                     ConfigurationChange { allow_stall: true, ..ConfigurationChange::of(members) };
-                node.handle(Tick(0), Input::ChangeConfiguration(change));
+                node.handle(Tick(0), Input::ChangeConfiguration(change.into()));
             }),
             Action::Transfer(_, to) => peer.act(history, writes, |node| {
                 let to = Some(NodeId(u64::from(*to) + 1));

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
-use crate::{Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
+use crate::{Entries, Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
 
 /// Where the state machine stands.
 ///
@@ -141,7 +141,7 @@ impl Node {
         self.log.evict(self.apply.handed_out, self.options.cache_bytes_max);
     }
 
-    fn hand_out(&mut self, mut entries: Vec<Entry>) {
+    fn hand_out(&mut self, entries: Entries) {
         assert!(
             entries.first().is_some_and(|first| first.id.index == self.apply.handed_out.next()),
             "entries are handed out in order and without a gap"
@@ -150,7 +150,8 @@ impl Node {
         if self.output.committed.is_empty() {
             self.output.committed = entries;
         } else {
-            self.output.committed.append(&mut entries);
+            let before = core::mem::take(&mut self.output.committed);
+            self.output.committed = before.into_iter().chain(entries).collect();
         }
     }
 
@@ -171,12 +172,13 @@ impl Node {
         // The log may have been cut and written anew since; then the answer ends where it differs.
         let valid = entries.iter().take_while(|entry| self.log.contains(entry.id)).count();
         entries.truncate(valid);
+        let mut entries = Entries::from(entries);
         let Some(first) = entries.first() else { return };
         assert!(first.id.index == from, "a fetch from {from} was answered from {}", first.id.index);
         self.send_fetched(&entries);
         let last = self.commit_index.min(self.persister.durable_index());
         if from == self.apply.handed_out.next() && !self.apply.is_installing() {
-            entries.retain(|entry| entry.id.index <= last);
+            entries.truncate(entries.iter().take_while(|entry| entry.id.index <= last).count());
             if !entries.is_empty() {
                 self.hand_out(entries);
             }

@@ -42,6 +42,7 @@ impl Entry {
     /// Bytes that the entry counts against windows and batch limits: its payload and a fixed
     /// overhead, so that empty entries are not free.
     #[must_use]
+    #[inline]
     pub fn size_bytes(&self) -> usize {
         const OVERHEAD_BYTES: usize = 32;
         OVERHEAD_BYTES

@@ -2,11 +2,11 @@
 //!
 //! Scripts: `testdata/replication/`.
 
-use alloc::vec::Vec;
-
 use crate::log::slice::LogSlice;
 use crate::seeded::{Bug, bug};
-use crate::{AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Node, NodeId, PeerFault};
+use crate::{
+    AppendOutcome, Body, Entries, Entry, EntryId, Event, LogIndex, Node, NodeId, PeerFault,
+};
 
 /// What a slice of the leader's log is, seen from this log.
 enum Fit {
@@ -26,7 +26,7 @@ impl Node {
         prev: EntryId,
         leader_commit: LogIndex,
         session: u64,
-        entries: Vec<Entry>,
+        entries: Entries,
     ) {
         self.learn_group_commit(leader_commit);
         let slice = match LogSlice::new(self.current_term(), prev, entries, self.is_witness()) {
@@ -125,18 +125,18 @@ impl Node {
 
     /// Appends to the log, to the disk's queue and to the history of configurations: a leader its
     /// own entries, a follower its leader's.
-    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn append(&mut self, entries: Entries) {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let (first, last) = (first.id, last.id);
         self.touch();
-        self.log.append(&entries);
+        self.log.append(entries.clone());
         let is_change = !bug(Bug::ConfigurationOnCommit) && self.configurations.append(&entries);
         if is_change {
             self.adopt_configuration();
         }
         self.lease_times.note(&entries);
         self.note_growth(last.index);
-        self.persister.write_entries(entries);
+        self.persister.write_entries(first.index, last.index);
         self.record(|| Event::Appended { first, last });
         if is_change {
             self.count_anew();

@@ -1,5 +1,6 @@
 //! What goes into a [`Node`](crate::Node): everything that can happen to it, as values.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use bytes::Bytes;
 
@@ -51,10 +52,10 @@ pub enum Input {
         /// The follower.
         to: NodeId,
         /// The snapshot that was delivered, or `None` if it could not be.
-        delivered: Option<SnapshotMark>,
+        delivered: Option<Box<SnapshotMark>>,
     },
     /// The state machine now is the snapshot's; apply goes on behind it.
-    SnapshotInstalled(SnapshotMark),
+    SnapshotInstalled(Box<SnapshotMark>),
     /// Hand leadership to `to`, or to the best follower (thesis §3.10).
     TransferLeadership {
         /// The new leader, or `None` for the most up-to-date voter.
@@ -63,7 +64,7 @@ pub enum Input {
     /// Change the members. Use
     /// [`Node::propose_configuration_change`](crate::Node::propose_configuration_change) to learn
     /// whether the change began.
-    ChangeConfiguration(ConfigurationChange),
+    ChangeConfiguration(Box<ConfigurationChange>),
     /// Give up a change of the members that does not come to its end. Use
     /// [`Node::abandon_change`](crate::Node::abandon_change) to learn whether that is possible.
     AbandonChange,
@@ -80,4 +81,19 @@ pub enum Input {
     /// The host has not heard from another node for an election timeout. Needed only where groups
     /// rest ([`quiesce_after_ticks`](crate::Options::quiesce_after_ticks)).
     PeerLost(NodeId),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Output, ReadMode};
+
+    /// Inputs and outputs are moved with every message: what is large and rare lies in a box.
+    #[test]
+    fn inputs_and_outputs_are_small() {
+        assert!(size_of::<Message>() <= 104, "{}", size_of::<Message>());
+        assert!(size_of::<Input>() <= 104, "{}", size_of::<Input>());
+        assert!(size_of::<Output>() <= 240, "{}", size_of::<Output>());
+        assert!(size_of::<ReadMode>() <= 48, "{}", size_of::<ReadMode>());
+    }
 }

@@ -258,7 +258,7 @@ impl Node {
         let id = EntryId { term: last.term, index: last.index.next() };
         let entry = Entry { id, payload };
         leader.uncommitted_bytes += entry.size_bytes();
-        self.append(alloc::vec![entry]);
+        self.append(alloc::vec![entry].into());
     }
 
     /// Gives the lease up, for a successor that is told so; says whether no other one runs.

@@ -72,7 +72,7 @@
 //!
 //! | file | duty | source |
 //! | --- | --- | --- |
-//! | `types` `entry` `message` | the words | Raft Figure 2 |
+//! | `types` `entry` `entries` `message` | the words | Raft Figure 2 |
 //! | `input` `output` `node` `status` | the doors | |
 //! | `options` `restored` `restore` | how a node begins | |
 //! | `step` | the term gate and the dispatch of messages | Raft §5.1 |
@@ -116,6 +116,7 @@ mod apply;
 mod commit;
 mod configuration;
 mod election;
+mod entries;
 mod entry;
 mod fault;
 mod follower;
@@ -162,6 +163,7 @@ mod types;
 mod witness;
 
 pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
+pub use entries::Entries;
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};
 pub use input::Input;

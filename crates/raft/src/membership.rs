@@ -236,7 +236,7 @@ impl Node {
         if let RoleState::Leader(leader) = &mut self.role {
             leader.uncommitted_bytes += entry.size_bytes();
         }
-        self.append(alloc::vec![entry]);
+        self.append(alloc::vec![entry].into());
         id
     }
 
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(node.role(), Role::Leader);
 
         let payload = Payload::Configuration(Configuration::of_voters([2, 3].map(NodeId)).into());
-        node.append(alloc::vec![Entry { id: EntryId::new(1, 2), payload }]);
+        node.append(alloc::vec![Entry { id: EntryId::new(1, 2), payload }].into());
         drop(node.take_output());
         node.handle(Tick(9999), Input::Persisted(PersistNumber(2)));
         node.handle(Tick(9999), accepted(2, 2));

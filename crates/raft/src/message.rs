@@ -1,9 +1,7 @@
 //! The RPCs as values. One variant per RPC and one per answer, each with the fields of its figure.
 
+use crate::{Entries, EntryId, Incarnation, LogIndex, NodeId, SnapshotMark, Term};
 use alloc::boxed::Box;
-use alloc::vec::Vec;
-
-use crate::{Entry, EntryId, Incarnation, LogIndex, NodeId, SnapshotMark, Term};
 
 /// One message between two nodes of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +61,7 @@ pub enum Body {
         /// The leader's name for its book on the receiver; echoed in the answer.
         session: u64,
         /// Consecutive entries that follow `prev`; empty for a probe.
-        entries: Vec<Entry>,
+        entries: Entries,
     },
     /// Answer to [`Body::AppendEntries`].
     AppendEntriesResponse(AppendOutcome),

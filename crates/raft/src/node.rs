@@ -18,8 +18,8 @@ use crate::removal::Removal;
 use crate::role::{Role, RoleState};
 use crate::{
     CampaignError, ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState,
-    Incarnation, Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, ProposeError,
-    ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
+    Incarnation, Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, Persist,
+    ProposeError, ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -245,12 +245,28 @@ impl Node {
         self.begin_read_round();
         self.forward_reads();
         self.record_disks();
+        if let Some(from) = self.persister.pending_from() {
+            self.log.gather(from);
+        }
         self.replicate();
         self.hand_out_committed();
         let mut output = core::mem::take(&mut self.output);
-        output.persists.extend(self.persister.take_pending(self.now));
+        output.persists.extend(self.take_persist());
         output.messages = self.outbox.take();
         output
+    }
+
+    /// What must be written, with the entries as the log has them.
+    fn take_persist(&mut self) -> Option<Persist> {
+        let last = self.log.last().index;
+        let from = self.persister.pending_from().filter(|from| *from <= last);
+        let mut persist = self.persister.take_pending(self.now)?;
+        if let Some(from) = from {
+            // Nothing is dropped from memory that was not handed out, and only what is durable is.
+            let entries = self.log.read(from, last, usize::MAX);
+            persist.entries = entries.expect("what is not durable yet is in memory");
+        }
+        Some(persist)
     }
 
     /// The mark for a snapshot of the state as of `index`, with the configuration in force there.

@@ -6,10 +6,11 @@
 //! back. So the caller may do the parts of an output in any order and at the same time; only
 //! persists among themselves, and committed entries among themselves, are in order.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use crate::{
-    Entry, Event, HardState, LogIndex, Message, NodeId, ReadError, ReadPoint, SnapshotMark, Term,
+    Entries, Event, HardState, LogIndex, Message, NodeId, ReadError, ReadPoint, SnapshotMark, Term,
 };
 
 /// The number of a [`Persist`], counted from 1 in the life of a node.
@@ -26,7 +27,7 @@ pub struct Output {
     /// Messages that may go now.
     pub messages: Vec<Message>,
     /// Entries to apply, in order and without a gap over the life of the node.
-    pub committed: Vec<Entry>,
+    pub committed: Entries,
     /// Reads that were asked for by this host's callers and are decided.
     pub reads: Vec<ReadOutcome>,
     /// Old entries that the node needs from the log.
@@ -38,12 +39,12 @@ pub struct Output {
     /// A staged snapshot that must replace the state machine, answered by
     /// [`Input::SnapshotInstalled`](crate::Input::SnapshotInstalled). Comes only after the persist
     /// that carries its mark is durable.
-    pub install_snapshot: Option<SnapshotMark>,
+    pub install_snapshot: Option<Box<SnapshotMark>>,
     /// This node was removed from the group, as this committed configuration says; said once in a
     /// life. The host carries out the rest of this output, in which a leader that removed itself
     /// tells the others, and then ends the node. It never comes back under this id, so its data may
     /// go once nobody wants to look at it.
-    pub removed: Option<SnapshotMark>,
+    pub removed: Option<Box<SnapshotMark>>,
     /// What happened, for scripts, logs and metrics; empty unless
     /// [`Options::record_events`](crate::Options::record_events).
     pub events: Vec<Event>,
@@ -60,7 +61,7 @@ pub struct Persist {
     /// The new term and vote.
     pub hard_state: Option<HardState>,
     /// Consecutive entries; whatever the log holds at the first one's index and behind goes.
-    pub entries: Vec<Entry>,
+    pub entries: Entries,
 }
 
 /// A new beginning of the log.

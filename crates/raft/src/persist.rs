@@ -16,11 +16,10 @@
 //! since the crash that loses #3 and keeps #2 loses the entry.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
-use crate::{Entry, HardState, LogIndex, MarkWrite, Persist, PersistNumber, Tick};
+use crate::{Entries, HardState, LogIndex, MarkWrite, Persist, PersistNumber, Tick};
 
 #[derive(Clone, Debug)]
 struct Flight {
@@ -34,6 +33,8 @@ struct Flight {
 pub(crate) struct Persister {
     /// What the next output will carry; its flight is the last of `flights`.
     pending: Option<Persist>,
+    /// The first of the entries that it will carry; the others are the log's from there on.
+    pending_from: Option<LogIndex>,
     /// Invariant: numbers rise by one.
     flights: VecDeque<Flight>,
     newest: PersistNumber,
@@ -49,6 +50,7 @@ impl Persister {
     pub(crate) fn new(durable_index: LogIndex) -> Self {
         Self {
             pending: None,
+            pending_from: None,
             flights: VecDeque::new(),
             newest: PersistNumber(0),
             durable: PersistNumber(0),
@@ -63,7 +65,7 @@ impl Persister {
             self.newest = PersistNumber(self.newest.0 + 1);
             self.flights
                 .push_back(Flight { number: self.newest, proves_index: LogIndex::default() });
-            Persist { number: self.newest, mark: None, hard_state: None, entries: Vec::new() }
+            Persist { number: self.newest, mark: None, hard_state: None, entries: Entries::new() }
         })
     }
 
@@ -78,36 +80,27 @@ impl Persister {
         self.hard_state = self.newest;
     }
 
-    /// Writes entries; whatever the log holds from the first one on is overwritten.
-    pub(crate) fn write_entries(&mut self, mut entries: Vec<Entry>) {
-        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
-        let (first, last) = (first.id.index, last.id.index);
+    /// Writes the entries from `first` to `last`, the log's end; whatever the disk holds from
+    /// `first` on is overwritten.
+    pub(crate) fn write_entries(&mut self, first: LogIndex, last: LogIndex) {
         self.cut_back(first.previous());
-        let pending = self.pending();
-        let pending_first = pending.entries.first().map_or(first, |entry| entry.id.index);
-        if first <= pending_first {
-            pending.entries = entries;
-        } else {
-            let kept = usize::try_from(first.0 - pending_first.0)
-                .expect("fewer entries are pending than memory holds");
-            assert!(kept <= pending.entries.len(), "entries for the disk are consecutive");
-            pending.entries.truncate(kept);
-            pending.entries.append(&mut entries);
-        }
+        self.pending();
+        self.pending_from = Some(self.pending_from.map_or(first, |from| from.min(first)));
         self.prove_when_landed(last);
     }
 
     /// Writes a mark. `kept` is the last index that is the same in the old log and the new.
     pub(crate) fn write_mark(&mut self, write: MarkWrite, kept: LogIndex) {
-        if !write.reset {
-            self.pending().mark = Some(write);
+        let last = write.mark.last.index;
+        let is_reset = write.reset;
+        self.pending().mark = Some(write);
+        if !is_reset {
+            // What the mark stands for need not be written any more.
+            self.pending_from = self.pending_from.map(|from| from.max(last.next()));
             return;
         }
         self.cut_back(kept);
-        let last = write.mark.last.index;
-        let pending = self.pending();
-        pending.entries.clear();
-        pending.mark = Some(write);
+        self.pending_from = None;
         self.prove_when_landed(last);
     }
 
@@ -122,9 +115,15 @@ impl Persister {
         }
     }
 
-    /// What must be written, for the output; at most one.
+    /// The first of the entries that must be written; they end with the log.
+    pub(crate) fn pending_from(&self) -> Option<LogIndex> {
+        self.pending_from
+    }
+
+    /// What must be written, for the output, but for its entries; at most one.
     pub(crate) fn take_pending(&mut self, now: Tick) -> Option<Persist> {
         let pending = self.pending.take()?;
+        self.pending_from = None;
         self.waiting_since.get_or_insert(now);
         Some(pending)
     }
@@ -190,23 +189,21 @@ impl Persister {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntryId, Payload};
 
-    fn entries(term: u64, indexes: core::ops::RangeInclusive<u64>) -> Vec<Entry> {
-        let entry = |index| Entry { id: EntryId::new(term, index), payload: Payload::Noop };
-        indexes.map(entry).collect()
+    fn write(persister: &mut Persister, indexes: core::ops::RangeInclusive<u64>) {
+        persister.write_entries(LogIndex(*indexes.start()), LogIndex(*indexes.end()));
     }
 
     /// L16: the picture in the head of this file.
     #[test]
     fn late_completion_proves_only_what_still_stands() {
         let mut persister = Persister::new(LogIndex(4));
-        persister.write_entries(entries(1, 5..=8));
+        write(&mut persister, 5..=8);
         drop(persister.take_pending(Tick(0)));
-        persister.write_entries(entries(2, 7..=7));
+        write(&mut persister, 7..=7);
         drop(persister.take_pending(Tick(0)));
         // The very entry comes back; the crash that keeps #2 and loses #3 would lose it again.
-        persister.write_entries(entries(1, 7..=8));
+        write(&mut persister, 7..=8);
         drop(persister.take_pending(Tick(0)));
 
         persister.landed(PersistNumber(1), Tick(0));
@@ -222,7 +219,7 @@ mod tests {
     fn older_completion_after_a_newer_one_changes_nothing() {
         let mut persister = Persister::new(LogIndex(0));
         for index in 1..=2 {
-            persister.write_entries(entries(1, index..=index));
+            write(&mut persister, index..=index);
             drop(persister.take_pending(Tick(0)));
         }
         persister.landed(PersistNumber(2), Tick(0));
@@ -234,14 +231,13 @@ mod tests {
     #[test]
     fn what_happens_between_two_outputs_is_one_persist() {
         let mut persister = Persister::new(LogIndex(0));
-        persister.write_entries(entries(1, 1..=4));
-        persister.write_entries(entries(2, 3..=3));
-        persister.write_entries(entries(2, 4..=5));
+        write(&mut persister, 2..=4);
+        write(&mut persister, 1..=3);
+        write(&mut persister, 4..=5);
         persister.write_hard_state(HardState::default());
+        assert_eq!(persister.pending_from(), Some(LogIndex(1)));
         let persist = persister.take_pending(Tick(0)).expect("something was written");
-        let ids: Vec<EntryId> = persist.entries.iter().map(|entry| entry.id).collect();
-        let expected = [(1, 1), (1, 2), (2, 3), (2, 4), (2, 5)];
-        assert_eq!(ids, expected.map(|(term, index)| EntryId::new(term, index)));
+        assert_eq!(persister.pending_from(), None);
         assert_eq!((persist.number, persister.take_pending(Tick(0))), (PersistNumber(1), None));
         assert_eq!(persister.of_index(LogIndex(5)), PersistNumber(1));
     }

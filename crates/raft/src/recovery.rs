@@ -93,7 +93,7 @@ impl Restored {
             number: PersistNumber(0),
             mark: None,
             hard_state: Some(HardState { current_term: term, voted_for: Some(id) }),
-            entries: alloc::vec![Entry { id: id_of_entry, payload }],
+            entries: alloc::vec![Entry { id: id_of_entry, payload }].into(),
         })
     }
 }

@@ -87,7 +87,7 @@ impl Node {
         }
         let last = by.last;
         self.removal.by = Some(last);
-        self.output.removed = Some(by);
+        self.output.removed = Some(by.into());
         self.record(|| Event::RemovedFromGroup { by: last });
     }
 

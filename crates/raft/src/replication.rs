@@ -21,8 +21,8 @@ use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::witness::withhold;
 use crate::{
-    AppendOutcome, Body, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId, Payload,
-    PeerFault, ProposeError, SendSnapshot, Tick,
+    AppendOutcome, Body, Entries, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId,
+    Payload, PeerFault, ProposeError, SendSnapshot, Tick,
 };
 
 /// What feeding one follower came to.
@@ -68,7 +68,7 @@ impl Node {
             return Err(ProposeError::Overloaded { uncommitted_bytes });
         }
         leader.uncommitted_bytes += bytes;
-        self.append(entries);
+        self.append(entries.into());
         Ok(first)
     }
 
@@ -129,7 +129,7 @@ impl Node {
     }
 
     /// Entries came from the log: they go to the followers that wait just there.
-    pub(crate) fn send_fetched(&mut self, entries: &[Entry]) {
+    pub(crate) fn send_fetched(&mut self, entries: &Entries) {
         let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
         let witness_limit = self.witness_limit(self.log.last().index);
         let RoleState::Leader(leader) = &self.role else { return };
@@ -149,7 +149,7 @@ impl Node {
                 commit_index: self.commit_index,
                 witness_limit,
             };
-            if let Some(body) = feeder.append(member, entries.to_vec()) {
+            if let Some(body) = feeder.append(member, entries.clone()) {
                 self.send_as_leader(to, body);
             }
         }
@@ -350,13 +350,13 @@ impl Feeder<'_> {
     /// An AppendEntries without entries: it asks, and tells the commit index. If the log was cut
     /// up to where this follower stands, and what was on its way got lost, only a snapshot helps.
     fn nudge(&self, member: &mut Progress) -> Feed {
-        self.append(member, Vec::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
+        self.append(member, Entries::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
     }
 
     /// Writes the message and books it; `None` if the log no longer has the place before it.
-    fn append(&self, member: &mut Progress, mut entries: Vec<Entry>) -> Option<Body> {
+    fn append(&self, member: &mut Progress, mut entries: Entries) -> Option<Body> {
         if member.is_witness {
-            withhold(&mut entries, self.witness_limit);
+            entries = withhold(&entries, self.witness_limit);
         }
         let prev = match self.log.id_at(member.next_index.previous()) {
             None if bug(Bug::PlaceBeforeTheLogIsZero) => EntryId::default(),

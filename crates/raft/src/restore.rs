@@ -73,7 +73,7 @@ impl Node {
         if restored.applied < mark && !node.is_witness() {
             node.apply.begin_installation(restored.mark.clone());
             node.apply.announce();
-            node.output.install_snapshot = Some(restored.mark.clone());
+            node.output.install_snapshot = Some(restored.mark.clone().into());
         }
         Ok(node)
     }

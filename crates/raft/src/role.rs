@@ -288,7 +288,7 @@ impl Node {
             self.record(|| Event::CommitsLater { ticks });
         }
         let id = EntryId { term, index: last.index.next() };
-        self.append(alloc::vec![Entry { id, payload }]);
+        self.append(alloc::vec![Entry { id, payload }].into());
         // Figure 2: "upon election: send initial empty AppendEntries RPCs (heartbeat)". The probes
         // that carry the no-op follow at once, but only heartbeats pass a full log or a slow disk.
         self.beat();

@@ -6,6 +6,8 @@
 //!
 //! Scripts: `testdata/snapshot/`.
 
+use alloc::boxed::Box;
+
 use crate::configuration::{ConfigurationHistory, is_sound};
 use crate::progress::ProgressState;
 use crate::role::RoleState;
@@ -40,7 +42,11 @@ impl Node {
     }
 
     /// The host has delivered a snapshot to a follower, or has given up.
-    pub(crate) fn handle_snapshot_sent(&mut self, to: NodeId, delivered: Option<SnapshotMark>) {
+    pub(crate) fn handle_snapshot_sent(
+        &mut self,
+        to: NodeId,
+        delivered: Option<Box<SnapshotMark>>,
+    ) {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let Some(member) = leader.member(to) else { return };
         let is_forgotten = delivered.is_none() && bug(Bug::FailedSnapshotIsForgotten);
@@ -132,7 +138,7 @@ impl Node {
             if self.is_witness() {
                 return self.handle_snapshot_installed(&mark);
             }
-            self.output.install_snapshot = Some(mark);
+            self.output.install_snapshot = Some(mark.into());
         }
     }
 }

@@ -53,11 +53,9 @@
 //!
 //! Scripts: `testdata/witness/`.
 
-use alloc::vec::Vec;
-
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Body, Entry, Event, LogIndex, Node, NodeId, Payload, SnapshotMark};
+use crate::{Body, Entries, Entry, Event, LogIndex, Node, NodeId, Payload, SnapshotMark};
 
 impl Node {
     /// Whether this node holds no commands.
@@ -95,11 +93,13 @@ impl Node {
 }
 
 /// Takes the commands out of what a witness is sent, and what it may not hear of yet.
-pub(crate) fn withhold(entries: &mut Vec<Entry>, limit: LogIndex) {
-    entries.retain(|entry| entry.id.index <= limit || bug(Bug::WitnessHearsTooEarly));
-    for entry in entries {
-        if let Payload::Command(_) = entry.payload {
-            entry.payload = Payload::Withheld;
+pub(crate) fn withhold(entries: &Entries, limit: LogIndex) -> Entries {
+    let may_hear = |entry: &&Entry| entry.id.index <= limit || bug(Bug::WitnessHearsTooEarly);
+    let without = |entry: &Entry| match entry.payload {
+        Payload::Command(_) => Entry { id: entry.id, payload: Payload::Withheld },
+        Payload::Noop | Payload::Withheld | Payload::Lease(_) | Payload::Configuration(_) => {
+            entry.clone()
         }
-    }
+    };
+    entries.iter().filter(may_hear).map(without).collect()
 }

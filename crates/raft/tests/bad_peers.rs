@@ -53,7 +53,7 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         any::<bool>().prop_map(|granted| Body::RequestVoteResponse { granted }),
         (entry_id(), index(), entries()).prop_map(|(prev, commit_index, entries)| {
-            Body::AppendEntries { prev, commit_index, session: 0, entries }
+            Body::AppendEntries { prev, commit_index, session: 0, entries: entries.into() }
         }),
         index().prop_map(|match_index| {
             Body::AppendEntriesResponse(AppendOutcome::Accepted { session: 0, match_index })

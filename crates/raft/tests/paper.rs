@@ -36,7 +36,7 @@ fn append(prev: (u64, u64), commit: u64, entries: Vec<Entry>) -> Body {
         prev: EntryId::new(term, index),
         commit_index: LogIndex(commit),
         session: 0,
-        entries,
+        entries: entries.into(),
     }
 }
 

@@ -127,15 +127,15 @@ fn interrupted_installation_is_asked_for_again() {
     let message = Message::new(id(2), id(1), Term(3), heartbeat);
     node.handle(Tick(0), Input::Message(message));
     let output = node.take_output();
-    assert_eq!(output.install_snapshot, Some(mark.clone()));
-    assert_eq!(output.committed, []);
+    assert_eq!(output.install_snapshot, Some(mark.clone().into()));
+    assert_eq!(output.committed, Entries::new());
     assert_eq!(node.next_deadline(), None);
     node.handle(Tick(1000), Input::Tick);
     assert_eq!(node.role(), Role::Follower);
 
-    node.handle(Tick(1000), Input::SnapshotInstalled(mark));
+    node.handle(Tick(1000), Input::SnapshotInstalled(mark.into()));
     let committed = node.take_output().committed;
-    assert_eq!(committed, [entry(2, 4), entry(3, 5)]);
+    assert_eq!(*committed, [entry(2, 4), entry(3, 5)]);
 }
 
 /// Nothing of the log is in memory after a restart: entries come by fetch, for the state machine

@@ -40,7 +40,12 @@ fn segment_path(number: u64) -> PathBuf {
 }
 
 fn empty_persist() -> Persist {
-    Persist { number: PersistNumber(1), mark: None, hard_state: None, entries: Vec::new() }
+    Persist {
+        number: PersistNumber(1),
+        mark: None,
+        hard_state: None,
+        entries: raft::Entries::new(),
+    }
 }
 
 fn entry(term: u64, index: u64) -> Entry {
@@ -91,7 +96,7 @@ fn groups_come_back_with_all_that_a_node_needs() {
         payload: Payload::Configuration(configuration.clone().into()),
     };
     let mut last = entries(1, 3, 5, 6);
-    last.persist.entries.push(change.clone());
+    last.persist.entries = last.persist.entries.into_iter().chain([change.clone()]).collect();
     wal.append(&[mark(1, 1, 2, true), entries(1, 1, 3, 5), vote(1, 3, 2), entries(2, 1, 1, 2)])
         .unwrap();
     wal.append(&[last]).unwrap();

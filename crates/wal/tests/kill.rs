@@ -52,7 +52,8 @@ fn write_of(group: u64, index: u64) -> WalWrite {
         MarkWrite { mark, reset: false }
     });
     let number = PersistNumber(index);
-    let persist = Persist { number, mark, hard_state: Some(hard_state), entries: vec![entry] };
+    let persist =
+        Persist { number, mark, hard_state: Some(hard_state), entries: vec![entry].into() };
     WalWrite { group: GroupId(group), persist }
 }
 

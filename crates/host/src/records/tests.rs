@@ -50,13 +50,13 @@ fn rpcs() -> Vec<Rpc> {
             prev: mark().last,
             commit_index: LogIndex(69),
             session: 6,
-            entries: entries(),
+            entries: entries().into(),
         },
         Rpc::AppendEntries {
             prev: last,
             commit_index: LogIndex(0),
             session: 0,
-            entries: Vec::new(),
+            entries: raft::Entries::new(),
         },
         Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
             session: 6,
@@ -235,7 +235,7 @@ fn golden_bytes_of_version_1() {
             prev: last,
             commit_index: LogIndex(1),
             session: 2,
-            entries: Vec::new(),
+            entries: raft::Entries::new(),
         }),
         &format!("{head}05{two}{five}{two}{one}{one}{two}00000000"),
     );

@@ -9,7 +9,8 @@ use crate::configuration::change::may_follow;
 use crate::quorum::{Decision, Quorum};
 use crate::recovery::recoveries;
 use crate::{
-    Body, Configuration, Entry, EntryId, LogIndex, Message, Node, NodeId, Payload, Role, Term,
+    Body, Configuration, Entry, EntryId, LogIndex, Message, Node, NodeId, Payload, Role,
+    SnapshotMark, Term,
 };
 
 /// Every configuration in a log follows from the one before it by a step of joint consensus.
@@ -49,6 +50,8 @@ pub struct Cluster {
     committed: BTreeMap<LogIndex, (EntryId, Term)>,
     /// Whom each node voted for in each term, as it said itself.
     votes: BTreeMap<(Term, NodeId), NodeId>,
+    /// The configurations that are committed, by the entries that brought them.
+    configurations: BTreeMap<LogIndex, Configuration>,
     /// Last entry and commit index of each node when it was looked at before.
     seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
 }
@@ -63,6 +66,7 @@ impl Cluster {
         let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
         self.observe_log(node, last_seen)?;
         check_configurations(node)?;
+        self.observe_configurations(node)?;
         if node.role() == Role::Leader {
             let is_new = !self.leaders.contains_key(&term);
             let leader = *self.leaders.entry(term).or_insert(id);
@@ -71,6 +75,7 @@ impl Cluster {
             })?;
             if is_new {
                 self.check_leader_completeness(node)?;
+                self.check_election(node)?;
             }
         }
         for index in commit_seen.0.max(node.log.mark().index.0).max(1)..=node.commit_index.0 {
@@ -115,6 +120,43 @@ impl Cluster {
         let known = payload.get_or_insert_with(|| entry.payload.clone());
         require(*known == entry.payload, "Log Matching", || {
             format!("{} says {known:?}, but {:?} on node {node}", entry.id, entry.payload)
+        })
+    }
+
+    /// Who is a member as of a committed entry is the same on every node, whether it has the log or
+    /// a mark that stands for it.
+    fn observe_configurations(&mut self, node: &Node) -> Result<(), Violation> {
+        let mark = node.log.mark().index;
+        let behind = node.configurations.iter().filter(|(index, configuration)| {
+            (*index > mark || index.0 == 0)
+                && *index <= node.commit_index
+                && !configuration.voters.is_empty()
+        });
+        for (index, configuration) in behind {
+            let known = self.configurations.entry(*index).or_insert_with(|| configuration.clone());
+            require(known == configuration, "Configuration Safety", || {
+                format!("node {} has {configuration} of {index}, others {known}", node.id())
+            })?;
+        }
+        let before = self.configurations.range(..=mark).next_back();
+        let there = node.configurations.at(mark);
+        let is_same = there.voters.is_empty() || before.is_none_or(|(_, known)| known == there);
+        require(is_same, "Configuration Safety", || {
+            format!("node {} has {there} as of its mark {mark}, others {before:?}", node.id())
+        })
+    }
+
+    /// Whoever leads has the votes of a quorum, each said by its voter. Where no messages are
+    /// looked at, no votes are known.
+    fn check_election(&self, leader: &Node) -> Result<(), Violation> {
+        if self.votes.is_empty() {
+            return Ok(());
+        }
+        let (id, term) = (leader.id(), leader.term());
+        let votes = |voter| voter == id || self.votes.get(&(term, voter)) == Some(&id);
+        let is_elected = leader.configurations.current().is_quorum(Decision::Election, &votes);
+        require(is_elected, "a leader is elected by a quorum", || {
+            format!("node {id} leads term {term} with these votes: {:?}", self.votes)
         })
     }
 
@@ -236,6 +278,12 @@ impl Cluster {
         require(may_be_anywhere || have.len() > lack.len(), "Payload Durability", || {
             format!("leader {} commits {entry}, whose data is on too few disks", leader.id())
         })
+    }
+
+    /// Takes a mark at its word that no node of the group has made: one that a test made up.
+    pub fn believe(&mut self, mark: &SnapshotMark) {
+        let known = mark.configuration.clone();
+        self.configurations.entry(mark.last.index).or_insert(known);
     }
 
     /// A node begins another life: what it knew and had not made durable is gone.

@@ -85,6 +85,11 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
                 let is_empty = member.next_index == member.match_index.next();
                 require(!is_empty || (count, bytes) == (0, 0), "inflights do not leak", books)?;
                 require((count == 0) == (bytes == 0), "inflights agree", books)?;
+                let options = &node.options;
+                let one = options.append_batch_bytes_max.max(inflights.largest());
+                let has_end = count <= options.window_messages_max
+                    && bytes < options.window_bytes_max.saturating_add(one);
+                require(has_end, "the window has an end", books)?;
             }
         }
         let waits = leader.guard.deferral.is_some();
@@ -143,7 +148,12 @@ fn check_change(node: &Node) -> Result<(), Violation> {
         leader.transfer.is_none_or(|transfer| configuration.voters.contains(&transfer.to));
     require(target_votes, "the target of a transfer stays a voter", change)?;
     if node.commit_index < leader.first_index {
-        return Ok(());
+        let own = node.configurations.iter().filter(|(at, _)| *at >= leader.first_index);
+        // In a group with witnesses the operator may order it (`witness.rs`).
+        let is_early =
+            own.into_iter().any(|(at, _)| node.configurations.at(*at).witnesses.is_empty());
+        let waits = !is_early || !node.configurations.at(leader.first_index).witnesses.is_empty();
+        return require(waits, "a leader changes members behind an entry of its own", change);
     }
     let open = node.configurations.iter().filter(|(at, _)| *at > node.commit_index);
     let open: Vec<bool> = open.map(|(_, configuration)| configuration.is_joint()).collect();
@@ -249,6 +259,9 @@ impl Before {
                 && node.role() == Role::Leader;
             require(!elected_twice, "a follower of a leader does not lead its term", change)?;
         }
+        let votes_for_itself = after.voted_for == Some(node.id()) && after != self.hard_state;
+        let stands = matches!(node.role(), Role::Candidate | Role::Leader);
+        require(!votes_for_itself || stands, "who votes for itself stands", change)?;
         require(node.commit_index >= self.commit, "the commit index never falls", change)?;
         require(node.apply.applied() >= self.applied, "the applied index never falls", change)?;
         require(node.apply.handed_out() >= self.handed_out, "entries go out once", change)?;

@@ -3,93 +3,153 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::{Entry, LogIndex, Payload};
+use crate::{Entries, Entry, LogIndex, Payload};
 
 /// Consecutive entries up to the end of the log. Older ones are on disk and are fetched.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cache {
-    entries: VecDeque<Entry>,
-    /// Invariant: the sum of [`Entry::size_bytes`] over `entries`.
+    /// Invariant: none is empty, and each begins where the one before ends.
+    runs: VecDeque<Entries>,
+    /// Invariant: the sum of [`Entry::size_bytes`] over `runs`.
     size_bytes: usize,
 }
 
+fn first_of(run: &Entries) -> LogIndex {
+    run.first().map_or_else(LogIndex::default, |entry| entry.id.index)
+}
+
+fn last_of(run: &Entries) -> LogIndex {
+    run.last().map_or_else(LogIndex::default, |entry| entry.id.index)
+}
+
+/// How many places `to` lies behind `from`.
+fn distance(from: LogIndex, to: LogIndex) -> usize {
+    usize::try_from(to.0.saturating_sub(from.0)).unwrap_or(usize::MAX)
+}
+
 impl Cache {
-    pub(crate) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entries: Entries) {
+        let Some(first) = entries.first() else { return };
         debug_assert!(
-            self.entries.back().is_none_or(|last| last.id.index.next() == entry.id.index),
+            self.runs.back().is_none_or(|last| last_of(last).next() == first.id.index),
             "the cache holds consecutive entries"
         );
-        self.size_bytes += entry.size_bytes();
-        self.entries.push_back(entry);
+        self.size_bytes += entries.iter().map(Entry::size_bytes).sum::<usize>();
+        self.runs.push_back(entries);
     }
 
     pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+        self.runs.clear();
         self.size_bytes = 0;
     }
 
     /// Drops `from` and all behind it.
     pub(crate) fn truncate(&mut self, from: LogIndex) {
-        while self.entries.back().is_some_and(|last| last.id.index >= from) {
-            self.drop_one(VecDeque::pop_back);
+        while let Some(run) = self.runs.back_mut().filter(|run| last_of(run) >= from) {
+            let kept = distance(first_of(run), from);
+            self.size_bytes -= run[kept..].iter().map(Entry::size_bytes).sum::<usize>();
+            run.truncate(kept);
+            if run.is_empty() {
+                self.runs.pop_back();
+            }
         }
     }
 
     /// Drops the oldest entries until the budget holds, but none behind `upto`.
     pub(crate) fn evict(&mut self, upto: LogIndex, bytes_max: usize) {
-        while self.size_bytes > bytes_max
-            && self.entries.front().is_some_and(|first| first.id.index <= upto)
-        {
-            self.drop_one(VecDeque::pop_front);
+        while self.size_bytes > bytes_max {
+            let Some(run) = self.runs.front_mut() else { return };
+            let mut count = 0;
+            for entry in run.iter().take_while(|entry| entry.id.index <= upto) {
+                if self.size_bytes <= bytes_max {
+                    break;
+                }
+                self.size_bytes -= entry.size_bytes();
+                count += 1;
+            }
+            if count == 0 {
+                return;
+            }
+            run.advance(count);
+            if run.is_empty() {
+                self.runs.pop_front();
+            }
         }
     }
 
-    fn drop_one(&mut self, pop: fn(&mut VecDeque<Entry>) -> Option<Entry>) {
-        if let Some(entry) = pop(&mut self.entries) {
-            self.size_bytes -= entry.size_bytes();
+    /// Makes one run of all that lies at `from` or behind, so that whoever reads there shares it.
+    pub(crate) fn gather(&mut self, from: LogIndex) {
+        let begin = self.run_of(from);
+        if self.runs.len() - begin < 2 {
+            return;
         }
+        let mut gathered = Vec::with_capacity(self.runs.range(begin..).map(|run| run.len()).sum());
+        self.runs.drain(begin..).for_each(|run| gathered.append(&mut run.into_vec()));
+        self.runs.push_back(gathered.into());
     }
 
     /// Whether the entry at `index` is here.
     pub(crate) fn contains(&self, index: LogIndex) -> bool {
-        self.place(index).is_some_and(|place| place < self.entries.len())
+        self.runs.front().is_some_and(|run| first_of(run) <= index)
+            && self.runs.back().is_some_and(|run| index <= last_of(run))
     }
 
-    fn place(&self, index: LogIndex) -> Option<usize> {
-        let first = self.entries.front()?.id.index;
-        usize::try_from(index.0.checked_sub(first.0)?).ok()
+    /// The place of the first run that ends at or behind `index`.
+    fn run_of(&self, index: LogIndex) -> usize {
+        // What is wanted is at the end, mostly: look there before searching all.
+        const NEAR: usize = 4;
+        let len = self.runs.len();
+        let near = len.saturating_sub(NEAR);
+        let is_near = near == 0 || last_of(&self.runs[near - 1]) < index;
+        if !is_near {
+            return self.runs.partition_point(|run| last_of(run) < index);
+        }
+        near + self.runs.range(near..).take_while(|run| last_of(run) < index).count()
+    }
+
+    /// The runs from the one with `index` on, and the place of `index` in the first of them.
+    fn runs_from(&self, index: LogIndex) -> (impl Iterator<Item = &Entries>, usize) {
+        let begin = self.run_of(index);
+        let place = self.runs.get(begin).map_or(0, |run| distance(first_of(run), index));
+        (self.runs.range(begin..), place)
+    }
+
+    /// The entries that are here, from `index` on; all, if it lies before them.
+    fn iter_from(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
+        let (runs, place) = self.runs_from(index);
+        runs.flat_map(|run| run.iter()).skip(place)
     }
 
     /// The entries of `from..=last` that fit into `bytes_max`, at least one; `None` if `from` is
-    /// not here.
-    pub(crate) fn read(
-        &self,
-        from: LogIndex,
-        last: LogIndex,
-        bytes_max: usize,
-    ) -> Option<Vec<Entry>> {
+    /// not here. Shared if they lie in one run, copied together if not.
+    pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         if !self.contains(from) {
             return None;
         }
-        let place = self.place(from)?;
         let mut count = 0;
         let mut bytes = 0;
-        for entry in self.entries.range(place..) {
+        for entry in self.iter_from(from) {
             bytes += entry.size_bytes();
             if entry.id.index > last || (count > 0 && bytes > bytes_max) {
                 break;
             }
             count += 1;
         }
-        Some(self.entries.range(place..place + count).cloned().collect())
+        let (mut runs, place) = self.runs_from(from);
+        let first = runs.next()?;
+        if place + count <= first.len() {
+            return Some(first.slice(place..place + count));
+        }
+        Some(self.iter_from(from).take(count).cloned().collect())
     }
 
     /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
     pub(crate) fn first_command(&self, floor: LogIndex, upto: LogIndex) -> Option<LogIndex> {
         let from = floor.next();
-        let place = self.place(from).filter(|place| *place < self.entries.len());
-        let Some(place) = place else { return (from <= upto).then_some(from) };
-        let mut entries = self.entries.range(place..).take_while(|entry| entry.id.index <= upto);
+        if !self.contains(from) {
+            return (from <= upto).then_some(from);
+        }
+        let mut entries = self.iter_from(from).take_while(|entry| entry.id.index <= upto);
         let is_command =
             |entry: &&Entry| matches!(entry.payload, Payload::Command(_) | Payload::Withheld);
         entries.find(is_command).map(|entry| entry.id.index)
@@ -97,20 +157,74 @@ impl Cache {
 
     /// Bytes of the entries of `first..=last` that are here.
     pub(crate) fn size_bytes_of(&self, first: LogIndex, last: LogIndex) -> usize {
-        let Some(oldest) = self.entries.front() else { return 0 };
-        let Some(begin) = self.place(first.max(oldest.id.index)) else { return 0 };
-        let Some(end) = self.place(last.next()) else { return 0 };
-        let end = end.min(self.entries.len());
-        self.entries.range(begin.min(end)..end).map(Entry::size_bytes).sum()
+        let entries = self.iter_from(first).take_while(|entry| entry.id.index <= last);
+        entries.map(Entry::size_bytes).sum()
     }
 
     #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        self.entries.iter()
+        self.runs.iter().flat_map(|run| run.iter())
     }
 
     #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn size_bytes(&self) -> usize {
         self.size_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EntryId;
+
+    fn entries(indexes: core::ops::RangeInclusive<u64>) -> Entries {
+        let entry = |index| Entry { id: EntryId::new(1, index), payload: Payload::Noop };
+        indexes.map(entry).collect()
+    }
+
+    fn indexes<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Vec<u64> {
+        entries.into_iter().map(|entry| entry.id.index.0).collect()
+    }
+
+    /// Every read of a cache in several runs is that of one in a single run, whatever was cut off
+    /// at either end.
+    #[test]
+    fn runs_are_not_seen() {
+        for (front, back) in (3..=12).flat_map(|front| (front..=12).map(move |back| (front, back)))
+        {
+            let (mut runs, mut one) = (Cache::default(), Cache::default());
+            [3..=3, 4..=7, 8..=9, 10..=11].map(entries).into_iter().for_each(|run| runs.push(run));
+            one.push(entries(3..=11));
+            for cache in [&mut runs, &mut one] {
+                cache.truncate(LogIndex(back));
+                cache.evict(LogIndex(front), 0);
+            }
+            assert_eq!(indexes(runs.iter()), (front + 1..back).collect::<Vec<_>>());
+            assert_eq!(runs.size_bytes(), one.size_bytes());
+            for (from, last) in (0..14).flat_map(|from| (from..14).map(move |last| (from, last))) {
+                let (from, last) = (LogIndex(from), LogIndex(last));
+                for bytes_max in [0, 70, usize::MAX] {
+                    let read = runs.read(from, last, bytes_max);
+                    assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
+                }
+                assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
+                assert_eq!(runs.contains(from), one.contains(from));
+                let mut gathered = runs.clone();
+                gathered.gather(from);
+                assert_eq!(indexes(gathered.iter()), indexes(runs.iter()));
+            }
+        }
+    }
+
+    /// Gathered runs are shared by all who read behind `from`.
+    #[test]
+    fn what_is_gathered_is_read_without_a_copy() {
+        let mut cache = Cache::default();
+        [1..=2, 3..=4, 5..=6].map(entries).into_iter().for_each(|run| cache.push(run));
+        cache.gather(LogIndex(3));
+        let read = |from, last| cache.read(LogIndex(from), LogIndex(last), usize::MAX);
+        let (all, part) = (read(3, 6).expect("cached"), read(4, 5).expect("cached"));
+        assert!(core::ptr::eq(&raw const all[1], &raw const part[0]));
+        assert_eq!(indexes(&all), [3, 4, 5, 6]);
     }
 }

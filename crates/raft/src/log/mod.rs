@@ -8,11 +8,9 @@ pub(crate) mod cache;
 pub(crate) mod slice;
 pub(crate) mod terms;
 
-use alloc::vec::Vec;
-
 use self::cache::Cache;
 use self::terms::TermRuns;
-use crate::{Entry, EntryId, LogIndex, Restored, RestoredFault, Term};
+use crate::{Entries, EntryId, LogIndex, Restored, RestoredFault, Term};
 
 /// The view. What is durable of it is the business of [`persist`](crate::persist).
 ///
@@ -50,7 +48,7 @@ impl Log {
         Ok(log)
     }
 
-    fn restore_cache(&mut self, entries: &[Entry]) -> Result<(), RestoredFault> {
+    fn restore_cache(&mut self, entries: &[crate::Entry]) -> Result<(), RestoredFault> {
         let Some(last) = entries.last() else { return Ok(()) };
         if last.id != self.last {
             return Err(RestoredFault::Entries);
@@ -62,7 +60,7 @@ impl Log {
         if !consecutive || !known {
             return Err(RestoredFault::Entries);
         }
-        entries.iter().cloned().for_each(|entry| self.cache.push(entry));
+        self.cache.push(entries.iter().cloned().collect());
         Ok(())
     }
 
@@ -94,8 +92,8 @@ impl Log {
     }
 
     /// Appends entries that follow the end.
-    pub(crate) fn append(&mut self, entries: &[Entry]) {
-        for entry in entries {
+    pub(crate) fn append(&mut self, entries: Entries) {
+        for entry in &entries {
             assert!(
                 entry.id.index == self.last.index.next(),
                 "an append leaves no hole: {} behind {}",
@@ -103,9 +101,9 @@ impl Log {
                 self.last
             );
             self.terms.append(entry.id);
-            self.cache.push(entry.clone());
             self.last = entry.id;
         }
+        self.cache.push(entries);
     }
 
     /// Drops `from` and all behind it.
@@ -135,13 +133,13 @@ impl Log {
     }
 
     /// Entries of `from..=last` within the budget, if they are in memory.
-    pub(crate) fn read(
-        &self,
-        from: LogIndex,
-        last: LogIndex,
-        bytes_max: usize,
-    ) -> Option<Vec<Entry>> {
+    pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         self.cache.read(from, last, bytes_max)
+    }
+
+    /// Makes what lies at `from` and behind one run, for all who will read it.
+    pub(crate) fn gather(&mut self, from: LogIndex) {
+        self.cache.gather(from);
     }
 
     pub(crate) fn cache(&self) -> &Cache {

@@ -1,10 +1,8 @@
 //! The entries of an AppendEntries, checked once at the gate.
 
-use alloc::vec::Vec;
-
 use crate::configuration::is_sound;
 use crate::seeded::{Bug, bug};
-use crate::{Entry, EntryId, Payload, PeerFault, Term};
+use crate::{Entries, Entry, EntryId, Payload, PeerFault, Term};
 
 /// A piece of a leader's log, as it came from a peer. A value of this type guarantees:
 ///
@@ -18,14 +16,14 @@ use crate::{Entry, EntryId, Payload, PeerFault, Term};
 #[derive(Debug)]
 pub(crate) struct LogSlice {
     prev: EntryId,
-    entries: Vec<Entry>,
+    entries: Entries,
 }
 
 impl LogSlice {
     pub(crate) fn new(
         leader_term: Term,
         prev: EntryId,
-        entries: Vec<Entry>,
+        entries: Entries,
         is_witness: bool,
     ) -> Result<Self, PeerFault> {
         let mut before = prev;
@@ -65,10 +63,8 @@ impl LogSlice {
     }
 
     /// The entries without the first `count`.
-    pub(crate) fn into_entries_behind(mut self, count: usize) -> Vec<Entry> {
-        if count > 0 {
-            self.entries.drain(..count);
-        }
+    pub(crate) fn into_entries_behind(mut self, count: usize) -> Entries {
+        self.entries.advance(count);
         self.entries
     }
 }

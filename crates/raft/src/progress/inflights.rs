@@ -36,6 +36,12 @@ impl Inflights {
         }
     }
 
+    /// Bytes of the largest message; a single entry may be larger than a batch.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn largest(&self) -> usize {
+        self.messages.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0)
+    }
+
     #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn counters(&self) -> (usize, usize) {
         (self.messages.len(), self.size_bytes)

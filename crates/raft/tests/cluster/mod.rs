@@ -5,71 +5,18 @@
 #![allow(dead_code, reason = "each test file uses another part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the files that use all")]
 
+mod disk;
+mod life;
+mod steps;
+pub(crate) mod words;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write;
 
 use bytes::Bytes;
-use raft::invariants::{self, Before, Cluster as Checker, Durable};
+use raft::invariants::Cluster as Checker;
 use raft::*;
 
-/// What survives a crash: the log as written, and the state machine's last durable state.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Disk {
-    pub(crate) hard_state: HardState,
-    pub(crate) mark: SnapshotMark,
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) applied: LogIndex,
-}
-
-impl Disk {
-    pub(crate) fn write(&mut self, persist: Persist) {
-        if let Some(MarkWrite { mark, reset }) = persist.mark {
-            self.entries.retain(|entry| !reset && entry.id.index > mark.last.index);
-            self.mark = mark;
-        }
-        if let Some(hard_state) = persist.hard_state {
-            self.hard_state = hard_state;
-        }
-        if let Some(first) = persist.entries.first() {
-            self.entries.retain(|entry| entry.id.index < first.id.index);
-            let before = self.entries.last().map_or(self.mark.last, |entry| entry.id);
-            assert_eq!(before.index.next(), first.id.index, "the disk gets no hole");
-        }
-        self.entries.extend(persist.entries);
-    }
-
-    pub(crate) fn last(&self) -> EntryId {
-        self.entries.last().map_or(self.mark.last, |entry| entry.id)
-    }
-
-    /// What a recovery hands to the node; only the last `tail` entries in full.
-    pub(crate) fn restored(&self, tail: usize) -> Restored {
-        let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
-        let mut configurations = Vec::new();
-        for entry in &self.entries {
-            if term_runs.last().is_none_or(|(_, term)| *term < entry.id.term) {
-                term_runs.push((entry.id.index, entry.id.term));
-            }
-            if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.as_ref().clone()));
-            }
-        }
-        let skip = self.entries.len().saturating_sub(tail);
-        Restored {
-            hard_state: self.hard_state,
-            mark: self.mark.clone(),
-            entries: self.entries[skip..].to_vec(),
-            term_runs,
-            last: self.last(),
-            applied: self.applied,
-            configurations,
-        }
-    }
-
-    pub(crate) fn durable(&self) -> Durable<'_> {
-        Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
-    }
-}
+pub(crate) use disk::Disk;
 
 /// One node with its disk and its host.
 #[derive(Debug)]
@@ -142,9 +89,11 @@ pub(crate) struct Cluster {
     pub(crate) disks_were_lost: bool,
     commits: BTreeMap<u64, (Term, LogIndex)>,
     /// The largest index that any node ever knew to be committed.
-    committed_max: LogIndex,
+    pub(crate) committed_max: LogIndex,
     /// What was committed when a read was asked for: it must not be answered below.
     read_floors: BTreeMap<(u64, u64), LogIndex>,
+    /// Reads whose caller does not look at a limbo.
+    blind_reads: BTreeSet<(u64, u64)>,
 }
 
 pub(crate) fn id(node: u64) -> NodeId {
@@ -188,6 +137,7 @@ impl Cluster {
             commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             read_floors: BTreeMap::new(),
+            blind_reads: BTreeSet::new(),
         };
         for node in 1..=nodes {
             let mut options = options(node);
@@ -214,108 +164,6 @@ impl Cluster {
         self.node(node).status()
     }
 
-    // ---- life and death ----
-
-    pub(crate) fn restart(&mut self, node: u64) {
-        self.restart_with_tail(node, usize::MAX);
-    }
-
-    pub(crate) fn restart_with_tail(&mut self, node: u64, tail: usize) {
-        self.checker.restarted(id(node));
-        self.commits.remove(&node);
-        let member = self.member(node);
-        member.lives += 1;
-        let seed = member.options.seed.wrapping_add(member.lives << 16);
-        let options = Options { seed, ..member.options.clone() };
-        member.node = Some(Node::new(options, member.disk.restored(tail)).unwrap());
-        let now = member.now;
-        self.input(node, now, Input::Tick);
-    }
-
-    /// Everything that is not on disk is gone.
-    pub(crate) fn crash(&mut self, node: u64) {
-        let member = self.member(node);
-        member.node = None;
-        member.in_flight.clear();
-        member.fetches.clear();
-        member.unreported = None;
-        member.snapshots_wanted.clear();
-        member.applied.clear();
-    }
-
-    /// The disk breaks; the node begins again as on its first day, with a new one.
-    pub(crate) fn lose_disk(&mut self, node: u64) {
-        self.crash(node);
-        self.disks_were_lost = true;
-        let member = self.member(node);
-        member.disk = member.birth.clone();
-        // Alone it would begin another group; such a node must be told to wait.
-        if member.birth.mark.configuration.voters.len() == 1 {
-            member.disk = Disk::default();
-        }
-        if member.options.incarnation.is_known() {
-            member.options.incarnation.0 += 100;
-        }
-        self.restart(node);
-    }
-
-    /// The node begins again from a copy of its disk.
-    pub(crate) fn set_disk_back(&mut self, node: u64) {
-        self.crash(node);
-        self.disks_were_lost = true;
-        let member = self.member(node);
-        member.disk = member.copy.clone().expect("a copy was made");
-        self.restart(node);
-    }
-
-    /// The operator gives up everybody but the survivors, on one of them. What the group was is no
-    /// measure for what it is now.
-    pub(crate) fn force_survivors(
-        &mut self,
-        node: u64,
-        survivors: &[u64],
-    ) -> Result<(), RecoveryError> {
-        self.crash(node);
-        let survivors = survivors.iter().copied().map(NodeId).collect();
-        let restored = self.members[&node].disk.restored(usize::MAX);
-        let persist = restored.force_survivors(id(node), &survivors, 5)?;
-        self.member(node).disk.write(persist);
-        self.checker = Checker::default();
-        self.disks_were_lost = true;
-        self.commits.clear();
-        self.committed_max = LogIndex(0);
-        self.read_floors.clear();
-        self.restart(node);
-        Ok(())
-    }
-
-    /// Gives a node the disk of a story and starts it anew: terms of the entries behind the mark.
-    pub(crate) fn load(&mut self, node: u64, term: u64, terms: &[u64]) {
-        let member = self.member(node);
-        let first = member.disk.mark.last.index.0 + 1;
-        member.disk.entries = terms
-            .iter()
-            .zip(first..)
-            .map(|(term, index)| Entry {
-                id: EntryId::new(*term, index),
-                payload: Payload::Command(command(&format!("{index}@{term}"))),
-            })
-            .collect();
-        member.disk.hard_state = HardState { current_term: Term(term), voted_for: None };
-        self.crash(node);
-        self.restart(node);
-    }
-
-    /// The host ends a node that was removed; another one, with an id of its own and an empty disk,
-    /// waits in its place.
-    pub(crate) fn replace(&mut self, node: u64, by: u64) {
-        let old = self.members.remove(&node).unwrap();
-        let options = Options { id: id(by), ..old.options };
-        let member = Member { now: old.now, ..Member::new(options, Configuration::default()) };
-        self.members.insert(by, member);
-        self.restart(by);
-    }
-
     pub(crate) fn ids(&self) -> Vec<u64> {
         self.members.keys().copied().collect()
     }
@@ -324,147 +172,6 @@ impl Cluster {
 
     pub(crate) fn input(&mut self, node: u64, now: Tick, input: Input) {
         self.act(node, |raft| raft.handle(now, input));
-    }
-
-    /// One step of one node, with everything checked, and all that follows from it at once.
-    pub(crate) fn act<T>(&mut self, node: u64, act: impl FnOnce(&mut Node) -> T) -> T {
-        self.steps += 1;
-        let member = self.member(node);
-        let mut raft = member.node.take().expect("the node is not crashed");
-        let before = Before::of(&raft);
-        let result = act(&mut raft);
-        let output = raft.take_output();
-        let checked = before.check(&raft).and_then(|()| invariants::check_state(&raft));
-        let observed = checked.and_then(|()| self.checker.observe(&raft));
-        if let Err(violation) = observed {
-            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-        }
-        self.check_commit(node, &raft);
-        self.member(node).node = Some(raft);
-        self.absorb(node, output);
-        result
-    }
-
-    fn check_commit(&mut self, node: u64, raft: &Node) {
-        let status = raft.status();
-        let seen = (status.hard_state.current_term, status.commit_index);
-        self.committed_max = self.committed_max.max(status.commit_index);
-        let is_news = self.commits.insert(node, seen).is_none_or(|before| before.1 < seen.1);
-        if is_news && status.role == Role::Leader && !self.disks_were_lost {
-            let holds = |voter: NodeId, entry| {
-                self.members.get(&voter.0).is_some_and(|member| member.disk.durable().holds(entry))
-            };
-            if let Err(violation) = Checker::observe_commit(raft, holds) {
-                panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-            }
-        }
-    }
-
-    fn absorb(&mut self, node: u64, output: Output) {
-        for event in &output.events {
-            self.lines.push(format!("n{node} {event}"));
-        }
-        let member = self.members.get_mut(&node).unwrap();
-        for message in &output.messages {
-            let checked = member.disk.durable().check(message);
-            let observed = checked.and_then(|()| self.checker.observe_message(message));
-            if let Err(violation) = observed {
-                panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-            }
-        }
-        self.network.extend(output.messages);
-        if let Some(by) = output.removed {
-            assert!(by.configuration.removed.contains(&id(node)), "node {node}: {by:?}");
-            assert!(by.last.index <= self.committed_max, "only what is committed ends a node");
-            member.removed_by = Some(by);
-        }
-        for read in output.reads {
-            member.reads.push(read);
-            let floor = self.read_floors.get(&(node, read.context)).copied().unwrap_or_default();
-            // What is committed lies up to the index, or in the limbo that was told.
-            let covers = |point: ReadPoint| point.limbo.map_or(point.index, |limbo| limbo.last);
-            assert!(
-                read.result.is_err() || read.result.is_ok_and(|point| covers(point) >= floor),
-                "node {node} answers a read at {read:?}, but {floor:?} was committed before it"
-            );
-            let line = match read.result {
-                Ok(ReadPoint { index, limbo: None }) => format!("at={index}"),
-                Ok(ReadPoint { index, limbo: Some(Limbo { first, last }) }) => {
-                    format!("at={index} limbo={first}..{last}")
-                }
-                Err(error) => format!("refused: {error}"),
-            };
-            self.lines.push(format!("n{node} read {} {line}", read.context));
-        }
-        member.fetches.extend(output.fetches);
-        member.snapshots_wanted.extend(output.send_snapshots);
-        member.in_flight.extend(output.persists);
-        if let Err(violation) = self.checker.observe_applied(id(node), &output.committed) {
-            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-        }
-        let member = self.member(node);
-        if let Some(last) = output.committed.last() {
-            member.unreported = Some(last.id.index);
-        }
-        member.applied.extend(output.committed);
-        let (disk_is_instant, apply_is_instant, fetch_is_instant) =
-            (member.disk_is_instant, member.apply_is_instant, member.fetch_is_instant);
-        let now = member.now;
-        if let Some(mark) = output.install_snapshot {
-            assert!(
-                member.disk.mark.last >= mark.last,
-                "the state is replaced only when the log that follows it is durable (S1)"
-            );
-            member.applied.clear();
-            member.disk.applied = mark.last.index;
-            self.input(node, now, Input::SnapshotInstalled(mark));
-        }
-        // What these lead to comes by here again: only the outermost goes on, or a disk with a long
-        // queue would go as deep as that is long.
-        if std::mem::replace(&mut self.member(node).is_settling, true) {
-            return;
-        }
-        while (apply_is_instant && self.report_applied(node))
-            || (disk_is_instant && self.write_one(node))
-            || (fetch_is_instant && self.fetch_one(node))
-        {}
-        self.member(node).is_settling = false;
-    }
-
-    /// The state machine says how far it has come.
-    pub(crate) fn report_applied(&mut self, node: u64) -> bool {
-        let member = self.member(node);
-        let Some(index) = member.unreported.take() else { return false };
-        let now = member.now;
-        self.input(node, now, Input::Applied(index));
-        true
-    }
-
-    /// The disk finishes its oldest write.
-    pub(crate) fn write_one(&mut self, node: u64) -> bool {
-        let member = self.member(node);
-        let Some(persist) = member.in_flight.pop_front() else { return false };
-        let (number, now) = (persist.number, member.now);
-        member.disk.write(persist);
-        self.input(node, now, Input::Persisted(number));
-        true
-    }
-
-    /// The log answers the oldest fetch.
-    pub(crate) fn fetch_one(&mut self, node: u64) -> bool {
-        let member = self.member(node);
-        let Some(fetch) = member.fetches.pop_front() else { return false };
-        let mut bytes = 0;
-        let wanted = |entry: &&Entry| fetch.from <= entry.id.index && entry.id.index < fetch.to;
-        let fits = |entry: &&Entry| {
-            bytes += entry.size_bytes();
-            bytes <= fetch.bytes_max || entry.id.index == fetch.from
-        };
-        let entries: Vec<Entry> =
-            member.disk.entries.iter().filter(wanted).take_while(fits).cloned().collect();
-        let now = member.now;
-        self.input(node, now, Input::Fetched { from: fetch.from, entries });
-        true
     }
 
     /// Time passes for one node.
@@ -508,6 +215,9 @@ impl Cluster {
         if is_strict {
             self.read_floors.insert((node, context), self.committed_max);
         }
+        if matches!(mode, ReadMode::LeaseGuard { checks_limbo: false }) {
+            self.blind_reads.insert((node, context));
+        }
         self.act(node, |raft| raft.read(now, ReadRequest { context, mode }));
     }
 
@@ -534,6 +244,12 @@ impl Cluster {
         let Some(member) = self.members.get(&to) else { return };
         if !is_cut && member.node.is_some() {
             let now = member.now;
+            // A test may have made it up; then this is where it is heard of.
+            if let Body::RequestVoteResponse { granted: true } = message.body {
+                drop(self.checker.observe_message(&message));
+            } else if let Body::InstallSnapshot { mark } = &message.body {
+                self.checker.believe(mark);
+            }
             self.input(to, now, Input::Message(message));
         }
     }
@@ -584,7 +300,7 @@ impl Cluster {
         let (term, now) = (wanted.term, self.members[&node].now);
         let body = Body::InstallSnapshot { mark: mark.clone().into() };
         self.network.push(Message::new(id(node), wanted.to, term, body));
-        let delivered = Some(mark.clone());
+        let delivered = Some(mark.clone().into());
         self.input(node, now, Input::SnapshotSent { to: wanted.to, delivered });
         Some(mark)
     }
@@ -601,100 +317,4 @@ impl Cluster {
     pub(crate) fn take_lines(&mut self) -> Vec<String> {
         std::mem::take(&mut self.lines)
     }
-
-    /// The commands that a node has applied, in order.
-    pub(crate) fn applied_commands(&self, node: u64) -> Vec<String> {
-        let commands =
-            self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
-                Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
-                Payload::Noop
-                | Payload::Withheld
-                | Payload::Lease(_)
-                | Payload::Configuration(_) => None,
-            });
-        commands.collect()
-    }
-
-    /// A node in one line, as the scripts print it.
-    pub(crate) fn status_line(&self, node: u64) -> String {
-        let member = &self.members[&node];
-        let Some(raft) = &member.node else { return format!("n{node} crashed") };
-        let status = raft.status();
-        let role = match status.role {
-            Role::Follower => "follower",
-            Role::PreCandidate => "pre-candidate",
-            Role::Candidate => "candidate",
-            Role::Leader => "leader",
-        };
-        let mut line = format!(
-            "n{node}@{} {role} last={} commit={} applied={}",
-            status.hard_state.current_term, status.last, status.commit_index, status.applied_index
-        );
-        for follower in &status.followers {
-            let snapshot = if follower.needs_snapshot { "!" } else { "" };
-            write!(
-                line,
-                " n{}:{}/{}{snapshot}",
-                follower.id, follower.match_index, follower.next_index
-            )
-            .unwrap();
-        }
-        line
-    }
-}
-
-/// The session of a member that was there at the election goes without saying.
-fn in_session(session: u64) -> String {
-    if session == 0 { String::new() } else { format!(" session={session}") }
-}
-
-/// A message in one line, as the scripts print it.
-pub(crate) fn message_line(message: &Message) -> String {
-    let Message { from, to, term, body, .. } = message;
-    let body = match body {
-        Body::PreVote { last } => format!("PreVote last={last}"),
-        Body::PreVoteResponse { granted } => format!("PreVoteResponse granted={granted}"),
-        Body::RequestVote { last, leadership_transfer } => {
-            let transfer = if *leadership_transfer { " transfer" } else { "" };
-            format!("RequestVote last={last}{transfer}")
-        }
-        Body::RequestVoteResponse { granted } => format!("RequestVoteResponse granted={granted}"),
-        Body::AppendEntries { prev, commit_index, session, entries } => {
-            let span = match (entries.first(), entries.last()) {
-                (Some(first), Some(last)) if first == last => format!(" entries={}", first.id),
-                (Some(first), Some(last)) => format!(" entries={}..{}", first.id, last.id),
-                _ => String::new(),
-            };
-            format!("AppendEntries prev={prev}{span} commit={commit_index}{}", in_session(*session))
-        }
-        Body::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index }) => {
-            format!("Accepted match={match_index}{}", in_session(*session))
-        }
-        Body::AppendEntriesResponse(AppendOutcome::Rejected { session, prev_index, hint }) => {
-            format!("Rejected prev={prev_index} hint={hint}{}", in_session(*session))
-        }
-        Body::Heartbeat { commit_index, round } => {
-            format!("Heartbeat commit={commit_index} round={round}")
-        }
-        Body::HeartbeatResponse { round, last_index } => {
-            format!("HeartbeatResponse round={round} last={last_index}")
-        }
-        Body::Quiesce { last, commit_index } => {
-            format!("Quiesce last={last} commit={commit_index}")
-        }
-        Body::InstallSnapshot { mark } => format!("InstallSnapshot last={}", mark.last),
-        Body::InstallSnapshotResponse { match_index } => {
-            format!("InstallSnapshotResponse match={match_index}")
-        }
-        Body::TimeoutNow { lease_ended: false } => "TimeoutNow".to_owned(),
-        Body::TimeoutNow { lease_ended: true } => "TimeoutNow lease ended".to_owned(),
-        Body::ReadIndex { replied: false, .. } => "ReadIndex".to_owned(),
-        Body::ReadIndex { replied: true, .. } => "ReadIndex replied".to_owned(),
-        Body::Removed { by, .. } => format!("Removed by={}", by.last),
-        Body::ReadIndexResponse { index, .. } => {
-            let index = index.map_or_else(|| "none".to_owned(), |index| index.to_string());
-            format!("ReadIndexResponse index={index}")
-        }
-    };
-    format!("n{from} -> n{to} t{term} {body}")
 }

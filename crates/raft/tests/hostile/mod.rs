@@ -100,7 +100,12 @@ impl Source<'_> {
             4 | 5 => {
                 let prev = self.entry_id();
                 let (commit_index, session) = (self.index(), self.number() % 2);
-                Body::AppendEntries { prev, commit_index, session, entries: self.entries(prev) }
+                Body::AppendEntries {
+                    prev,
+                    commit_index,
+                    session,
+                    entries: self.entries(prev).into(),
+                }
             }
             6 => Body::AppendEntriesResponse(AppendOutcome::Accepted {
                 session: self.number() % 2,
@@ -210,7 +215,7 @@ impl Host {
             25 => {
                 if let Some(mark) = self.installing.take() {
                     self.disk.applied = mark.last.index;
-                    self.input(Input::SnapshotInstalled(mark));
+                    self.input(Input::SnapshotInstalled(mark.into()));
                 }
             }
             26 => self.input(Input::Propose(vec![Bytes::from_static(b"y")])),
@@ -221,7 +226,7 @@ impl Host {
             28 => self.input(Input::TransferLeadership { to: None }),
             29 => {
                 let change = MemberChange::AddLearner(source.node());
-                self.input(Input::ChangeConfiguration(ConfigurationChange::of([change])));
+                self.input(Input::ChangeConfiguration(ConfigurationChange::of([change]).into()));
             }
             30 => self.compact(),
             _ => self.crash(options, usize::from(source.byte() % 4)),
@@ -247,7 +252,7 @@ impl Host {
         }
         if let Some(mark) = output.install_snapshot {
             self.handed_out = None;
-            self.installing = Some(mark);
+            self.installing = Some(*mark);
         }
     }
 

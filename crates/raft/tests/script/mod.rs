@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use raft::*;
 
-use crate::cluster::{Cluster, command, id, message_line};
+use crate::cluster::words::message_line;
+use crate::cluster::{Cluster, command, id};
 
 /// Runs every script of a folder; returns how many there were.
 pub(crate) fn run_folder(folder: &str) -> usize {
@@ -575,7 +576,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             prev: words.entry("prev"),
             commit_index: LogIndex(words.named_number("commit").unwrap_or(0)),
             session,
-            entries: parse_entries(words),
+            entries: parse_entries(words).into(),
         },
         "Accepted" => Body::AppendEntriesResponse(AppendOutcome::Accepted {
             session,

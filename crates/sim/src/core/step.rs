@@ -222,7 +222,7 @@ impl CoreWorld {
             let body = Body::InstallSnapshot { mark: mark.clone().into() };
             self.send(Message::new(id, wanted.to, wanted.term, body));
         }
-        self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark });
+        self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark.map(Into::into) });
     }
 
     fn install(&mut self, id: NodeId, mark: SnapshotMark) {
@@ -235,7 +235,7 @@ impl CoreWorld {
             let detail = format!("node {id} installs {} over a log that is not cut", mark.last);
             self.fail(id, Failure::new("the log is durable before the state is replaced", detail));
         }
-        self.input(id, Input::SnapshotInstalled(mark));
+        self.input(id, Input::SnapshotInstalled(mark.into()));
     }
 
     pub(super) fn input(&mut self, id: NodeId, input: Input) {
@@ -325,7 +325,7 @@ impl CoreWorld {
             self.later(APPLY_TIME, Happening::End { node: id, life });
         }
         if let Some(mark) = output.install_snapshot {
-            self.later(INSTALL_TIME, Happening::Install { node: id, life, mark });
+            self.later(INSTALL_TIME, Happening::Install { node: id, life, mark: *mark });
         }
         let member = self.member(id);
         member.to_apply.extend(output.committed);

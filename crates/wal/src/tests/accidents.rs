@@ -73,7 +73,7 @@ fn l2_truncate_and_append_are_one_write() {
 fn l2_snapshot_mark_with_reset_is_one_write() {
     let mut install = mark(1, 3, 20, true);
     install.persist.hard_state = Some(HardState { current_term: Term(3), voted_for: None });
-    install.persist.entries = vec![entry(3, 21)];
+    install.persist.entries = vec![entry(3, 21)].into();
     let mut seen = Vec::new();
     at_every_byte(&[entries(1, 1, 1, 4)], &[install], |_, recovered, reader| {
         let group = &recovered.groups[&GroupId(1)];

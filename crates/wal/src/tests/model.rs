@@ -69,14 +69,15 @@ fn random_persist(group: &GroupModel, dice: &mut SplitMix) -> Persist {
         let overwritten = if dice.below(4) == 0 { dice.below(4) } else { 0 };
         let first = (last.index.0 + 1).saturating_sub(overwritten).max(mark.index.0 + 1);
         let count = if dice.below(12) == 0 { dice.below(40) } else { dice.below(4) };
-        for index in first..first + count {
+        let entry = |index| {
             let payload = match dice.below(6) {
                 0 => Payload::Noop,
                 1 => Payload::Configuration(mark_of(term, index).configuration.into()),
                 _ => Payload::Command(command(index, dice)),
             };
-            persist.entries.push(Entry { id: EntryId::new(term, index), payload });
-        }
+            Entry { id: EntryId::new(term, index), payload }
+        };
+        persist.entries = (first..first + count).map(entry).collect();
     }
     persist
 }

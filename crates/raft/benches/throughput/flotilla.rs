@@ -1,0 +1,154 @@
+//! Three of our nodes. The host around each is the least that keeps the contract: an entry is in
+//! an in-memory log before the node hears that it is durable, and the state machine counts.
+
+use std::collections::VecDeque;
+
+use raft::{
+    Configuration, Entries, Input, Message, Node, NodeId, Options, Payload, Restored, Role,
+};
+use raft::{LogIndex, Tick};
+
+use crate::load::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, CUT_EVERY, Group, KEPT, Load};
+
+struct Host {
+    node: Node,
+    log: VecDeque<Entries>,
+    applied_entries: u64,
+    applied_bytes: u64,
+    cut_at: u64,
+    inbox: Vec<Message>,
+}
+
+/// Three nodes, their hosts, and the messages between them.
+pub(crate) struct Flotilla {
+    hosts: Vec<Host>,
+    now: Tick,
+}
+
+impl Host {
+    fn new(id: u64, voters: &Configuration) -> Self {
+        let options = Options {
+            append_batch_bytes_max: APPEND_BYTES_MAX,
+            window_messages_max: APPENDS_IN_FLIGHT_MAX,
+            log_tail_kept: KEPT,
+            ..Options::new(NodeId(id), id)
+        };
+        let node = Node::new(options, Restored::bootstrap(voters.clone()));
+        Self {
+            node: node.expect("the options are sound"),
+            log: VecDeque::new(),
+            applied_entries: 0,
+            applied_bytes: 0,
+            cut_at: CUT_EVERY,
+            inbox: Vec::new(),
+        }
+    }
+
+    /// Takes in what has come, and does all that follows, until nothing does.
+    fn settle(&mut self, now: Tick, outgoing: &mut Vec<Message>) {
+        for message in self.inbox.drain(..) {
+            self.node.handle(now, Input::Message(message));
+        }
+        loop {
+            let mut output = self.node.take_output();
+            outgoing.append(&mut output.messages);
+            let persisted = output.persists.last().map(|persist| persist.number);
+            for persist in output.persists {
+                if let Some(write) = persist.mark {
+                    let last = write.mark.last.index;
+                    let is_gone =
+                        |run: &&Entries| run.last().is_some_and(|end| end.id.index <= last);
+                    let gone = self.log.iter().take_while(is_gone).count();
+                    self.log.drain(..gone);
+                }
+                if !persist.entries.is_empty() {
+                    self.log.push_back(persist.entries);
+                }
+            }
+            let applied = output.committed.last().map(|entry| entry.id.index);
+            for entry in &output.committed {
+                if let Payload::Command(command) = &entry.payload {
+                    self.applied_entries += 1;
+                    self.applied_bytes += u64::try_from(command.len()).unwrap_or(0);
+                }
+            }
+            if let Some(number) = persisted {
+                self.node.handle(now, Input::Persisted(number));
+            }
+            if let Some(index) = applied {
+                self.node.handle(now, Input::Applied(index));
+                self.cut(now, index);
+            }
+            if persisted.is_none() && applied.is_none() {
+                return;
+            }
+        }
+    }
+
+    fn cut(&mut self, now: Tick, applied: LogIndex) {
+        if applied.0 >= self.cut_at {
+            self.cut_at = applied.0 + CUT_EVERY;
+            self.node.handle(now, Input::Compact { upto: applied });
+        }
+    }
+}
+
+impl Flotilla {
+    /// One turn of every node: the followers answer what the leader said, and the leader goes on.
+    fn turn(&mut self) {
+        let mut outgoing = Vec::new();
+        // The leader last: it hears both followers at once.
+        for place in [1, 2, 0] {
+            self.hosts[place].settle(self.now, &mut outgoing);
+            for message in outgoing.drain(..) {
+                let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
+                self.hosts[to].inbox.push(message);
+            }
+        }
+    }
+}
+
+impl Group for Flotilla {
+    fn new() -> Self {
+        let voters = Configuration::of_voters((1..=3).map(NodeId));
+        let hosts = (1..=3).map(|id| Host::new(id, &voters)).collect();
+        let mut group = Self { hosts, now: Tick(0) };
+        group.hosts[0].node.handle(Tick(0), Input::Tick);
+        while group.hosts[0].node.role() != Role::Leader {
+            let first = &mut group.hosts[0].node;
+            group.now = first.next_deadline().unwrap_or(group.now).max(group.now);
+            first.handle(group.now, Input::Tick);
+            for _ in 0..4 {
+                group.turn();
+            }
+        }
+        group
+    }
+
+    fn run(&mut self, load: &mut Load, entries: u64) {
+        let batch = u64::try_from(load.batch).unwrap_or(1);
+        let window = batch * u64::try_from(load.window).unwrap_or(1);
+        let begin = self.hosts[0].applied_entries;
+        let mut proposed = 0;
+        loop {
+            let applied = self.hosts[0].applied_entries - begin;
+            if applied >= entries {
+                break;
+            }
+            while proposed < entries && proposed - applied + batch <= window {
+                let commands = (0..load.batch).map(|_| load.command()).collect();
+                let refused = self.hosts[0].node.propose(self.now, commands).err();
+                assert_eq!(refused, None, "a leader takes commands");
+                proposed += batch;
+            }
+            // What was proposed leaves, and then everybody has a turn.
+            let mut outgoing = Vec::new();
+            self.hosts[0].settle(self.now, &mut outgoing);
+            for message in outgoing {
+                let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
+                self.hosts[to].inbox.push(message);
+            }
+            self.turn();
+        }
+    }
+}
