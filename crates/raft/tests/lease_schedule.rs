@@ -31,7 +31,7 @@ impl Dice {
 
 fn terms(dice: &mut Dice) -> LeaseTerms {
     let ticks = if dice.one_in(2) { dice.roll(6) + 2 } else { dice.roll(30) + 20 };
-    LeaseTerms { duration_us: ticks * 1000, drift_ppm: 0 }
+    LeaseTerms { duration_us: ticks * 1000, drift_ppm: 0, clock: LeaseClock::Monotonic }
 }
 
 fn new_cluster(dice: &mut Dice) -> Cluster {
