@@ -1,7 +1,8 @@
-//! Leases, those in the log (`lease_guard.rs`) and those on votes (`lease.rs`), under schedules made
-//! for them: leaders that are cut off and go on reading, elections and transfers at any moment, terms
-//! of leases that change, snapshots, crashes, and reads all the time. No clock is faster than another, but a node may look at it late. The one thing to see
-//! is that no read misses what was committed when it was asked for; the cluster checks that.
+//! Leases, those in the log (`lease_guard.rs`) and those on votes (`lease.rs`), under schedules
+//! made for them: leaders that are cut off and go on reading, elections and transfers at any
+//! moment, terms of leases that change, snapshots, crashes, and reads all the time. No clock is
+//! faster than another, but a node may look at it late. The one thing to see is that no read misses
+//! what was committed when it was asked for; the cluster checks that.
 
 mod cluster;
 
