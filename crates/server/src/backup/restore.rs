@@ -242,7 +242,7 @@ fn begin_log(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> io::Resul
         number: PersistNumber(0),
         mark: Some(MarkWrite { mark, reset: false }),
         hard_state: Some(HardState { current_term: Term(1), voted_for: None }),
-        entries: Vec::new(),
+        entries: raft::Entries::new(),
     };
     wal.append(&[WalWrite { group, persist }])?;
     wal.sync()
