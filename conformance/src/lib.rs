@@ -11,6 +11,7 @@ mod cluster;
 pub mod load;
 mod ports;
 mod secured;
+pub mod storm;
 mod target;
 mod tools;
 

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use crate::in_ci;
+use crate::clients::installed_folder;
+use crate::{Cluster, ROOT, ROOT_PASSWORD, in_ci};
 
 /// Says loudly that a test does not run because a tool is missing.
 ///
@@ -48,6 +49,10 @@ pub fn python() -> Option<PathBuf> {
 pub struct Etcdctl {
     binary: PathBuf,
     endpoints: String,
+    /// For every call.
+    flags: Vec<String>,
+    /// Versions before this one's became the default need to be told which API to speak.
+    names_api: bool,
 }
 
 /// How a call of `etcdctl` ended.
@@ -63,7 +68,41 @@ impl Etcdctl {
     /// `etcdctl` for these endpoints, if it is installed.
     #[must_use]
     pub fn new(endpoints: &str) -> Option<Self> {
-        Some(Self { binary: find_in_path("etcdctl")?, endpoints: endpoints.to_owned() })
+        let (endpoints, flags) = (endpoints.to_owned(), Vec::new());
+        Some(Self { binary: find_in_path("etcdctl")?, endpoints, flags, names_api: true })
+    }
+
+    /// That of a minor version, if it is installed: the machine's, or one that
+    /// `conformance/clients/install.sh` has built. It reaches nothing yet.
+    #[must_use]
+    pub fn of_version(version: &str) -> Option<Self> {
+        let built = installed_folder().join(format!("etcdctl-{version}"));
+        if built.exists() {
+            let (endpoints, flags) = (String::new(), Vec::new());
+            return Some(Self { binary: built, endpoints, flags, names_api: version == "3.5" });
+        }
+        let found = Self::new("")?;
+        found.try_run(&["version"], "").text.contains(&format!(": {version}.")).then_some(found)
+    }
+
+    /// The same for a whole cluster, as root if that has users.
+    #[must_use]
+    pub fn to_reach(&self, cluster: &Cluster) -> Self {
+        let mut flags = Vec::new();
+        if let Some(ca) = cluster.ca_file() {
+            flags.push(format!("--cacert={}", ca.display()));
+            flags.push(format!("--user={ROOT}:{ROOT_PASSWORD}"));
+        }
+        Self { endpoints: cluster.endpoints_joined(), flags, ..self.clone() }
+    }
+
+    /// The same as another user, given as `name:password`.
+    #[must_use]
+    pub fn as_user(&self, user: &str) -> Self {
+        let mut flags = self.flags.clone();
+        flags.retain(|flag| !flag.starts_with("--user="));
+        flags.push(format!("--user={user}"));
+        Self { flags, ..self.clone() }
     }
 
     /// The same for other endpoints.
@@ -74,7 +113,10 @@ impl Etcdctl {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.env("ETCDCTL_API", "3").arg("--endpoints").arg(&self.endpoints).args(arguments);
+        if self.names_api {
+            command.env("ETCDCTL_API", "3");
+        }
+        command.arg("--endpoints").arg(&self.endpoints).args(&self.flags).args(arguments);
         command
     }
 

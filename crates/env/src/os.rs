@@ -219,5 +219,16 @@ impl Entropy for OsEntropy {
     }
 }
 
+/// Takes as many file descriptors as the system lets this process have, and tells how many. The
+/// bound that a process begins with is low for the sake of old programs.
+#[must_use]
+pub fn raise_descriptors() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: maximum, maximum };
+    let reached = if setrlimit(Resource::Nofile, raised).is_ok() { maximum } else { current };
+    reached.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests;

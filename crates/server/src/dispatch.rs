@@ -24,6 +24,7 @@ use tonic::codegen::{BoxFuture, Service, StdError};
 use tonic::{Code, Status};
 
 use crate::api_error::{ApiError, parse_oversize};
+use crate::budget::Budget;
 use crate::gate::{CommonName, Credentials};
 use crate::http::gateway;
 use crate::member::Member;
@@ -47,6 +48,8 @@ pub(crate) struct Dispatch {
     common_name: Option<CommonName>,
     /// Whether nothing else is served than metrics and health.
     only_metrics: bool,
+    /// What the connection may hold.
+    budget: Budget,
 }
 
 struct Services {
@@ -110,7 +113,13 @@ impl Dispatch {
             with_gateway,
             member,
         });
-        Self { services, common_name: None, only_metrics: false }
+        let budget = Budget::default();
+        Self { services, common_name: None, only_metrics: false, budget }
+    }
+
+    /// For another connection.
+    pub(crate) fn connection(&self) -> Self {
+        Self { budget: self.budget.connection(), ..self.clone() }
     }
 
     /// For a connection whose client has shown a certificate.
@@ -135,7 +144,8 @@ impl Dispatch {
             Some("etcdserverpb.KV") => match unary::Call::of(&request) {
                 Some(call) => {
                     let bytes_max = services.member.limits.message_bytes_max;
-                    call.answer(&services.unary_kv, bytes_max, request)
+                    let limits = (bytes_max, self.budget.clone());
+                    call.answer(&services.unary_kv, limits, request)
                 }
                 None => services.kv.clone().call(request),
             },

@@ -27,6 +27,8 @@ mod backup;
 mod bbolt;
 mod compactor;
 mod corruption;
+mod budget;
+mod descriptors;
 mod dispatch;
 mod errors;
 mod gate;

@@ -18,8 +18,6 @@ use crate::gate::CommonName;
 use crate::member::Member;
 use crate::tls::{self, Tls};
 
-/// Connections at a time; more are closed at once. Each costs some tens of kilobytes.
-const CONNECTIONS_MAX: usize = 16_384;
 /// A connection that says nothing at all by then is closed.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/1 requests must have their head whole by then.
@@ -34,6 +32,8 @@ const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
 /// What the options say about connections.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectionLimits {
+    /// Of one socket, at a time; more are closed at once.
+    pub(crate) connections_max: usize,
     pub(crate) max_concurrent_streams: u32,
     pub(crate) keepalive_interval: Duration,
     pub(crate) keepalive_timeout: Duration,
@@ -93,7 +93,7 @@ pub(crate) async fn serve(
             Some(_) = connections.join_next() => continue,
         };
         match accepted {
-            Ok(_) if connections.len() >= CONNECTIONS_MAX => {
+            Ok(_) if connections.len() >= limits.connections_max => {
                 member.metrics.connections_refused.add(1);
             }
             Ok((stream, from)) => {
@@ -102,7 +102,8 @@ pub(crate) async fn serve(
                     continue;
                 };
                 let (builder, member) = (Arc::clone(&builder), Arc::clone(&member));
-                let connection = connection(stream, tls.clone(), builder, dispatch.clone(), member);
+                let dispatch = dispatch.connection();
+                let connection = connection(stream, tls.clone(), builder, dispatch, member);
                 connections.spawn(async move {
                     connection.await;
                     drop(counted);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use env::Disk;
 use tokio::task::JoinHandle;
 
+use crate::descriptors;
 use crate::dispatch::Dispatch;
 use crate::errors::StartError;
 use crate::listen::{self, ConnectionLimits};
@@ -52,6 +53,7 @@ impl Serving {
             None
         };
         let limits = ConnectionLimits {
+            connections_max: descriptors::connections_max() / secure.len().max(1),
             max_concurrent_streams: options.max_concurrent_streams,
             keepalive_interval: Duration::from_millis(options.grpc_keepalive_interval_ms),
             keepalive_timeout: Duration::from_millis(options.grpc_keepalive_timeout_ms),

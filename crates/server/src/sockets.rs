@@ -7,6 +7,10 @@ use crate::options::ServerOptions;
 use crate::plan::Plan;
 use crate::url::HttpUrl;
 
+/// Connections that wait to be accepted. The usual 128 are gone in a moment when thousands of
+/// clients come back at once, and then a new one waits for its second try, a second later.
+const BACKLOG: i32 = 4096;
+
 /// The sockets, open before anything is written: a port in use leaves no half-made folder behind.
 pub(crate) struct Sockets {
     pub(crate) client: Vec<TcpListener>,
@@ -47,11 +51,12 @@ fn listeners(
         return Ok(vec![listener]);
     }
     let bind = |url: &HttpUrl| {
-        TcpListener::bind(url.authority()).map_err(|error| StartError::Listen {
-            what,
-            address: url.to_string(),
-            error,
-        })
+        TcpListener::bind(url.authority())
+            .and_then(|listener| {
+                socket2::SockRef::from(&listener).listen(BACKLOG)?;
+                Ok(listener)
+            })
+            .map_err(|error| StartError::Listen { what, address: url.to_string(), error })
     };
     urls.iter().map(bind).collect()
 }

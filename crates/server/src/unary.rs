@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 
 use api::etcdserverpb::kv_server::Kv;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use host::ProposeError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body as HttpBody, Frame};
@@ -21,6 +22,7 @@ use tonic::codegen::{BoxFuture, StdError};
 use tonic::metadata::{GRPC_CONTENT_TYPE, MetadataMap};
 
 use crate::api_error::ApiError;
+use crate::budget::{Budget, Held};
 use crate::dispatch::RequestBody;
 use crate::service::kv::KvService;
 
@@ -28,6 +30,8 @@ use crate::service::kv::KvService;
 const PREFIX_BYTES: usize = 5;
 /// The largest answer is etcd's: what fits a signed 32-bit length.
 const ANSWER_BYTES_MAX: usize = 0x7fff_ffff;
+/// An answer goes to the connection in pieces of this length, each when there is room for it.
+const PIECE_BYTES: usize = 64 << 10;
 
 type Answered = BoxFuture<Response<Body>, Infallible>;
 
@@ -56,7 +60,7 @@ impl Call {
     pub(crate) fn answer<B: RequestBody>(
         self,
         kv: &KvService,
-        bytes_max: usize,
+        limits: (usize, Budget),
         request: Request<B>,
     ) -> Answered
     where
@@ -64,47 +68,53 @@ impl Call {
     {
         let kv = kv.clone();
         match self {
-            Self::Put => Box::pin(answer(request, bytes_max, async move |put| kv.put(put).await)),
+            Self::Put => Box::pin(answer(request, limits, async move |put| kv.put(put).await)),
             Self::Range => {
-                Box::pin(answer(request, bytes_max, async move |range| kv.range(range).await))
+                Box::pin(answer(request, limits, async move |range| kv.range(range).await))
             }
-            Self::Txn => Box::pin(answer(request, bytes_max, async move |txn| kv.txn(txn).await)),
+            Self::Txn => Box::pin(answer(request, limits, async move |txn| kv.txn(txn).await)),
         }
     }
 }
 
 async fn answer<B: RequestBody, Q: Message + Default, A: Message>(
     request: Request<B>,
-    bytes_max: usize,
+    (bytes_max, budget): (usize, Budget),
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, Status>,
 ) -> Result<Response<Body>, Infallible>
 where
     B::Error: Into<StdError> + Send,
 {
     let (head, body) = request.into_parts();
-    let answered = match read(body, bytes_max).await {
+    let answered = match read(body, bytes_max, &budget).await {
         Ok(message) => {
             let metadata = MetadataMap::from_headers(head.headers);
             call(tonic::Request::from_parts(metadata, head.extensions, message)).await
         }
         Err(status) => Err(status),
     };
-    Ok(answered.and_then(whole).unwrap_or_else(Status::into_http))
+    Ok(answered.and_then(|it| whole(it, &budget)).unwrap_or_else(Status::into_http))
 }
 
 /// Reads the one message of a request.
 async fn read<B: RequestBody, Q: Message + Default>(
     mut body: B,
     bytes_max: usize,
+    budget: &Budget,
 ) -> Result<Q, Status>
 where
     B::Error: Into<StdError> + Send,
 {
     let mut message = Collected::new(bytes_max);
+    let mut held = None;
     while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
         let frame = frame.map_err(|error| Status::from_error(error.into()))?;
         if let Ok(data) = frame.into_data() {
             message.add(data)?;
+            // A client may begin many long requests and end none.
+            if held.is_none() && !message.is_whole() {
+                held = Some(budget.hold(message.announced(&message.bytes)).ok_or_else(too_many)?);
+            }
         }
     }
     let message = message.whole()?;
@@ -150,6 +160,10 @@ impl Collected {
         length.map_or(0, |length| u32::from_be_bytes(length) as usize + PREFIX_BYTES)
     }
 
+    fn is_whole(&self) -> bool {
+        self.bytes.len() >= self.announced(&self.bytes).max(PREFIX_BYTES)
+    }
+
     fn whole(mut self) -> Result<Bytes, Status> {
         if self.bytes.is_empty() || self.bytes.len() < self.announced(&self.bytes) {
             return Err(Status::internal("Missing request message."));
@@ -168,6 +182,10 @@ impl Collected {
     }
 }
 
+fn too_many() -> Status {
+    ApiError::from(ProposeError::Overloaded).into()
+}
+
 fn too_large(found_bytes: usize, max_bytes: usize) -> Status {
     let number = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
     let (found_bytes, max_bytes) = (number(found_bytes), number(max_bytes));
@@ -175,19 +193,24 @@ fn too_large(found_bytes: usize, max_bytes: usize) -> Status {
 }
 
 /// Head, message and status of an answer that is good.
-fn whole<A: Message>(answer: tonic::Response<A>) -> Result<Response<Body>, Status> {
+fn whole<A: Message>(
+    answer: tonic::Response<A>,
+    budget: &Budget,
+) -> Result<Response<Body>, Status> {
     let (metadata, message, extensions) = answer.into_parts();
     let length = message.encoded_len();
     let Some(length_field) = u32::try_from(length).ok().filter(|_| length <= ANSWER_BYTES_MAX)
     else {
         return Err(Status::out_of_range("the answer is larger than a message can be"));
     };
+    // Until the client has read it, however slowly.
+    let held = budget.hold(PREFIX_BYTES + length).ok_or_else(too_many)?;
     let mut bytes = BytesMut::with_capacity(PREFIX_BYTES + length);
     bytes.put_u8(0);
     bytes.put_u32(length_field);
     message.encode_raw(&mut bytes);
     let mut response =
-        Response::new(Body::new(Whole { message: Some(bytes.freeze()), ended: false }));
+        Response::new(Body::new(Whole { message: bytes.freeze(), ended: false, _held: held }));
     *response.headers_mut() = metadata.into_headers();
     response.headers_mut().insert(CONTENT_TYPE, GRPC_CONTENT_TYPE);
     *response.extensions_mut() = extensions;
@@ -197,8 +220,10 @@ fn whole<A: Message>(answer: tonic::Response<A>) -> Result<Response<Body>, Statu
 /// One message, and that all went well.
 #[derive(Debug)]
 struct Whole {
-    message: Option<Bytes>,
+    /// What of it the connection has not taken yet.
+    message: Bytes,
     ended: bool,
+    _held: Held,
 }
 
 impl HttpBody for Whole {
@@ -209,20 +234,20 @@ impl HttpBody for Whole {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        Poll::Ready(match self.message.take() {
-            Some(message) => Some(Ok(Frame::data(message))),
-            None if self.ended => None,
-            None => {
-                self.ended = true;
-                let mut trailers = HeaderMap::with_capacity(1);
-                trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
-                Some(Ok(Frame::trailers(trailers)))
-            }
-        })
+        if !self.message.is_empty() {
+            let length = self.message.len().min(PIECE_BYTES);
+            return Poll::Ready(Some(Ok(Frame::data(self.message.split_to(length)))));
+        }
+        if std::mem::replace(&mut self.ended, true) {
+            return Poll::Ready(None);
+        }
+        let mut trailers = HeaderMap::with_capacity(1);
+        trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.message.is_none() && self.ended
+        self.message.is_empty() && self.ended
     }
 }
 

@@ -288,10 +288,14 @@ impl Generation {
         let has_garbage = self.mover.has_garbage()
             && self.bytes_since_checkpoint >= u64::from(self.options.segment_bytes / 4);
         if self.job.is_none() && (self.bytes_since_checkpoint >= due_bytes || has_garbage) {
-            let number = self.checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.number + 1);
-            self.job = Some(CheckpointJob::begin(number, self.log.end(), &shared.state.read()));
-            self.bytes_since_checkpoint = 0;
+            self.begin_checkpoint(shared);
         }
+    }
+
+    fn begin_checkpoint(&mut self, shared: &Shared) {
+        let number = self.checkpoint.as_ref().map_or(1, |checkpoint| checkpoint.number + 1);
+        self.job = Some(CheckpointJob::begin(number, self.log.end(), &shared.state.read()));
+        self.bytes_since_checkpoint = 0;
     }
 
     /// A bounded piece of what waits: the checkpoint, the emptying of segments. Behind each batch.
@@ -311,7 +315,30 @@ impl Generation {
     /// Whether a checkpoint is being written, which [`Generation::work`] goes on with, or segments
     /// wait for their release.
     pub(crate) fn has_work(&self) -> bool {
-        self.job.is_some() || !self.to_release.is_empty()
+        self.job.is_some() || !self.to_release.is_empty() || self.mover.is_busy()
+    }
+
+    /// For an idle moment: lets empty segments go, and begins the checkpoint that they wait for
+    /// once they hold more than it will take. While the quota is used up it begins for any of them:
+    /// writes are refused then, and no later write would bring the space back.
+    pub(crate) fn reclaim(&mut self, shared: &Shared, is_over_quota: bool) -> io::Result<()> {
+        if self.has_work() || self.empty_bytes(shared) == 0 {
+            return Ok(());
+        }
+        self.release_segments(shared)?;
+        let waiting_bytes = self.empty_bytes(shared);
+        let last_bytes = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len_bytes);
+        let is_due = waiting_bytes > last_bytes || (is_over_quota && waiting_bytes > 0);
+        if self.to_release.is_empty() && is_due {
+            self.begin_checkpoint(shared);
+        }
+        Ok(())
+    }
+
+    /// Bytes of the sealed segments that nothing points to any more.
+    fn empty_bytes(&mut self, shared: &Shared) -> u64 {
+        let count = self.mover.empty_segments(&self.log, &shared.state.read()).len();
+        count as u64 * u64::from(self.options.segment_bytes)
     }
 
     /// For an idle moment: makes the file of the next segment when this one comes to its end. A

@@ -336,6 +336,10 @@ impl StateMachine for StoreMachine {
         let more = self.shared.maintain();
         self.generation.work(&self.shared)?;
         self.generation.release_some(&self.shared)?;
+        if !more {
+            let is_over_quota = self.is_over_quota();
+            self.generation.reclaim(&self.shared, is_over_quota)?;
+        }
         self.generation.prepare_segment();
         self.publish_sizes();
         Ok(more || self.generation.has_work())

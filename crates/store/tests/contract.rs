@@ -3,6 +3,7 @@
 mod common;
 
 use common::*;
+use host::StateMachine;
 use store::*;
 
 fn three() -> Harness {
@@ -415,6 +416,24 @@ fn alarms() {
 }
 
 #[test]
+fn a_quota_that_is_used_up_is_free_again_after_a_compaction() {
+    let mut h = Harness::with(StoreOptions { quota_bytes: 200_000, ..small_options() });
+    let value = "v".repeat(500);
+    let full = (0..).find(|n| h.apply(put(&format!("k{}", n % 5), &value)).is_err()).unwrap();
+    assert!(h.store.quota_exceeded(), "after {full} puts");
+    let newest = h.store.status().revision;
+    h.compact(newest).unwrap();
+    // Writes are refused now, so nothing but idle moments can bring the space back.
+    while h.machine.maintain().unwrap() {}
+    assert!(!h.store.quota_exceeded(), "{:?}", h.store.status());
+    assert_eq!(h.get("k0").map(|kv| kv.value.len()), Some(500));
+    // And none is lost in a restart from the checkpoint that let the space go.
+    let hash = h.state_hash();
+    let h = h.reopen();
+    assert_eq!(h.state_hash(), hash);
+}
+
+#[test]
 fn the_write_that_crosses_the_quota_is_done_and_answered_with_no_space() {
     let mut h = Harness::with(StoreOptions { quota_bytes: 4096, ..small_options() });
     assert!(h.apply(put("a", &"x".repeat(1000))).is_ok());
@@ -448,7 +467,7 @@ fn a_command_of_another_version_is_refused_and_the_log_goes_on() {
         command: Some(b("\u{7f}nonsense")),
     };
     let mut responses = Vec::new();
-    host::StateMachine::apply(&mut h.machine, &[entry], &mut responses).unwrap();
+    StateMachine::apply(&mut h.machine, &[entry], &mut responses).unwrap();
     assert_eq!(responses, [Err(RequestError::UnknownCommand)]);
     assert_eq!(h.put("a", "1"), 2);
 }

@@ -290,3 +290,46 @@ fn a_dropped_stream_leaves_nothing() {
     let status = h.store.status();
     assert_eq!((status.watch_stream_count, status.watcher_count), (0, 0));
 }
+
+/// Room for values of a mebibyte.
+fn large_segments() -> StoreOptions {
+    StoreOptions { segment_bytes: 4 << 20, ..small_options() }
+}
+
+/// Bytes of the values in a message.
+fn event_bytes(message: &WatchMessage) -> usize {
+    let WatchMessage::Events { events, .. } = message else { return 0 };
+    events.iter().map(|event| event.kv.value.len()).sum()
+}
+
+#[test]
+fn a_client_that_never_reads_holds_a_bounded_number_of_bytes() {
+    let mut h = Harness::with(large_segments());
+    let s = stream(&h.store);
+    s.create(all(0)).unwrap();
+    let large = "x".repeat(1 << 20);
+    for n in 0..40 {
+        h.put(&format!("k{n}"), &large);
+    }
+    // By events alone all forty mebibytes would wait.
+    let status = h.store.status();
+    assert_eq!(status.slow_watcher_count, 1);
+    assert!(status.pending_message_count <= 9, "{status:?}");
+    // History comes in pieces as well, and nothing is lost.
+    let messages = drain(&s);
+    assert!(messages.iter().all(|message| event_bytes(message) <= 5 << 20));
+    assert_eq!(messages.iter().map(event_bytes).sum::<usize>(), 40 << 20);
+}
+
+#[test]
+fn watchers_of_one_stream_share_what_waits_for_it() {
+    let mut h = Harness::with(large_segments());
+    let s = stream(&h.store);
+    for _ in 0..50 {
+        s.create(all(0)).unwrap();
+    }
+    h.put("k", &"x".repeat(1 << 20));
+    // One value that fifty watchers wait for takes its room once.
+    assert_eq!(h.store.status().slow_watcher_count, 0);
+    assert_eq!(drain(&s).iter().map(event_bytes).sum::<usize>(), 50 << 20);
+}

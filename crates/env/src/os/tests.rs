@@ -81,3 +81,10 @@ fn a_small_overwrite_of_allocated_space_writes_pages_and_not_folios() {
     // Each write touches one page or two. In a file system that is in memory nothing is written.
     assert!(written <= 64 * (16 << 10), "{written} bytes were written by 64 syncs of 300 bytes");
 }
+
+#[test]
+fn descriptors_are_raised_once() {
+    let most = raise_descriptors();
+    assert!(most > 0);
+    assert_eq!(raise_descriptors(), most);
+}

@@ -11,6 +11,10 @@ use crate::response::{Event, EventKind, KeyValue};
 use crate::store::{READ_ATTEMPTS, Shared, read_record};
 use crate::view::{Fetched, View};
 
+/// Bytes of history read at once, or one revision if that is larger: what a client that asks for
+/// the past makes this member hold.
+const HISTORY_BYTES_MAX: usize = 4 << 20;
+
 /// A piece of history.
 #[derive(Debug)]
 pub(crate) enum Histories {
@@ -49,10 +53,43 @@ pub(crate) fn event_of(op: &LogOp, mod_revision: i64) -> Option<Event> {
     }
 }
 
+/// The first records, as many as may be held at once, and whether those were not all.
+fn up_to_bytes(
+    records: impl Iterator<Item = io::Result<LogRecord>>,
+) -> io::Result<(Vec<LogRecord>, bool)> {
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    for record in records {
+        let record = record?;
+        bytes += record.ops.iter().map(op_bytes).sum::<usize>();
+        taken.push(record);
+        if bytes >= HISTORY_BYTES_MAX {
+            return Ok((taken, true));
+        }
+    }
+    Ok((taken, false))
+}
+
+/// About what a change takes in memory.
+fn op_bytes(op: &LogOp) -> usize {
+    match op {
+        LogOp::Put { key, value, .. } => key.len() + value.len(),
+        LogOp::Delete { key } => key.len(),
+        LogOp::Moved { .. }
+        | LogOp::Lease { .. }
+        | LogOp::LeaseRevoke { .. }
+        | LogOp::Compact { .. }
+        | LogOp::Alarm { .. }
+        | LogOp::Member(_)
+        | LogOp::MemberRemove { .. }
+        | LogOp::Auth(_) => 0,
+    }
+}
+
 impl Shared {
-    /// Reads the events of a range from history, without a lock across the disk. A segment may be
-    /// released in between, if a compaction overtakes; then it is tried again, and says so.
-    pub(super) fn read_history(&self, behind: &Behind) -> Result<Histories, RequestError> {
+    /// Reads the events of a range from history, without a lock across the disk, and moves the end
+    /// of what is read nearer if it is long. A segment may be released in between, if a compaction
+    /// overtakes; then it is tried again, and says so.
+    pub(super) fn read_history(&self, behind: &mut Behind) -> Result<Histories, RequestError> {
         for _ in 0..READ_ATTEMPTS {
             let (reader, locations, unwritten) = {
                 let state = self.state.read();
@@ -70,10 +107,14 @@ impl Shared {
                     behind_these.map_while(|at| state.unwritten.record(at).cloned()).collect();
                 (state.reader(), locations, unwritten)
             };
-            let records: io::Result<Vec<LogRecord>> =
-                locations.into_iter().map(|location| read_record(&reader, location)).collect();
-            let Ok(mut records) = records else { continue };
-            records.extend(unwritten);
+            let read = locations.into_iter().map(|location| read_record(&reader, location));
+            let Ok((records, is_cut)) = up_to_bytes(read.chain(unwritten.into_iter().map(Ok)))
+            else {
+                continue;
+            };
+            if let Some(last) = records.last().filter(|_| is_cut) {
+                behind.to = last.revision;
+            }
             let mut events = Vec::new();
             for record in &records {
                 let changes = record.ops.iter().filter_map(|op| event_of(op, record.revision));

@@ -7,7 +7,7 @@
 //!
 //! Invariant: each synced watcher is in `exact` or `ranges`, and no other is.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,11 +17,9 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::OnReady;
 use super::message::{WatchCreateRequest, WatchEvents, WatchMessage, WatchRejection};
+use super::queue::Queue;
 use crate::key_range::KeyRange;
 use crate::response::{Event, EventKind};
-
-/// Events that wait in one stream; beyond it watchers fall back to history.
-const QUEUED_EVENTS_MAX: usize = 4096;
 
 /// What one applied batch changed.
 #[derive(Debug)]
@@ -57,8 +55,7 @@ pub(super) struct Watcher {
 
 pub(super) struct Stream {
     on_ready: OnReady,
-    queue: VecDeque<WatchMessage>,
-    queued_events: usize,
+    queue: Queue,
     pub(super) watchers: BTreeMap<i64, Watcher>,
     unsynced: BTreeSet<i64>,
     next_id: i64,
@@ -178,8 +175,7 @@ impl Hub {
         inner.next_stream += 1;
         let stream = Stream {
             on_ready,
-            queue: VecDeque::new(),
-            queued_events: 0,
+            queue: Queue::default(),
             watchers: BTreeMap::new(),
             unsynced: BTreeSet::new(),
             next_id: 0,
@@ -263,10 +259,7 @@ impl Hub {
         let mut inner = self.inner.lock();
         let revision = inner.revision;
         let stream = inner.stream_mut(stream);
-        if let Some(message) = stream.queue.pop_front() {
-            if let WatchMessage::Events { events, .. } = &message {
-                stream.queued_events -= events.len();
-            }
+        if let Some(message) = stream.queue.pop() {
             return Next::Message(message);
         }
         // The one that is furthest behind first, so that no one starves.
@@ -349,24 +342,18 @@ impl Hub {
 impl Stream {
     /// Events that wait for a watcher that is gone.
     pub(super) fn drop_events(&mut self, gone: i64) {
-        let queued_events = &mut self.queued_events;
-        self.queue.retain(|message| {
-            let WatchMessage::Events { watch_id, events, .. } = message else { return true };
-            if *watch_id == gone {
-                *queued_events -= events.len();
-            }
-            *watch_id != gone
-        });
+        self.queue.drop_events(gone);
     }
 
     pub(super) fn push(&mut self, message: WatchMessage, wakes: &mut Wakes) {
+        self.wake_if_quiet(wakes);
+        self.queue.push(message);
+    }
+
+    fn wake_if_quiet(&self, wakes: &mut Wakes) {
         if self.queue.is_empty() {
             wakes.push(Arc::clone(&self.on_ready));
         }
-        if let WatchMessage::Events { events, .. } = &message {
-            self.queued_events += events.len();
-        }
-        self.queue.push_back(message);
     }
 }
 
@@ -535,22 +522,26 @@ impl Inner {
                 hits.push((group.clone(), selected));
             }
         }
+        let bytes = events.iter().map(Event::bytes).sum();
         for (group, selected) in hits {
             let shared = (selected.len() < events.len()).then(|| Arc::from(&*selected));
             for id in group {
-                self.deliver(
-                    id,
-                    batch,
-                    &WatchEvents::new(Arc::clone(events), shared.clone(), true),
-                    wakes,
-                );
+                let events = WatchEvents::new(Arc::clone(events), shared.clone(), true);
+                self.deliver(id, (batch, bytes), &events, wakes);
             }
         }
     }
 
-    fn deliver(&mut self, id: WatcherId, batch: &Batch, shared: &WatchEvents, wakes: &mut Wakes) {
+    /// Gives a watcher what it wants of a batch of so many bytes.
+    fn deliver(
+        &mut self,
+        id: WatcherId,
+        (batch, bytes): (&Batch, usize),
+        shared: &WatchEvents,
+        wakes: &mut Wakes,
+    ) {
         let stream = self.stream_mut(id.stream);
-        let queued_events = stream.queued_events;
+        let room = stream.queue.room(batch.last, bytes);
         let watcher = stream.watchers.get_mut(&id.watcher).expect("a group has no others");
         let events = shared.for_watcher(watcher.prev_kv, |event| {
             event.revision() >= watcher.next_revision && watcher.wants(event)
@@ -558,8 +549,7 @@ impl Inner {
         if events.is_empty() {
             return;
         }
-        let is_full = queued_events > 0 && queued_events + events.len() > QUEUED_EVENTS_MAX;
-        if is_full || (watcher.prev_kv && !batch.has_prev) {
+        if events.len() > room || (watcher.prev_kv && !batch.has_prev) {
             // Nothing of this batch was given to it, and all before it was.
             watcher.next_revision = watcher.next_revision.max(batch.first);
             return self.fall_back(id, wakes);
@@ -568,7 +558,8 @@ impl Inner {
         watcher.had_events = true;
         let count = events.len() as u64;
         let message = WatchMessage::Events { watch_id: id.watcher, revision: batch.last, events };
-        stream.push(message, wakes);
+        stream.wake_if_quiet(wakes);
+        stream.queue.push_events(message, batch.last, bytes);
         self.events_total += count;
     }
 }

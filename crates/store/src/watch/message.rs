@@ -196,6 +196,12 @@ impl Event {
         self.kv.mod_revision
     }
 
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let of = |kv: &KeyValue| kv.key.len() + kv.value.len();
+        of(&self.kv) + self.prev_kv.as_ref().map_or(0, of) + size_of::<Self>()
+    }
+
     pub(crate) fn delete(key: Bytes, mod_revision: i64, prev_kv: Option<KeyValue>) -> Self {
         let kv = KeyValue { key, mod_revision, lease: LeaseId::NONE, ..KeyValue::default() };
         Self { kind: EventKind::Delete, kv, prev_kv }

@@ -4,6 +4,7 @@ mod enforce;
 mod history;
 mod hub;
 mod message;
+mod queue;
 
 use std::fmt;
 use std::sync::Arc;
@@ -98,8 +99,8 @@ impl WatchStream {
         match hub.next(self.id, HISTORY_REVISIONS_MAX) {
             Next::Message(message) => Ok(Some(message)),
             Next::Nothing => Ok(None),
-            Next::Behind(behind) => {
-                let message = match self.shared.read_history(&behind)? {
+            Next::Behind(mut behind) => {
+                let message = match self.shared.read_history(&mut behind)? {
                     Histories::Events(events) => hub.caught_up(self.id, &behind, events),
                     Histories::Compacted { compact_revision } => {
                         hub.compacted(self.id, &behind, compact_revision)

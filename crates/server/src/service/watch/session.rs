@@ -20,7 +20,9 @@ use crate::gate::Credentials;
 use crate::member::Member;
 use crate::translate::{request, response};
 
-/// Requests taken in one turn, so that a client that floods its stream gets its events too.
+/// Requests taken in one turn when nothing waits to be sent. While something does, each answer that
+/// goes makes room for one request: a client that floods its stream with questions must not make
+/// their answers wait without bound.
 const REQUESTS_A_TURN_MAX: usize = 64;
 
 /// Who polls the session, to be called when the store has something.
@@ -57,6 +59,8 @@ pub(crate) struct Session {
     /// Watchers that take the events of one revision in pieces.
     fragmented: BTreeSet<i64>,
     pieces: VecDeque<WatchResponse>,
+    /// Whether the last turn had something to send, so that more may wait.
+    is_busy: bool,
     /// Ticks once a watcher has asked to hear of progress.
     progress: Option<Interval>,
     permit: Permit,
@@ -88,6 +92,7 @@ impl Session {
             bell,
             fragmented: BTreeSet::new(),
             pieces: VecDeque::new(),
+            is_busy: false,
             progress: None,
             permit: Permit::new(member, credentials),
             ended: false,
@@ -96,7 +101,8 @@ impl Session {
 
     /// Takes requests that wait. An error ends the stream.
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Result<(), Status> {
-        for _ in 0..REQUESTS_A_TURN_MAX {
+        let most = if self.is_busy { 1 } else { REQUESTS_A_TURN_MAX };
+        for _ in 0..most {
             if self.requests_ended {
                 return Ok(());
             }
@@ -240,7 +246,9 @@ impl Session {
         self.poll_progress(cx);
         // First the bell, then the look: what comes between the two rings it.
         self.bell.answer_to(cx.waker());
-        if let Some(response) = self.next_response()? {
+        let next = self.next_response()?;
+        self.is_busy = next.is_some();
+        if let Some(response) = next {
             return Poll::Ready(Ok(response));
         }
         self.end.as_mut().poll(cx).map(|error| Err(error.into()))

@@ -1,0 +1,203 @@
+//! Hostile clients: whatever they send, the cluster keeps its leader, honest clients are served,
+//! and the member that is attacked stays inside a stated amount of memory.
+
+#![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
+
+mod frames;
+mod streams;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use api::etcdserverpb::PutRequest;
+use api::etcdserverpb::kv_client::KvClient;
+use conformance::load::lazy;
+use conformance::{Cluster, ClusterPlan, audit, long_form, pause};
+use env::Clock;
+use env::os::OsClock;
+use tokio::runtime::Runtime;
+
+/// What a member may grow by, whoever attacks it. A debug build is measured here.
+const MEMORY_BUDGET_BYTES: u64 = 384 << 20;
+/// Of an attack by bytes; each is repeated by several at a time as long as this.
+const ATTACKERS: usize = 4;
+/// An honest put waits no longer than this while the member is attacked.
+const PUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// The cluster under attack.
+struct Arena {
+    cluster: Cluster,
+    runtime: Runtime,
+    /// What each member took before the first attack.
+    before_bytes: Vec<u64>,
+}
+
+impl Arena {
+    fn new() -> Self {
+        // Attackers and members share the processors of this machine, perhaps with other tests.
+        let flags =
+            vec!["--election-timeout=3000".to_owned(), "--heartbeat-interval=100".to_owned()];
+        let cluster = Cluster::start_plan(&ClusterPlan { flags, ..ClusterPlan::default() });
+        let runtime = Runtime::new().unwrap();
+        let mut arena = Self { cluster, runtime, before_bytes: Vec::new() };
+        arena.before_bytes = (0..3).map(|member| arena.memory_bytes(member)).collect();
+        arena
+    }
+
+    fn leader(&self) -> (usize, u64) {
+        let endpoints = self.cluster.endpoints();
+        self.runtime.block_on(async {
+            let leader = audit::leader(&endpoints).await.expect("a cluster has a leader");
+            (leader, audit::status(&endpoints[leader]).await.unwrap().raft_term)
+        })
+    }
+
+    fn put(&self, member: usize, key: &str, value_bytes: usize) {
+        let request = PutRequest {
+            key: key.to_owned().into(),
+            value: vec![b'v'; value_bytes].into(),
+            ..PutRequest::default()
+        };
+        let endpoint = self.cluster.endpoint(member);
+        self.runtime.block_on(async {
+            let mut client = KvClient::new(lazy(&endpoint));
+            let put = tokio::time::timeout(PUT_WITHIN, client.put(request)).await;
+            put.expect("an honest client is served in time").expect("an honest put is taken");
+        });
+    }
+
+    /// Attacks the leader, and looks at what it must keep meanwhile and afterwards.
+    fn attack(&self, name: &str, attack: impl FnOnce(SocketAddr)) {
+        let (leader, term) = self.leader();
+        // What an attack leaves behind counts for the next one as well.
+        let before = self.before_bytes[leader];
+        let most = AtomicU64::new(before);
+        let over = AtomicBool::new(false);
+        let to = self.cluster.endpoint(leader).parse().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    most.fetch_max(self.memory_bytes(leader), Ordering::Relaxed);
+                    pause(Duration::from_millis(50));
+                }
+            });
+            scope.spawn(|| {
+                // A put of its own connection each time, as who comes while the attack is on.
+                while !over.load(Ordering::Relaxed) {
+                    self.put(leader, "honest", 10);
+                    pause(Duration::from_millis(50));
+                }
+            });
+            // Whether it panics or not, those who look on must end.
+            let attacked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| attack(to)));
+            over.store(true, Ordering::Relaxed);
+            attacked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        });
+        self.put(leader, "after", 10);
+        let grown = most.load(Ordering::Relaxed).saturating_sub(before);
+        println!("{name}: {} MiB more than the {} of the beginning", grown >> 20, before >> 20);
+        assert!(grown <= MEMORY_BUDGET_BYTES, "{name}: the member grew by {} MiB", grown >> 20);
+        assert_eq!(self.leader(), (leader, term), "{name}: the cluster lost its leader");
+    }
+
+    /// The same by several at a time, again and again.
+    fn attack_by_many(&self, name: &str, attack: fn(SocketAddr)) {
+        let clock = OsClock::new();
+        let lasts = Duration::from_millis(if long_form() { 20_000 } else { 1_000 });
+        self.attack(name, |to| {
+            let end = clock.now().after(lasts);
+            std::thread::scope(|scope| {
+                for _ in 0..ATTACKERS {
+                    scope.spawn(|| {
+                        while clock.now() < end {
+                            attack(to);
+                        }
+                    });
+                }
+            });
+        });
+    }
+
+    fn memory_bytes(&self, member: usize) -> u64 {
+        let pid = self.cluster.pids()[member];
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+}
+
+#[test]
+fn floods_of_frames_do_no_harm() {
+    let arena = Arena::new();
+    arena.attack_by_many("rapid reset", frames::rapid_reset);
+    arena.attack_by_many("a head without end", frames::continuation_flood);
+    arena.attack_by_many("huge heads", frames::huge_headers);
+    arena.attack_by_many("settings", frames::settings_flood);
+    arena.attack_by_many("pings", frames::ping_flood);
+    arena.attack_by_many("garbage", frames::garbage);
+}
+
+#[test]
+fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
+    let arena = Arena::new();
+    let (leader, _) = arena.leader();
+    for number in 0..16 {
+        arena.put(leader, &format!("large/{number}"), 1 << 20);
+    }
+    let runtime = &arena.runtime;
+    arena.attack("unread ranges", |to| {
+        runtime.block_on(async {
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(streams::unread_ranges(to)));
+            for one in four {
+                one.await.unwrap();
+            }
+        });
+    });
+    arena.attack("unfinished requests", |to| {
+        runtime.block_on(async {
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(streams::unfinished_requests(to)));
+            for one in four {
+                one.await.unwrap();
+            }
+        });
+    });
+    arena.attack("a flood of questions", |to| runtime.block_on(streams::progress_flood(to)));
+    arena.attack("an unread watch", |to| {
+        let watch = runtime.block_on(streams::unread_watch(to));
+        assert!(watch.is_some());
+        let rounds = if long_form() { 400 } else { 100 };
+        for number in 0..rounds {
+            arena.put(leader, &format!("large/{}", number % 16), 1 << 20);
+        }
+        drop(watch);
+    });
+}
+
+#[test]
+fn malformed_messages_are_refused() {
+    let arena = Arena::new();
+    let runtime = &arena.runtime;
+    arena.attack("malformed messages", |to| runtime.block_on(streams::malformed_messages(to)));
+}
+
+#[test]
+fn ten_thousand_connections_do_no_harm() {
+    let arena = Arena::new();
+    // Some are for the test itself; where the system gives fewer, fewer attack.
+    let wanted = env::os::raise_descriptors().saturating_sub(500).min(10_000);
+    arena.attack("connections", |to| {
+        let open = arena.runtime.block_on(async {
+            let mut open = Vec::new();
+            for number in 0..wanted {
+                // One address may have 4,096.
+                let from = Ipv4Addr::new(127, 0, 1, u8::try_from(number % 4).unwrap() + 1);
+                open.extend(streams::silent_connection(from, to).await);
+            }
+            open
+        });
+        println!("{} of {wanted} connections are open", open.len());
+        assert_eq!(open.len(), wanted);
+        pause(Duration::from_secs(1));
+    });
+}

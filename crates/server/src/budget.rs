@@ -1,0 +1,95 @@
+//! Bytes of requests that have not ended and of answers that their client has not read: bounded for
+//! each connection and for all of them, or a few clients that ask for much and read nothing would
+//! take a member's memory.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Of one connection.
+const CONNECTION_BYTES_MAX: usize = 64 << 20;
+/// Of all connections together.
+const ALL_BYTES_MAX: usize = 256 << 20;
+/// Whatever is shorter is not counted: the number of streams bounds it.
+const COUNTED_BYTES_MIN: usize = 4 << 10;
+
+/// What one connection may hold, and with it all others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Budget {
+    all: Arc<AtomicUsize>,
+    connection: Arc<AtomicUsize>,
+}
+
+/// Bytes that are held, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    budget: Option<Budget>,
+    bytes: usize,
+}
+
+impl Budget {
+    /// Of another connection.
+    pub(crate) fn connection(&self) -> Self {
+        Self { all: Arc::clone(&self.all), connection: Arc::default() }
+    }
+
+    /// Takes so many bytes; nothing if that would be too much. One message is never too much for
+    /// those that hold nothing else, however long it is: no range would be refused for its length.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<Held> {
+        if bytes < COUNTED_BYTES_MIN {
+            return Some(Held { budget: None, bytes: 0 });
+        }
+        if !take(&self.connection, bytes, CONNECTION_BYTES_MAX) {
+            return None;
+        }
+        if !take(&self.all, bytes, ALL_BYTES_MAX) {
+            self.connection.fetch_sub(bytes, Ordering::Relaxed);
+            return None;
+        }
+        Some(Held { budget: Some(self.clone()), bytes })
+    }
+}
+
+fn take(counter: &AtomicUsize, bytes: usize, most: usize) -> bool {
+    let before = counter.fetch_add(bytes, Ordering::Relaxed);
+    let fits = before == 0 || before.saturating_add(bytes) <= most;
+    if !fits {
+        counter.fetch_sub(bytes, Ordering::Relaxed);
+    }
+    fits
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.connection.fetch_sub(self.bytes, Ordering::Relaxed);
+            budget.all.fetch_sub(self.bytes, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_has_its_bound_and_all_together_have_theirs() {
+        let first = Budget::default();
+        let half = CONNECTION_BYTES_MAX / 2;
+        let held: Vec<Held> = (0..2).map_while(|_| first.hold(half)).collect();
+        assert_eq!(held.len(), 2);
+        assert!(first.hold(half).is_none());
+        assert!(first.hold(100).is_some(), "what is short is not counted");
+        let others: Vec<Budget> = (0..8).map(|_| first.connection()).collect();
+        let more: Vec<Held> = others.iter().map_while(|one| one.hold(2 * half)).collect();
+        assert_eq!(more.len(), ALL_BYTES_MAX / CONNECTION_BYTES_MAX - 1);
+        drop((held, more));
+        assert!(first.hold(half).is_some(), "what was dropped is free again");
+    }
+
+    #[test]
+    fn one_message_may_be_longer_than_all_bounds() {
+        let budget = Budget::default();
+        let held = budget.hold(10 * ALL_BYTES_MAX);
+        assert!(held.is_some() && budget.connection().hold(ALL_BYTES_MAX).is_none());
+    }
+}
