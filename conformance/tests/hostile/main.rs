@@ -166,7 +166,7 @@ fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
     arena.attack("an unread watch", |to| {
         let watch = runtime.block_on(streams::unread_watch(to));
         assert!(watch.is_some());
-        let rounds = if long_form() { 400 } else { 100 };
+        let rounds = if long_form() { 400 } else { 60 };
         for number in 0..rounds {
             arena.put(leader, &format!("large/{}", number % 16), 1 << 20);
         }
