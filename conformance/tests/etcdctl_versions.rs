@@ -164,9 +164,11 @@ fn members(run: &Run<'_>) {
 
 fn maintenance(run: &Run<'_>) {
     assert_eq!(run.says(&["endpoint", "health"], "is healthy").matches("is healthy").count(), 3);
-    run.says(&["endpoint", "status", "--cluster", "-w", "table"], "ENDPOINT");
+    // etcdctl 3.4 forgets who it is when it asks for the members itself.
+    let all: &[&str] = if run.secured { &[] } else { &["--cluster"] };
+    run.says(&[&["endpoint", "status", "-w", "table"], all].concat(), "ENDPOINT");
     eventually("all members have the newest revision", WITHIN, || {
-        let hashes = run.json(&["endpoint", "hashkv", "--cluster"]);
+        let hashes = run.json(&[&["endpoint", "hashkv"], all].concat());
         let hash = |member: usize| hashes[member]["HashKV"]["hash"].clone();
         (hash(0) == hash(1) && hash(1) == hash(2)).then_some(())
     });

@@ -205,12 +205,46 @@ impl Chooser {
     }
 
     /// About keys alone: what else needs a permission, later versions than 3.4 have made stricter.
+    /// Ranges have a key at least, and puts inside a transaction do not ask for what was before:
+    /// see `docs/differences.md`.
     pub(crate) fn ask_of_a_user(&mut self) -> Ask {
         match self.below(8) {
             0..3 => Ask::Put(pb::PutRequest { lease: 0, ..self.put() }),
-            3 => Ask::Delete(self.delete()),
-            4..6 => Ask::Range(self.range()),
-            _ => Ask::Txn(self.txn(0)),
+            3 => Ask::Delete(with_keys(self.delete())),
+            4..6 => {
+                let mut range = self.range();
+                straighten(&range.key, &mut range.range_end);
+                Ask::Range(range)
+            }
+            _ => {
+                let mut txn = self.txn(0);
+                for compare in &mut txn.compare {
+                    straighten(&compare.key, &mut compare.range_end);
+                }
+                txn.success.iter_mut().chain(&mut txn.failure).for_each(plain);
+                Ask::Txn(txn)
+            }
         }
+    }
+}
+
+/// A range that would have no keys has one.
+fn straighten(key: &Bytes, range_end: &mut Bytes) {
+    if range_end[..] != [0] && *range_end <= *key {
+        range_end.clear();
+    }
+}
+
+fn with_keys(mut delete: pb::DeleteRangeRequest) -> pb::DeleteRangeRequest {
+    straighten(&delete.key, &mut delete.range_end);
+    delete
+}
+
+fn plain(operation: &mut pb::RequestOp) {
+    match &mut operation.request {
+        Some(Op::RequestRange(range)) => straighten(&range.key, &mut range.range_end),
+        Some(Op::RequestDeleteRange(delete)) => straighten(&delete.key, &mut delete.range_end),
+        Some(Op::RequestPut(put)) => put.prev_kv = false,
+        Some(Op::RequestTxn(_)) | None => {}
     }
 }

@@ -19,7 +19,7 @@ use env::os::OsClock;
 use tokio::runtime::Runtime;
 
 /// What a member may grow by, whoever attacks it. A debug build is measured here.
-const MEMORY_BUDGET_BYTES: u64 = 384 << 20;
+const MEMORY_BUDGET_BYTES: u64 = 512 << 20;
 /// Of an attack by bytes; each is repeated by several at a time as long as this.
 const ATTACKERS: usize = 4;
 /// An honest put waits no longer than this while the member is attacked.
