@@ -14,6 +14,13 @@ use crate::side::Side;
 /// What an administrator sends.
 #[derive(Clone, Debug)]
 pub(crate) enum Administration {
+    Users(AboutUsers),
+    Members(AboutMembers),
+}
+
+/// About users and roles.
+#[derive(Clone, Debug)]
+pub(crate) enum AboutUsers {
     RoleAdd(pb::AuthRoleAddRequest),
     RoleDelete(pb::AuthRoleDeleteRequest),
     RoleGet(pb::AuthRoleGetRequest),
@@ -29,6 +36,11 @@ pub(crate) enum Administration {
     UserPassword(pb::AuthUserChangePasswordRequest),
     Enable,
     Authenticate(pb::AuthenticateRequest),
+}
+
+/// About members, and what they keep watch over.
+#[derive(Clone, Debug)]
+pub(crate) enum AboutMembers {
     MemberList,
     MemberAdd(pb::MemberAddRequest),
     MemberRemove(pb::MemberRemoveRequest),
@@ -59,15 +71,21 @@ impl Chooser {
     }
 
     pub(crate) fn administration(&mut self) -> Administration {
-        if self.often(3) { self.about_members() } else { self.about_users() }
+        if self.often(3) {
+            Administration::Members(self.about_members())
+        } else {
+            Administration::Users(self.about_users())
+        }
     }
 
-    pub(crate) fn about_users(&mut self) -> Administration {
-        use Administration as A;
+    pub(crate) fn about_users(&mut self) -> AboutUsers {
+        use AboutUsers as A;
         let (name, role) = (self.user(), self.role());
         let (key, range_end) = self.bounds();
         let password = self.pick(&["one", "two", ""]).to_owned();
-        match self.below(16) {
+        match self.below(18) {
+            16 => A::Enable,
+            17 => A::Authenticate(pb::AuthenticateRequest { name, password }),
             0 | 1 => A::RoleAdd(pb::AuthRoleAddRequest { name: role }),
             2 => A::RoleDelete(pb::AuthRoleDeleteRequest { role }),
             3 => A::RoleGet(pb::AuthRoleGetRequest { role }),
@@ -95,8 +113,8 @@ impl Chooser {
         }
     }
 
-    fn about_members(&mut self) -> Administration {
-        use Administration as A;
+    fn about_members(&mut self) -> AboutMembers {
+        use AboutMembers as A;
         let peer_urls =
             vec![self.pick(&["x", "ftp://a:1", "http://a", "http://a:1/path"]).to_owned()];
         match self.below(12) {
@@ -109,12 +127,7 @@ impl Chooser {
             }
             4 => A::MemberPromote(pb::MemberPromoteRequest { id: STRANGER }),
             5 => A::MoveLeader(pb::MoveLeaderRequest { target_id: STRANGER }),
-            6 => A::Enable,
-            7 => {
-                let (name, password) = (self.user(), "one".to_owned());
-                A::Authenticate(pb::AuthenticateRequest { name, password })
-            }
-            8 => A::HashKv(pb::HashKvRequest { revision: self.pick(&[0, 0, 1 << 40]) }),
+            6..9 => A::HashKv(pb::HashKvRequest { revision: self.pick(&[0, 0, 1 << 40]) }),
             9 => A::Defragment,
             // Asked about, raised, and put away twice as often.
             _ => {
@@ -128,7 +141,14 @@ impl Chooser {
 impl Side {
     /// Sends it as a user, and shows the answer.
     pub(crate) async fn administer(&self, ask: Administration, user: &str) -> String {
-        use Administration as A;
+        match ask {
+            Administration::Users(ask) => self.ask_about_users(ask, user).await,
+            Administration::Members(ask) => self.ask_about_members(ask, user).await,
+        }
+    }
+
+    async fn ask_about_users(&self, ask: AboutUsers, user: &str) -> String {
+        use AboutUsers as A;
         let mut auth = AuthClient::new(self.channel.clone());
         macro_rules! headed {
             ($client:ident.$method:ident($request:expr)) => {
@@ -153,12 +173,11 @@ impl Side {
             A::UserPassword(request) => headed!(auth.user_change_password(request)),
             A::Enable => headed!(auth.auth_enable(pb::AuthEnableRequest {})),
             A::Authenticate(request) => headed!(auth.authenticate(request)),
-            other => self.ask_about_members(other, user).await,
         }
     }
 
-    async fn ask_about_members(&self, ask: Administration, user: &str) -> String {
-        use Administration as A;
+    async fn ask_about_members(&self, ask: AboutMembers, user: &str) -> String {
+        use AboutMembers as A;
         let mut cluster = ClusterClient::new(self.channel.clone());
         let mut maintenance = MaintenanceClient::new(self.channel.clone());
         macro_rules! whole {
@@ -196,7 +215,6 @@ impl Side {
                 })
             }
             A::Defragment => whole!(maintenance.defragment(pb::DefragmentRequest {})),
-            other => unreachable!("{other:?} is not about members"),
         }
     }
 

@@ -37,7 +37,7 @@ impl Arena {
     fn new() -> Self {
         // Attackers and members share the processors of this machine, perhaps with other tests.
         let flags =
-            vec!["--election-timeout=3000".to_owned(), "--heartbeat-interval=100".to_owned()];
+            vec!["--election-timeout=2000".to_owned(), "--heartbeat-interval=100".to_owned()];
         let cluster = Cluster::start_plan(&ClusterPlan { flags, ..ClusterPlan::default() });
         let runtime = Runtime::new().unwrap();
         let mut arena = Self { cluster, runtime, before_bytes: Vec::new() };
@@ -128,7 +128,7 @@ impl Arena {
 }
 
 #[test]
-fn floods_of_frames_do_no_harm() {
+fn floods_of_frames_and_malformed_messages_do_no_harm() {
     let arena = Arena::new();
     arena.attack_by_many("rapid reset", frames::rapid_reset);
     arena.attack_by_many("a head without end", frames::continuation_flood);
@@ -136,6 +136,8 @@ fn floods_of_frames_do_no_harm() {
     arena.attack_by_many("settings", frames::settings_flood);
     arena.attack_by_many("pings", frames::ping_flood);
     arena.attack_by_many("garbage", frames::garbage);
+    let runtime = &arena.runtime;
+    arena.attack("malformed messages", |to| runtime.block_on(streams::malformed_messages(to)));
 }
 
 #[test]
@@ -172,13 +174,6 @@ fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
         }
         drop(watch);
     });
-}
-
-#[test]
-fn malformed_messages_are_refused() {
-    let arena = Arena::new();
-    let runtime = &arena.runtime;
-    arena.attack("malformed messages", |to| runtime.block_on(streams::malformed_messages(to)));
 }
 
 #[test]

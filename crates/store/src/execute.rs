@@ -220,16 +220,23 @@ impl<'a> Execution<'a> {
         self.view.get(key, self.view.state.revision)
     }
 
-    /// What a put needs of the state before: checked for all puts before anything is written.
+    /// What a put needs of the state before: checked for all puts before anything is written. In
+    /// etcd's order: of a put by itself the lease is looked for first, in a transaction the key.
     fn check_put(&self, put: &PutRequest) -> Result<(), RequestError> {
         check_put(put)?;
-        if !put.lease.is_none() && !self.view.state.leases.contains_key(&put.lease) {
-            return Err(RequestError::LeaseNotFound);
-        }
-        if (put.ignore_value || put.ignore_lease) && self.current(&put.key).is_none() {
-            return Err(RequestError::KeyNotFound);
-        }
-        Ok(())
+        self.check_lease(put)?;
+        self.check_key(put)
+    }
+
+    fn check_lease(&self, put: &PutRequest) -> Result<(), RequestError> {
+        let is_there = put.lease.is_none() || self.view.state.leases.contains_key(&put.lease);
+        if is_there { Ok(()) } else { Err(RequestError::LeaseNotFound) }
+    }
+
+    fn check_key(&self, put: &PutRequest) -> Result<(), RequestError> {
+        let needs_key = put.ignore_value || put.ignore_lease;
+        let is_missing = needs_key && self.current(&put.key).is_none();
+        if is_missing { Err(RequestError::KeyNotFound) } else { Ok(()) }
     }
 
     fn put(&mut self, put: &PutRequest) -> Result<PutResponse, Stop> {
@@ -350,7 +357,9 @@ impl<'a> Execution<'a> {
     fn check_puts(&self, path: &Path<'_>) -> Result<(), RequestError> {
         for op in path.ops {
             if let RequestOp::Put(put) = op {
-                self.check_put(put)?;
+                check_put(put)?;
+                self.check_key(put)?;
+                self.check_lease(put)?;
             }
         }
         path.nested.iter().try_for_each(|nested| self.check_puts(nested))

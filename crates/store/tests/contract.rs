@@ -416,6 +416,16 @@ fn alarms() {
 }
 
 #[test]
+fn of_a_put_that_lacks_key_and_lease_etcds_error_is_told() {
+    let mut h = Harness::new();
+    let lacking = PutRequest { ignore_value: true, lease: LeaseId(7), ..put_request("a", "") };
+    let put = Command::Put(lacking.clone());
+    assert_eq!(h.apply(put), Err(RequestError::LeaseNotFound));
+    let txn = TxnRequest { success: vec![RequestOp::Put(lacking)], ..TxnRequest::default() };
+    assert_eq!(h.txn(txn).map(|_| ()), Err(RequestError::KeyNotFound));
+}
+
+#[test]
 fn a_quota_that_is_used_up_is_free_again_after_a_compaction() {
     let mut h = Harness::with(StoreOptions { quota_bytes: 200_000, ..small_options() });
     let value = "v".repeat(500);
