@@ -2,6 +2,7 @@
 //! and the member that is attacked stays inside a stated amount of memory.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
+#![expect(clippy::print_stdout, reason = "what was measured is for who reads the test's output")]
 
 mod frames;
 mod streams;
@@ -107,14 +108,13 @@ impl Arena {
         let lasts = Duration::from_millis(if long_form() { 20_000 } else { 1_000 });
         self.attack(name, |to| {
             let end = clock.now().after(lasts);
-            std::thread::scope(|scope| {
-                for _ in 0..ATTACKERS {
-                    scope.spawn(|| {
-                        while clock.now() < end {
-                            attack(to);
-                        }
-                    });
+            let again = || {
+                while clock.now() < end {
+                    attack(to);
                 }
+            };
+            std::thread::scope(|scope| {
+                (0..ATTACKERS).for_each(|_| drop(scope.spawn(again)));
             });
         });
     }
