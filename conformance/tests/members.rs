@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
 
+use std::process::Command;
 use std::time::Duration;
 
 use conformance::load::Load;
@@ -204,6 +205,74 @@ fn a_founder_that_was_never_up_is_named_and_the_cluster_serves() {
         let page = page(&cluster);
         (page.starts_with("HTTP/1.1 200") && !page.contains("unguarded")).then_some(())
     });
+}
+
+/// The runbook of a majority that is gone for good (docs/operating/members.md).
+#[test]
+fn one_survivor_of_three_becomes_a_new_cluster() {
+    const EXIT_IN_USE: Option<i32> = Some(12);
+    const EXIT_NOTHING_TO_DO: Option<i32> = Some(10);
+    let mut bed = Bed::start();
+    bed.ctl(&["put", "k", "v"]);
+    let own = bed.cluster.endpoint(0);
+    let newest = bed.runtime.block_on(audit::revision(&own));
+    eventually("it has the write", WITHIN, || {
+        (bed.runtime.block_on(audit::serializable_revision(&own)) >= newest).then_some(())
+    });
+    let force = |bed: &Bed, flags: &[&str]| {
+        let mut command = Command::new(bed.cluster.target().binary());
+        command.arg("force-new-cluster").arg("--data-dir").arg(bed.cluster.data_dir(0)).args(flags);
+        let output = command.output().expect("the binary can be started");
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        (output.status.code(), text)
+    };
+    let (code, text) = force(&bed, &["--accept-data-loss"]);
+    assert_eq!(code, EXIT_IN_USE, "it runs: {text}");
+    for lost in [1, 2] {
+        bed.cluster.kill(lost);
+        bed.cluster.wipe(lost);
+    }
+    bed.cluster.kill(0);
+    let (code, text) = force(&bed, &["--keep", "n7", "--accept-data-loss"]);
+    assert_eq!(code, EXIT_NOTHING_TO_DO, "{text}");
+    let (code, text) = force(&bed, &["--keep", "n2,n3", "--accept-data-loss"]);
+    assert_eq!(code, EXIT_NOTHING_TO_DO, "nobody is lost: {text}");
+    let (code, text) = force(&bed, &[]);
+    assert!(code == Some(0) && text.contains("nothing was changed"), "{text}");
+    assert!(text.contains("LOST"), "it says so loudly: {text}");
+    let (code, text) = force(&bed, &["--accept-data-loss", "--json"]);
+    assert!(code == Some(0) && text.starts_with("{\"done\":true"), "{text}");
+
+    bed.cluster.restart(0);
+    bed.present = vec![0];
+    assert!(bed.ctl(&["get", "k"]).contains('v'));
+    let members = bed.members();
+    assert!(members.contains("n1") && !members.contains("n2"), "{members}");
+    let newcomer = bed.join(&["add", "NAME"]);
+    bed.wait_voter(newcomer);
+    bed.ctl(&["put", "k", "w"]);
+    let newest = bed.runtime.block_on(audit::revision(&own));
+    bed.runtime.block_on(audit::compare_hashes(&bed.endpoints(), newest)).unwrap();
+}
+
+/// The mode of reads is a flag; its terms are the cluster's.
+#[test]
+fn reads_on_the_log_see_on_every_member_what_was_acknowledged() {
+    let flags = ["--linearizable-reads", "lease-guard"].map(str::to_owned).to_vec();
+    let cluster = Cluster::start_plan(&ClusterPlan { flags, ..ClusterPlan::default() });
+    let runtime = Runtime::new().unwrap();
+    let bed = Bed { cluster, present: vec![0, 1, 2], runtime };
+    eventually("the terms are the cluster's", WITHIN, || {
+        (0..3).any(|number| bed.cluster.log(number).contains("terms of leases")).then_some(())
+    });
+    for number in 0..3 {
+        bed.ctl(&["put", "k", &format!("v{number}")]);
+        let mut command = bed.cluster.target().ctl();
+        command.args(["--endpoints", &bed.cluster.endpoint(number), "get", "k"]);
+        let output = command.output().expect("the binary can be started");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("v{number}")), "a read sees what was acknowledged: {text}");
+    }
 }
 
 /// etcd's runbook, with etcd's own client.

@@ -5,6 +5,7 @@ mod config_file;
 mod dev;
 mod environment;
 mod etcd_flags;
+mod force;
 mod go_values;
 mod logs;
 mod runtime;
@@ -43,6 +44,9 @@ enum Command {
     /// One member of a cluster, with etcd's flags.
     #[command(after_help = serve::AFTER_HELP)]
     Serve(Box<serve::ServeOptions>),
+    /// Make a cluster of what one member has, after a majority was lost for good.
+    #[command(after_help = force::AFTER_HELP)]
+    ForceNewCluster(force::ForceOptions),
     /// Look at a cluster and its keys.
     #[command(after_help = "Example: flotilla ctl get users/ --prefix")]
     Ctl(Box<client::ctl::CtlOptions>),
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
     finish(match cli.command {
         Command::Dev(options) => dev::run(&options),
         Command::Serve(options) => serve::run(*options, &expanded.warnings),
+        Command::ForceNewCluster(options) => force::run(&options, &mut std::io::stdout().lock()),
         Command::Ctl(options) => {
             let mut out = std::io::stdout().lock();
             snapshot::run(&options, &mut out)

@@ -56,6 +56,9 @@ pub enum ReadError {
     NoLeader,
     /// A leader was known and did not confirm itself, or this node did not catch up, in time.
     TimedOut,
+    /// This node cannot answer it, and asking it again would not help: the write that was named is
+    /// lost, the state is older than allowed, or the node is a witness.
+    Refused(raft::ReadError),
     /// The node is shutting down.
     Stopped,
 }
@@ -65,6 +68,7 @@ impl fmt::Display for ReadError {
         f.write_str(match self {
             Self::NoLeader => "no leader was known in time",
             Self::TimedOut => "the read was not confirmed in time",
+            Self::Refused(refusal) => return write!(f, "the read is refused: {refusal}"),
             Self::Stopped => "the node is shutting down",
         })
     }

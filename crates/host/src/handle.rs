@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock, Moment};
-use raft::{ConfigurationChange, Incarnation, LogIndex, NodeId, Term};
+use raft::{ConfigurationChange, Incarnation, LogIndex, NodeId, ReadMode, Term};
 use wal::GroupId;
 
 use crate::envelope::{self, RequestId};
@@ -14,6 +14,7 @@ use crate::errands::{Asker, Errand, GroupReport};
 use crate::mailbox::Mailbox;
 use crate::messages::{Proposal, WorkerEvent};
 use crate::peers::Peers;
+use crate::reads::Read;
 use crate::status::{Counters, SharedStatus};
 use crate::waiters::Waiters;
 use crate::{
@@ -47,6 +48,7 @@ pub(crate) struct Door<R> {
     pub(crate) counters: Arc<Counters>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) incarnation: Incarnation,
+    pub(crate) linearizable_reads: ReadMode,
 }
 
 impl<R> Clone for GroupHandle<R> {
@@ -115,13 +117,25 @@ impl<R: Send + 'static> GroupHandle<R> {
     }
 
     /// Asks for a linearizable read (thesis §6.4). Once the reply comes with an index, this node
-    /// has applied it, and a read of its state is linearizable.
+    /// has applied it, and a read of its state is linearizable. What it may rest on says
+    /// [`HostOptions::linearizable_reads`](crate::HostOptions::linearizable_reads).
     pub fn read_index(&self, reply: impl FnOnce(Result<LogIndex, ReadError>) + Send + 'static) {
+        self.read(self.door.linearizable_reads, reply);
+    }
+
+    /// Asks for a read that may rest on what `mode` says; any node may. Once the reply comes with
+    /// an index, this node has applied it, and its state is what was asked for: with
+    /// [`ReadMode::Stale`] at once, with [`ReadMode::AfterWrite`] once that write is applied here.
+    pub fn read(
+        &self,
+        mode: ReadMode,
+        reply: impl FnOnce(Result<LogIndex, ReadError>) + Send + 'static,
+    ) {
         let door = &*self.door;
-        let (group, deadline) = (door.group, self.deadline());
-        let event = WorkerEvent::Read { group, reply: Box::new(reply), deadline };
-        if let Err(WorkerEvent::Read { reply, .. }) = door.mailbox.push(event) {
-            reply(Err(ReadError::Stopped));
+        let read = Read { mode, reply: Box::new(reply), deadline: self.deadline() };
+        let event = WorkerEvent::Read { group: door.group, read };
+        if let Err(WorkerEvent::Read { read, .. }) = door.mailbox.push(event) {
+            (read.reply)(Err(ReadError::Stopped));
         }
     }
 

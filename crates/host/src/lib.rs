@@ -30,6 +30,7 @@ mod handle;
 mod incarnation;
 mod incoming;
 mod inspect;
+mod liveness;
 mod mailbox;
 mod members;
 mod membership;
@@ -39,8 +40,10 @@ mod outbox;
 mod outgoing;
 mod peers;
 mod proposals;
+mod reads;
 mod receiver;
 mod records;
+mod recovery;
 mod stages;
 mod staging;
 mod state_machine;
@@ -65,7 +68,9 @@ pub use options::{
     CallContext, CallHandler, CallReply, HostOptions, Observer, PeerAddresses, World,
 };
 pub use peers::GroupConfiguration;
+pub use raft::{ReadMode, Staleness};
 pub use receiver::Receiver;
+pub use recovery::{ForceError, ForcedSurvivors, force_survivors};
 pub use stages::{GroupSetup, Stage, Stages};
 pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};
 pub use status::{Counters, CountersView, GroupStatus, Role};

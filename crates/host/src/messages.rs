@@ -6,16 +6,19 @@ use raft::{Entries, Entry, EntryId, Fetch, LogIndex, NodeId, PersistNumber, Snap
 use wal::{GroupId, WalWrite};
 
 use crate::errands::{Asker, Errand};
+use crate::reads::Read;
 use crate::records::{Record, SnapshotAck, SnapshotChunk};
 use crate::waiters::Reply;
-use crate::{CallError, CallTarget, ReadError, SnapshotSource, TransferError};
+use crate::{CallError, CallTarget, SnapshotSource, TransferError};
 
 /// To a worker.
 pub(crate) enum WorkerEvent {
     /// A client's command, sealed and registered under `number`.
     Propose { group: GroupId, proposal: Proposal },
-    /// A linearizable read.
-    Read { group: GroupId, reply: Reply<LogIndex, ReadError>, deadline: Moment },
+    /// A read.
+    Read { group: GroupId, read: Read },
+    /// A peer says that this node was removed from a group, and shows by which configuration.
+    RemovalClaimed { group: GroupId, from: NodeId, by: Box<SnapshotMark> },
     /// Leadership should go to `to`.
     Transfer { group: GroupId, to: Option<NodeId>, reply: Reply<(), TransferError> },
     /// Leadership should go to whoever wins the next election.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use env::{Clock, Disk, Entropy, Net};
-use raft::NodeId;
+use raft::{NodeId, ReadMode};
 use wal::GroupId;
 
 use crate::{Fatal, GroupStatus};
@@ -60,9 +60,21 @@ pub struct HostOptions {
     pub apply_backlog_entries_max: u64,
     /// Largest command in bytes.
     pub command_bytes_max: usize,
-    /// Reads rest on a lease ([`raft::Options::lease_drift_ppm`]): no round of messages for a read,
-    /// as good as the clocks of the group's nodes are. `None`: on no clock.
+    /// What [`GroupHandle::read_index`](crate::GroupHandle::read_index) may rest on. By default on
+    /// messages alone ([`ReadMode::ReadIndex`]); a read may say otherwise for itself.
+    pub linearizable_reads: ReadMode,
+    /// Allows [`ReadMode::Lease`] ([`raft::Options::lease_drift_ppm`]): no round of messages for a
+    /// read, as good as the clocks of the group's nodes are. In all nodes of a group or in none,
+    /// with the same election timeout. [`ReadMode::LeaseGuard`] needs nothing here: its terms are
+    /// in the group's configuration ([`raft::Configuration::lease`]).
     pub lease_drift_ppm: Option<u32>,
+    /// A group that was asked for nothing for so long rests: it sends no heartbeats. The nodes then
+    /// watch each other, with one small frame in each direction in a heartbeat's time however many
+    /// groups there are; a node that is silent for an election timeout wakes the groups that it
+    /// led. Worth it on nodes with many groups. `None`: groups never rest. Nodes that have it and
+    /// nodes that have it not do not go together: a node that sends no such frames is taken for
+    /// silent, and wakes groups for nothing.
+    pub quiesce_after_ms: Option<u64>,
     /// Where members are reached of whom the configuration does not say it: those that this node
     /// was started with.
     pub seeds: PeerAddresses,
@@ -115,7 +127,9 @@ impl HostOptions {
             log_cache_bytes_max: 4 << 20,
             apply_backlog_entries_max: 5_000,
             command_bytes_max: 2 << 20,
+            linearizable_reads: ReadMode::ReadIndex,
             lease_drift_ppm: None,
+            quiesce_after_ms: None,
             seeds: PeerAddresses::new(),
             call_handler: Arc::new(|_, _, _| {}),
             observer: Arc::new(|_, _| {}),

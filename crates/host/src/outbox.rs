@@ -50,6 +50,18 @@ impl Outbox {
         self.cut_if_full(to);
     }
 
+    /// A sign of life for a peer that this step has nothing else for: a frame without records.
+    pub(crate) fn push_sign_of_life(&mut self, to: NodeId) {
+        let header = self.header;
+        let peer = self.peers.entry(to).or_default();
+        if peer.builder.is_empty() {
+            peer.sequence += 1;
+            let header = FrameHeader { to, sequence: peer.sequence, ..header };
+            peer.builder.records();
+            self.ready.push((to, peer.builder.finish(header)));
+        }
+    }
+
     /// Hands all frames to the network. One that it does not take is lost: the protocol repeats
     /// what matters.
     pub(crate) fn flush(&mut self, counters: &Counters) {

@@ -4,17 +4,18 @@
 //! within reach until it is committed: a leader that is not in C_new still counts acknowledgements
 //! of it (thesis §4.2.2), and one that is overwritten leaves C_old in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use env::Net;
+use env::{Clock, Net};
 use parking_lot::Mutex;
 use raft::{Configuration, LogIndex, NodeId};
 use wal::GroupId;
 
 use crate::PeerAddresses;
+use crate::liveness::Liveness;
 use crate::members::MemberAttributes;
 
 /// A configuration, and what this node knows of its fate.
@@ -37,6 +38,8 @@ pub(crate) struct Peers {
     groups: Mutex<BTreeMap<GroupId, Known>>,
     /// Whether it is worth looking: every frame that comes asks.
     any_departed: AtomicBool,
+    /// Only where groups rest: every frame that comes pays for it.
+    liveness: Option<Liveness>,
 }
 
 #[derive(Default)]
@@ -64,7 +67,30 @@ impl fmt::Debug for Peers {
 
 impl Peers {
     pub(crate) fn new(node_id: NodeId, nets: Vec<Arc<dyn Net>>, seeds: PeerAddresses) -> Self {
-        Self { node_id, nets, seeds, groups: Mutex::default(), any_departed: false.into() }
+        let (groups, any_departed, liveness) = (Mutex::default(), false.into(), None);
+        Self { node_id, nets, seeds, groups, any_departed, liveness }
+    }
+
+    /// Notes from now on when each peer is heard.
+    pub(crate) fn listen(&mut self, clock: Arc<dyn Clock>) {
+        self.liveness = Some(Liveness::new(clock));
+    }
+
+    /// When each peer was heard, if somebody wants to know.
+    pub(crate) fn liveness(&self) -> Option<&Liveness> {
+        self.liveness.as_ref()
+    }
+
+    /// All nodes that this one speaks to.
+    pub(crate) fn nodes(&self) -> BTreeSet<NodeId> {
+        let groups = self.groups.lock();
+        let all = groups.values().flat_map(|known| known.reachable.keys().copied());
+        all.filter(|node| *node != self.node_id).collect()
+    }
+
+    /// The groups of this node.
+    pub(crate) fn group_ids(&self) -> Vec<GroupId> {
+        self.groups.lock().keys().copied().collect()
     }
 
     pub(crate) fn node_id(&self) -> NodeId {

@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use raft::NodeId;
+use raft::{EntryId, NodeId, SnapshotMark, Term};
+use wal::GroupId;
 
+use crate::GroupConfiguration;
 use crate::frame::{self, FrameFault, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::{BulkItem, WorkerEvent};
 use crate::peers::Peers;
 use crate::records::{self, Body, Record};
 use crate::status::Counters;
+use crate::transport::{self, PeerTls};
 
 /// Takes frames for one node. Shared by the threads that read sockets, or called by the simulator.
 #[derive(Clone)]
@@ -43,6 +47,9 @@ struct Seen {
 /// Lives of a peer that are remembered. Frames of one that was forgotten could only come twice on a
 /// network that keeps them over that many restarts.
 const LIVES_MAX: usize = 8;
+
+/// How long a peer may take to say who the members are.
+const INQUIRY_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,6 +84,36 @@ impl Receiver {
     /// Who the members of the groups are.
     pub(crate) fn peers(&self) -> &Peers {
         &self.inner.peers
+    }
+
+    /// A peer would not talk to this node, since it was removed: asks it by which configuration, and
+    /// lets each group judge whether that is proof enough. Blocks.
+    pub fn hear_of_removal(&self, peer: NodeId, address: &str, tls: Option<&PeerTls>) {
+        for group in self.inner.peers.group_ids() {
+            match transport::ask_members(address, group, INQUIRY_TIMEOUT, tls) {
+                Ok(known) if known.node_id == peer && known.cluster_id == self.inner.cluster_id => {
+                    self.claim_removal(peer, group, known.configuration);
+                }
+                Ok(_) => tracing::warn!(%peer, address, "another node answers there"),
+                Err(error) => tracing::warn!(%peer, address, %error, "it does not say why"),
+            }
+        }
+    }
+
+    /// A peer says that this configuration is committed. If it has a tombstone of this node, that is
+    /// a claim: the protocol believes two members, or the only other one (`docs/adr/0008`).
+    pub fn claim_removal(&self, peer: NodeId, group: GroupId, known: GroupConfiguration) {
+        let GroupConfiguration { index, is_committed, configuration } = known;
+        if !is_committed || !configuration.removed.contains(&self.node_id()) {
+            return;
+        }
+        // The term is not known, and is not what proves it.
+        let last = EntryId { term: Term(0), index };
+        let by = Box::new(SnapshotMark { last, configuration });
+        let workers = &self.inner.workers;
+        let worker = crate::worker::worker_of(group, workers.len());
+        // A closed mailbox means that the node is stopping anyhow.
+        let _ = workers[worker].push(WorkerEvent::RemovalClaimed { group, from: peer, by });
     }
 
     /// Takes one whole frame. A bad one is counted and dropped.
@@ -116,6 +153,9 @@ impl Receiver {
         }
         if !self.is_news(&header) {
             return Err(FrameFault::Replayed);
+        }
+        if let Some(liveness) = self.inner.peers.liveness() {
+            liveness.hear(from);
         }
         self.hand_on(from, records);
         Ok(())

@@ -16,7 +16,7 @@ use crate::bulk::Bulk;
 use crate::calls::Calls;
 use crate::errands::Errands;
 use crate::frame::FrameHeader;
-use crate::group::{Group, Reads};
+use crate::group::Group;
 use crate::handle::Door;
 use crate::incarnation;
 use crate::mailbox::Mailbox;
@@ -25,6 +25,7 @@ use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
 use crate::outbox::Outbox;
 use crate::peers::Peers;
 use crate::proposals::{Clients, Proposals};
+use crate::reads::Reads;
 use crate::staging::Staging;
 use crate::status::{Counters, SharedStatus};
 use crate::waiters::Waiters;
@@ -289,7 +290,11 @@ impl Shared {
             Staging::open_folder(Arc::clone(&world.disk), folder, |name| needed.contains(name))?;
         let workers = (0..options.worker_count).map(|_| Arc::default()).collect();
         let nets = vec![Arc::clone(&world.net), Arc::clone(&world.bulk_net)];
-        let peers = Arc::new(Peers::new(options.node_id, nets, options.seeds.clone()));
+        let mut peers = Peers::new(options.node_id, nets, options.seeds.clone());
+        if options.quiesce_after_ms.is_some() {
+            peers.listen(Arc::clone(&world.clock));
+        }
+        let peers = Arc::new(peers);
         Ok(Self {
             options: Arc::new(options),
             peers,
@@ -375,6 +380,7 @@ impl Shared {
             counters: Arc::clone(&self.counters),
             peers: Arc::clone(&self.peers),
             incarnation: self.incarnation,
+            linearizable_reads: self.options.linearizable_reads,
         });
         let request_timeout = Duration::from_millis(self.options.request_timeout_ms);
         let mut membership = Membership::default();
@@ -444,6 +450,7 @@ impl Shared {
             log_tail_kept: options.log_tail_entry_count,
             cache_bytes_max: options.log_cache_bytes_max,
             lease_drift_ppm: options.lease_drift_ppm,
+            quiesce_after_ticks: options.quiesce_after_ms,
             ..raft::Options::new(options.node_id, seed)
         }
     }

@@ -161,6 +161,8 @@ counters! {
     reads_confirmed,
     /// Linearizable reads that failed.
     reads_failed,
+    /// Times that a follower of a group led here did not keep up.
+    slow_follower_notices,
     /// Snapshots that were sent whole.
     snapshots_sent,
     /// Snapshots that were installed.

@@ -11,13 +11,14 @@ use wal::{GroupId, WalWrite};
 
 use crate::calls::Calls;
 use crate::errands::Asker;
-use crate::group::{Group, Read, Transfer};
+use crate::group::{Group, Transfer};
 use crate::mailbox::Mailbox;
 use crate::membership::Membership;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, Staged, WorkerEvent};
 use crate::outbox::Outbox;
 use crate::peers::Peers;
 use crate::proposals::Forwarded;
+use crate::reads::Ended;
 use crate::records::{Body, Record};
 use crate::status::Counters;
 use crate::{ChangeError, HostOptions, TransferError};
@@ -149,13 +150,14 @@ impl Worker {
                         group.proposals.waiting.push(proposal);
                     }
                 }
-                WorkerEvent::Read { reply, .. } => reply(Err(crate::ReadError::Stopped)),
+                WorkerEvent::Read { read, .. } => (read.reply)(Err(crate::ReadError::Stopped)),
                 WorkerEvent::Call { reply, .. } => reply(Err(crate::CallError::Stopped)),
                 WorkerEvent::Transfer { reply, .. } | WorkerEvent::StepDown { reply, .. } => {
                     reply(Err(TransferError::Stopped));
                 }
                 WorkerEvent::Errand { asker, .. } => asker.fail(ChangeError::Stopped),
                 WorkerEvent::CallAnswered { .. }
+                | WorkerEvent::RemovalClaimed { .. }
                 | WorkerEvent::PauseElections { .. }
                 | WorkerEvent::Records { .. }
                 | WorkerEvent::Persisted(_)
@@ -176,8 +178,11 @@ impl Worker {
             WorkerEvent::Propose { group, proposal } => {
                 self.with_group(group, |group| group.proposals.waiting.push(proposal));
             }
-            WorkerEvent::Read { group, reply, deadline } => {
-                self.with_group(group, |group| group.reads.waiting.push(Read { reply, deadline }));
+            WorkerEvent::Read { group, read } => {
+                self.with_group(group, |group| group.reads.waiting.push(read));
+            }
+            WorkerEvent::RemovalClaimed { group, from, by } => {
+                self.take_removal_claim(tick, group, from, by);
             }
             WorkerEvent::Transfer { group, to, reply } => {
                 self.transfer(now, tick, group, (to, reply));
@@ -300,6 +305,17 @@ impl Worker {
         }
     }
 
+    /// Hands a claim that did not come as a message to the protocol, which judges it.
+    fn take_removal_claim(&mut self, tick: Tick, id: GroupId, from: NodeId, by: Box<SnapshotMark>) {
+        let own = self.options.node_id;
+        self.with_group(id, |group| {
+            let incarnation = group.node.incarnation();
+            let body = raft::Body::Removed { by, incarnation };
+            let message = raft::Message::new(from, own, group.node.term(), body);
+            group.node.handle(tick, Input::Message(message));
+        });
+    }
+
     fn transfer(
         &mut self,
         now: Moment,
@@ -336,7 +352,7 @@ impl Worker {
     }
 
     fn sweep(&mut self, now: Moment) {
-        self.sweep_at = now.after(SWEEP_INTERVAL);
+        self.sweep_at = now.after(self.sweep_interval());
         let tick = tick_at(now);
         for group in self.groups.values_mut() {
             let (proposals, reads) = group.sweep(now);
@@ -357,10 +373,36 @@ impl Worker {
                 self.touched.insert(group.id);
             }
         }
+        self.watch_nodes(now);
         if self.log_hangs(now) {
             self.give_leadership_away(tick_at(now));
         }
         self.calls.sweep(now);
+    }
+
+    /// Where groups rest, signs of life go with the sweeps, and are no rarer than heartbeats.
+    fn sweep_interval(&self) -> Duration {
+        let heartbeat = Duration::from_millis(self.options.heartbeat_interval_ms);
+        match self.options.quiesce_after_ms {
+            Some(_) => SWEEP_INTERVAL.min(heartbeat),
+            None => SWEEP_INTERVAL,
+        }
+    }
+
+    /// Shows this node to its peers, and wakes the groups that rest under a leader which is silent.
+    fn watch_nodes(&mut self, now: Moment) {
+        let Some(liveness) = self.peers.liveness() else { return };
+        let nodes = self.peers.nodes();
+        let timeout = Duration::from_millis(self.options.election_timeout_ms);
+        let silent = liveness.silent(nodes.iter().copied(), now, timeout);
+        if self.number == 0 {
+            nodes.into_iter().for_each(|node| self.outbox.push_sign_of_life(node));
+        }
+        for node in silent {
+            let led = self.groups.iter().filter(|(_, group)| group.node.leader() == Some(node));
+            let led: Vec<GroupId> = led.map(|(id, _)| *id).collect();
+            led.into_iter().for_each(|id| self.input(tick_at(now), id, Input::PeerLost(node)));
+        }
     }
 
     /// Whether the log's disk does not answer any more.
@@ -396,7 +438,7 @@ impl Worker {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
-        group.ask_reads(now, tick, self.options.lease_drift_ppm.is_some());
+        group.reads.ask(now, tick, &mut group.node);
         if group.errands.are_pending() {
             let mut sends = Vec::new();
             group.errands.run((now, tick), &mut group.node, &mut sends);
@@ -465,11 +507,20 @@ impl Worker {
         for message in &output.messages {
             self.outbox.push_message(id, message);
         }
-        let mut released = 0;
         for outcome in output.reads {
-            released += group.take_read_outcome(outcome);
+            let Ended { confirmed, failed } = group.take_read_outcome(outcome);
+            Counters::add(&self.counters.reads_confirmed, confirmed as u64);
+            Counters::add(&self.counters.reads_failed, failed as u64);
         }
-        Counters::add(&self.counters.reads_confirmed, released as u64);
+        for notice in output.slow_followers {
+            Counters::add(&self.counters.slow_follower_notices, u64::from(notice.is_slow));
+            let (follower, match_index) = (notice.node, notice.match_index.0);
+            if notice.is_slow {
+                tracing::warn!(group = id.0, %follower, match_index, "a follower does not keep up");
+            } else {
+                tracing::info!(group = id.0, %follower, match_index, "a follower keeps up again");
+            }
+        }
         // Pushing to a closed mailbox means that the node is stopping, and nobody waits any more.
         if let Some(mark) = output.install_snapshot {
             let _ = self.applier.push(ApplyItem::Install { group: id, mark });

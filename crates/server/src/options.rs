@@ -17,6 +17,17 @@ pub enum ClusterState {
     Existing,
 }
 
+/// What a linearizable read rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinearizableReads {
+    /// A round of messages: the leader makes sure that it still leads.
+    ReadIndex,
+    /// The log, and clocks of which none runs more than one per cent faster than another
+    /// (`docs/adr/0009`): the leader answers at once. A new leader commits nothing for an election
+    /// timeout.
+    LeaseGuard,
+}
+
 /// How a server behaves. Every field is named as etcd's flag is.
 #[derive(Debug)]
 pub struct ServerOptions {
@@ -45,6 +56,9 @@ pub struct ServerOptions {
     pub heartbeat_interval_ms: u64,
     /// Milliseconds without a leader after which a member wants to be one.
     pub election_timeout_ms: u64,
+    /// What a linearizable read rests on. `None` is [`LinearizableReads::ReadIndex`] and leaves the
+    /// cluster's terms of leases as they are; either of the others makes them fit.
+    pub linearizable_reads: Option<LinearizableReads>,
     /// Entries after which the state is flushed and the log cut.
     pub snapshot_count: u64,
     /// Bytes the store may take; 0 for 2 GiB, negative for no bound.
@@ -112,6 +126,7 @@ impl Default for ServerOptions {
             initial_cluster_token: "etcd-cluster".to_owned(),
             heartbeat_interval_ms: 100,
             election_timeout_ms: 1000,
+            linearizable_reads: None,
             snapshot_count: 10_000,
             quota_backend_bytes: 0,
             max_request_bytes: 1_572_864,

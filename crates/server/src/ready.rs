@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use host::{GroupConfiguration, MemberAttributes};
-use raft::ConfigurationChange;
+use raft::{ConfigurationChange, LeaseChange, LeaseClock, LeaseTerms};
 
 use crate::api_error::ApiError;
 use crate::member::{Member, Phase};
+use crate::options::LinearizableReads;
 
+/// Of two clocks one may run so many parts in a million faster: far more than crystals do.
+const CLOCK_DRIFT_PPM: u32 = 10_000;
 /// Between two attempts to tell the cluster about this member.
 const PUBLISH_RETRY: Duration = Duration::from_millis(100);
 
@@ -49,8 +52,34 @@ impl Member {
     }
 }
 
+/// Makes the cluster's terms of leases in the log those that this member's options ask for. They
+/// are in the configuration, so that all members have the same.
+async fn settle_leases(member: &Member, reads: LinearizableReads) -> Result<(), ApiError> {
+    member.read_barrier().await?;
+    let known = member.group.configuration();
+    let lease = match (reads, known.configuration.lease) {
+        (LinearizableReads::LeaseGuard, None) => {
+            let duration = member.limits.election_timeout.as_micros();
+            LeaseChange::Set(LeaseTerms {
+                duration_us: u64::try_from(duration).unwrap_or(u64::MAX),
+                drift_ppm: CLOCK_DRIFT_PPM,
+                clock: LeaseClock::Monotonic,
+            })
+        }
+        (LinearizableReads::ReadIndex, Some(_)) => LeaseChange::End,
+        (LinearizableReads::LeaseGuard, Some(_)) | (LinearizableReads::ReadIndex, None) => {
+            return Ok(());
+        }
+    };
+    let expected = Some(known.configuration.clone());
+    let change = ConfigurationChange { lease, expected, ..ConfigurationChange::default() };
+    member.change_configuration(change).await?;
+    tracing::info!(?reads, "the cluster's terms of leases in the log were changed");
+    Ok(())
+}
+
 /// Waits for a leader, catches up, and tells the cluster how clients reach this member.
-pub(crate) async fn get_ready(member: Arc<Member>) {
+pub(crate) async fn get_ready(member: Arc<Member>, reads: Option<LinearizableReads>) {
     loop {
         member.leadership.wait_for_leader().await;
         match member.publish().await {
@@ -75,5 +104,10 @@ pub(crate) async fn get_ready(member: Arc<Member>) {
             client_urls = member.client_urls.join(","),
             "ready to serve client requests"
         );
+    }
+    let Some(reads) = reads else { return };
+    while let Err(error) = settle_leases(&member, reads).await {
+        tracing::debug!(?error, "the terms of leases are not settled yet");
+        tokio::time::sleep(PUBLISH_RETRY).await;
     }
 }

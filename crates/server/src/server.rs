@@ -1,14 +1,16 @@
 //! From options to a server that runs.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use env::os::{OsClock, OsDisk, OsEntropy};
 use env::{Clock, Disk, Entropy};
 use host::transport::{PeerListener, TcpNet};
-use host::{GroupId, GroupSetup, Host, HostOptions, PeerAddresses, Stages, World};
+use host::{
+    GroupId, GroupSetup, Host, HostOptions, PeerAddresses, ReadMode, Receiver, Stages, World,
+};
 use parking_lot::{Mutex, RwLock};
 use raft::{Configuration, NodeId};
 use store::{Lessor, Store, StoreMachine, StoreOptions};
@@ -24,7 +26,7 @@ use crate::leadership::Leadership;
 use crate::lessor_task::Answerer;
 use crate::member::{Applied, Limits, Member, Phase};
 use crate::metrics::Metrics;
-use crate::options::{ClusterState, ServerOptions};
+use crate::options::{ClusterState, LinearizableReads, ServerOptions};
 use crate::peering::Peering;
 use crate::plan::{Cluster, Plan, Seed};
 use crate::running::{Parts, RunningServer};
@@ -79,7 +81,7 @@ impl Server {
         let sockets = Sockets::open(&mut options, &plan)?;
         let (identity, is_new) =
             settle_identity(&*disk, &options, &plan, &sockets, &peering).await?;
-        let folder = claim_folder(&*disk, &options, &identity)?;
+        let folder = claim_folder(&*disk, &options.data_dir, &identity)?;
         if is_new {
             identity.write(&*disk, &options.data_dir)?;
         }
@@ -163,15 +165,14 @@ impl Links {
 }
 
 /// Takes the folder for this process, and for this member for ever.
-fn claim_folder(
+pub(crate) fn claim_folder(
     disk: &dyn Disk,
-    options: &ServerOptions,
+    dir: &Path,
     identity: &Identity,
 ) -> Result<DataFolder, StartError> {
     let expected = wal::Identity { cluster_id: identity.cluster.id, node_id: identity.member_id.0 };
-    let dir = options.data_dir.clone();
     let damaged = |file, reason: &str| StartError::IdentityDamaged { file, reason: reason.into() };
-    DataFolder::open(disk, &options.data_dir, expected).map_err(|error| match error {
+    DataFolder::open(disk, dir, expected).map_err(|error| match error {
         FolderError::Locked { path } => StartError::DataDirInUse { dir: path },
         FolderError::Foreign { path, expected, found }
             if expected.cluster_id != found.cluster_id =>
@@ -188,8 +189,8 @@ fn claim_folder(
             wanted: identity.name.clone(),
         },
         FolderError::Damaged { path } => damaged(path, "its bytes are not what was written"),
-        FolderError::Io(error) => StartError::Disk { doing: "opening", path: dir, error },
-        other @ (FolderError::Version { .. } | _) => damaged(dir, &other.to_string()),
+        FolderError::Io(error) => StartError::Disk { doing: "opening", path: dir.into(), error },
+        other @ (FolderError::Version { .. } | _) => damaged(dir.into(), &other.to_string()),
     })
 }
 
@@ -281,11 +282,14 @@ impl Opening {
             self.identity.cluster.configuration()
         };
         let setup = GroupSetup { id: GROUP, machine, bootstrap };
-        let world = self.world(links)?;
+        // Peers may refuse this member before the host that judges their word is there.
+        let judge = Arc::new(OnceLock::new());
+        let world = self.world(links, &judge)?;
         let stages =
             Stages::build(self.host_options(links), world, wal, recovered.groups, vec![setup])
                 .map_err(StartError::Host)?;
         let host = Host::start(stages).map_err(StartError::Host)?;
+        let _only_set_here = judge.set(host.receiver());
         let peer_listeners = self.peering.listen(self.peer, &host.receiver())?;
         Ok(Opened { host, store, peer_listeners, folder: self.folder })
     }
@@ -310,7 +314,7 @@ impl Opening {
         self.options.data_dir.join(name)
     }
 
-    fn world(&self, links: &Links) -> Result<World, StartError> {
+    fn world(&self, links: &Links, judge: &Arc<OnceLock<Receiver>>) -> Result<World, StartError> {
         // Whom to connect to, the configuration says.
         let net = || {
             let nobody = PeerAddresses::new();
@@ -319,10 +323,11 @@ impl Opening {
                 .map_err(|error| StartError::Host(error.into()))
         };
         let (peer_net, bulk_net) = (net()?, net()?);
-        let ending = Arc::clone(&links.ending);
-        peer_net.on_removed(move |peer| {
-            tracing::warn!(%peer, "a member says that this one was removed from the cluster");
-            end(&ending, ExitReason::Removed);
+        let (judge, tls) = (Arc::clone(judge), self.peering.tls());
+        peer_net.on_removed(move |peer, address| {
+            if let Some(judge) = judge.get() {
+                judge.hear_of_removal(peer, address, tls.as_deref());
+            }
         });
         Ok(World {
             disk: Arc::clone(&self.disk),
@@ -356,6 +361,10 @@ impl Opening {
                 answerer.handle(context, question, reply);
             }),
             observer: Arc::new(move |_, status| leadership.update(status)),
+            linearizable_reads: match self.options.linearizable_reads {
+                Some(LinearizableReads::LeaseGuard) => ReadMode::LeaseGuard { checks_limbo: false },
+                Some(LinearizableReads::ReadIndex) | None => ReadMode::ReadIndex,
+            },
             seeds: self.seeds(),
             on_removed: Arc::new(move |_| end(&removed, ExitReason::Removed)),
             on_log_lost: Arc::new(move |_| end(&lost, data_lost.clone())),

@@ -11,7 +11,7 @@ use crate::corruption::{self, Finding};
 use crate::errors::ExitReason;
 use crate::lessor_task;
 use crate::member::Member;
-use crate::options::ServerOptions;
+use crate::options::{LinearizableReads, ServerOptions};
 use crate::peering::Peering;
 use crate::ready;
 use crate::segment_task;
@@ -26,6 +26,7 @@ pub(crate) struct Upkeep {
     auto_compaction: Option<AutoCompaction>,
     checks_at_start: bool,
     check_interval: Option<Duration>,
+    linearizable_reads: Option<LinearizableReads>,
     /// What is read again when it changes.
     files: Vec<Arc<dyn Reload>>,
 }
@@ -36,6 +37,7 @@ impl Upkeep {
         Self {
             auto_compaction: options.auto_compaction,
             checks_at_start: options.initial_corrupt_check,
+            linearizable_reads: options.linearizable_reads,
             check_interval: (!check_interval.is_zero()).then_some(check_interval),
             files: serving.credentials().into_iter().chain(peering.credentials()).collect(),
         }
@@ -53,7 +55,7 @@ impl Upkeep {
             {
                 return end(&ending, ExitReason::Corrupt { revision });
             }
-            ready::get_ready(starting).await;
+            ready::get_ready(starting, self.linearizable_reads).await;
         }));
         let compacting = self.auto_compaction.map(|keep| compactor::run(Arc::clone(member), keep));
         tasks.extend(compacting.map(tokio::spawn));

@@ -3,13 +3,20 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use server::{AutoCompaction, ClusterState, ServerOptions};
+use server::{AutoCompaction, ClusterState, LinearizableReads, ServerOptions};
 
 use super::tls_flags::{ClientTlsFlags, PeerTlsFlags, ProtocolFlags};
 use crate::go_values::{boolean, duration_ms};
 
 /// Longer than anything lives.
 const NEVER_MS: u64 = 100 * 365 * 86_400_000;
+
+/// What linearizable reads rest on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Reads {
+    ReadIndex,
+    LeaseGuard,
+}
 
 /// What etcd calls the two states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,6 +61,10 @@ pub(crate) struct ServeOptions {
     /// Milliseconds without a leader after which a member wants to be one [default: 1000].
     #[arg(long, value_name = "MS")]
     election_timeout: Option<u64>,
+    /// What linearizable reads rest on: a round of messages (read-index), or entries of the log and
+    /// clocks that run alike (lease-guard). The same on all members.
+    #[arg(long, value_enum, value_name = "MODE")]
+    linearizable_reads: Option<Reads>,
     /// Entries after which the state is flushed and the log cut.
     #[arg(long, value_name = "ENTRIES")]
     snapshot_count: Option<u64>,
@@ -167,6 +178,10 @@ impl From<ServeOptions> for ServerOptions {
                 .heartbeat_interval
                 .unwrap_or(default.heartbeat_interval_ms),
             election_timeout_ms: given.election_timeout.unwrap_or(default.election_timeout_ms),
+            linearizable_reads: given.linearizable_reads.map(|reads| match reads {
+                Reads::ReadIndex => LinearizableReads::ReadIndex,
+                Reads::LeaseGuard => LinearizableReads::LeaseGuard,
+            }),
             snapshot_count: given.snapshot_count.unwrap_or(default.snapshot_count),
             quota_backend_bytes: given.quota_backend_bytes.unwrap_or(default.quota_backend_bytes),
             max_request_bytes: given.max_request_bytes.unwrap_or(default.max_request_bytes),
@@ -218,7 +233,11 @@ mod tests {
         let words = ["flotilla", "serve"].into_iter().chain(line.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
             Command::Serve(options) => (*options).into(),
-            other @ (Command::Dev(_) | Command::Ctl(_) | Command::Bench(_) | Command::Sim(_)) => {
+            other @ (Command::ForceNewCluster(_)
+            | Command::Dev(_)
+            | Command::Ctl(_)
+            | Command::Bench(_)
+            | Command::Sim(_)) => {
                 panic!("parsed as {other:?}")
             }
         }

@@ -40,7 +40,7 @@ pub struct TcpNet {
 
 /// Hears that a peer says that this node was removed.
 #[derive(Default)]
-struct OnRemoved(OnceLock<Box<dyn Fn(NodeId) + Send + Sync>>);
+struct OnRemoved(OnceLock<Box<dyn Fn(NodeId, &str) + Send + Sync>>);
 
 impl fmt::Debug for OnRemoved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,8 +93,9 @@ impl TcpNet {
         Ok(net)
     }
 
-    /// Who hears that a peer refused this node because it was removed; the first call counts.
-    pub fn on_removed(&self, told: impl Fn(NodeId) + Send + Sync + 'static) {
+    /// Who hears that a peer, at this address, refused this node because it was removed; the first
+    /// call counts. One peer may be mistaken: see [`Receiver::hear_of_removal`](crate::Receiver).
+    pub fn on_removed(&self, told: impl Fn(NodeId, &str) + Send + Sync + 'static) {
         let _ = self.on_removed.0.set(Box::new(told));
     }
 
@@ -248,7 +249,7 @@ impl Link {
             let (place, is_secure) = tls::place_of(&address);
             let connected = connect(place).and_then(|socket| {
                 set_up(&socket)?;
-                if is_secure { self.secure(socket, place) } else { self.plain(socket) }
+                if is_secure { self.secure(socket, &address) } else { self.plain(socket, &address) }
             });
             match connected {
                 Ok(wire) => return Ok(wire),
@@ -258,30 +259,31 @@ impl Link {
         Err(last)
     }
 
-    fn plain(&self, socket: TcpStream) -> io::Result<Wire> {
-        self.greet(&mut Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT))?;
+    fn plain(&self, socket: TcpStream, address: &str) -> io::Result<Wire> {
+        self.greet(&mut Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT), address)?;
         Ok(Wire::Plain(socket))
     }
 
-    fn secure(&self, socket: TcpStream, place: &str) -> io::Result<Wire> {
+    fn secure(&self, socket: TcpStream, address: &str) -> io::Result<Wire> {
         let tls = self.tls.as_ref().ok_or_else(no_certificates)?;
         let epoch = tls.epoch();
         let hurried = Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT);
+        let (place, _) = tls::place_of(address);
         let mut stream = tls.connect(tls::host_of(place), hurried)?;
-        self.greet(&mut stream)?;
+        self.greet(&mut stream, address)?;
         // Nothing comes this way any more: what the stream may have read ahead is nothing.
         let connection = stream.into_connection();
         Ok(Wire::secure(socket, connection, epoch))
     }
 
-    fn greet(&self, stream: &mut (impl Read + Write)) -> io::Result<()> {
+    fn greet(&self, stream: &mut (impl Read + Write), address: &str) -> io::Result<()> {
         match greeting::greet(stream, self.greeting)? {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 if refusal == Refusal::Removed
                     && let Some(told) = self.on_removed.0.get()
                 {
-                    told(self.greeting.to);
+                    told(self.greeting.to, address);
                 }
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
             }

@@ -64,7 +64,8 @@ pub(super) fn read_error(error: ReadError) -> (Code, &'static str) {
         ReadError::NoLeader => NO_LEADER,
         ReadError::TimedOut => TIMED_OUT,
         ReadError::Stopped => STOPPED,
-        _ => UNMAPPED,
+        // The modes that are refused are none that a client of this API asks for.
+        ReadError::Refused(_) | _ => UNMAPPED,
     }
 }
 

@@ -43,6 +43,13 @@ pub enum StartError {
     ExistingWithoutCluster,
     /// The cluster does not take a member that starts without data.
     Join(JoinFault),
+    /// A cluster cannot be forced from this folder.
+    NothingToRecover {
+        /// The folder.
+        dir: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// Another process has the data folder.
     DataDirInUse {
         /// The folder.
@@ -105,6 +112,7 @@ impl StartError {
             | Self::AuthToken(_)
             | Self::PlaintextInPublic { .. } => 10,
             Self::DataOfAnotherMember { .. } | Self::DataOfAnotherCluster { .. } => 11,
+            Self::NothingToRecover { .. } => 10,
             Self::DataDirInUse { .. } => 12,
             Self::Tls(_) => 17,
             Self::Listen { .. } => 13,
@@ -173,6 +181,12 @@ impl fmt::Display for StartError {
                  one too, unless the data folder has a member's data",
             ),
             Self::Join(fault) => fault.fmt(f),
+            Self::NothingToRecover { dir, reason } => write!(
+                f,
+                "{}: {reason}: nothing was changed; see 'A majority is lost' in \
+                 docs/operating/members.md",
+                dir.display()
+            ),
             Self::DataDirInUse { dir } => write!(
                 f,
                 "{} is in use by another process: stop it, or choose another --data-dir",

@@ -77,6 +77,11 @@ fn raft(page: &mut Page, member: &Member) {
         "On the leader: voters that could lose their data folder without anybody noticing.",
         status.unguarded_voters,
     );
+    page.counter(
+        "flotilla_raft_slow_follower_notices_total",
+        "Times that a follower did not keep up while this member led.",
+        member.group.counters().slow_follower_notices,
+    );
     let id = format!("{:x}", member.id());
     page.label("etcd_server_id", "This member.", "server_id", &id);
     page.label("etcd_server_version", "The protocol served.", "server_version", ETCD_VERSION);

@@ -29,7 +29,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 type Adjust = Box<dyn Fn(&mut HostOptions)>;
 
 /// Tells the test, unless it has ended.
-fn told<T>(to: &Sender<T>, what: T) {
+pub(crate) fn told<T>(to: &Sender<T>, what: T) {
     let _ = to.send(what);
 }
 
@@ -159,6 +159,24 @@ impl Bed {
 
     pub(crate) fn node(&self, id: NodeId) -> &Node {
         self.nodes[&id].node(GROUP).expect("every node has it")
+    }
+
+    pub(crate) fn is_on(&self, id: NodeId) -> bool {
+        self.nodes.contains_key(&id)
+    }
+
+    pub(crate) fn receiver(&self, id: NodeId) -> host::Receiver {
+        self.nodes[&id].receiver()
+    }
+
+    pub(crate) fn nodes_of(&self, id: NodeId) -> Vec<&Node> {
+        let stages = &self.nodes[&id];
+        stages.group_ids().filter_map(|group| stages.node(group)).collect()
+    }
+
+    pub(crate) fn group_handles(&self, id: NodeId) -> Vec<(GroupId, GroupHandle<State>)> {
+        let stages = &self.nodes[&id];
+        stages.group_ids().filter_map(|group| Some((group, stages.group(group)?))).collect()
     }
 
     /// What a node's host was told: `removed`, `log lost`.
