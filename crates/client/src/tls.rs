@@ -44,10 +44,11 @@ pub struct TlsOptions {
     #[arg(long, global = true, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
     /// The certificate to show to servers.
-    #[arg(long, global = true, value_name = "FILE", requires = "key")]
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_key")]
     pub cert: Option<PathBuf>,
     /// Its key.
-    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
+    // Not `key` alone: that is what commands call the key of a value.
+    #[arg(id = "tls_key", long = "key", global = true, value_name = "FILE", requires = "cert")]
     pub key: Option<PathBuf>,
     /// Take any certificate of a server: for tests, since anybody can then be the server.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true)]

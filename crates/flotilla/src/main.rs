@@ -186,6 +186,15 @@ mod tests {
         check(&Cli::command());
     }
 
+    /// T63: the certificate's key and the key of a value had one name, and clap panicked.
+    #[test]
+    fn a_key_of_a_certificate_is_not_the_key_of_a_value() {
+        for line in ["ctl get k", "ctl put k v", "ctl --cert c --key f get k", "ctl del k"] {
+            let words = ["flotilla"].into_iter().chain(line.split_whitespace());
+            assert!(Cli::try_parse_from(words).is_ok(), "{line}");
+        }
+    }
+
     #[test]
     fn a_link_called_etcd_serves() {
         let expect: Vec<OsString> = vec!["/bin/etcd".into(), "serve".into(), "--name".into()];
