@@ -40,7 +40,10 @@ pub struct TcpNet {
 
 /// Hears that a peer says that this node was removed.
 #[derive(Default)]
-struct OnRemoved(OnceLock<Box<dyn Fn(NodeId, &str) + Send + Sync>>);
+struct OnRemoved(OnceLock<TellRemoved>);
+
+/// The peer, and where it said so.
+type TellRemoved = Box<dyn Fn(NodeId, &str) + Send + Sync>;
 
 impl fmt::Debug for OnRemoved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -194,16 +194,7 @@ impl fmt::Display for StartError {
             ),
             Self::AuthToken(reason) => write!(f, "--auth-token: {reason}"),
             Self::Tls(fault) => write!(f, "TLS: {fault}"),
-            Self::PlaintextInPublic { what, address } => {
-                let (prefix, whom) =
-                    if *what == "peer" { ("peer-", "members") } else { ("", "clients") };
-                write!(
-                    f,
-                    "{address} may be reached by everybody, and {whom} would speak plaintext there: \
-                     listen on https with --{prefix}cert-file and --{prefix}key-file, or on a \
-                     private address, or accept it with --allow-plaintext"
-                )
-            }
+            Self::PlaintextInPublic { what, address } => write_plaintext(f, what, address),
             Self::Listen { what, address, error } => write!(
                 f,
                 "cannot listen for {what}s on {address}: {error}: stop what listens there, or \
@@ -228,6 +219,20 @@ impl fmt::Display for StartError {
             }
         }
     }
+}
+
+fn write_plaintext(
+    f: &mut fmt::Formatter<'_>,
+    what: &str,
+    address: &impl fmt::Display,
+) -> fmt::Result {
+    let (prefix, whom) = if what == "peer" { ("peer-", "members") } else { ("", "clients") };
+    write!(
+        f,
+        "{address} may be reached by everybody, and {whom} would speak plaintext there: listen on \
+         https with --{prefix}cert-file and --{prefix}key-file, or on a private address, or accept \
+         it with --allow-plaintext"
+    )
 }
 
 /// What to do about what the system said.
