@@ -86,8 +86,8 @@ impl Receiver {
         &self.inner.peers
     }
 
-    /// A peer would not talk to this node, since it was removed: asks it by which configuration, and
-    /// lets each group judge whether that is proof enough. Blocks.
+    /// A peer would not talk to this node, since it was removed: asks it by which configuration,
+    /// and lets each group judge whether that is proof enough. Blocks.
     pub fn hear_of_removal(&self, peer: NodeId, address: &str, tls: Option<&PeerTls>) {
         for group in self.inner.peers.group_ids() {
             match transport::ask_members(address, group, INQUIRY_TIMEOUT, tls) {
@@ -100,8 +100,8 @@ impl Receiver {
         }
     }
 
-    /// A peer says that this configuration is committed. If it has a tombstone of this node, that is
-    /// a claim: the protocol believes two members, or the only other one (`docs/adr/0008`).
+    /// A peer says that this configuration is committed. If it has a tombstone of this node, that
+    /// is a claim: the protocol believes two members, or the only other one (`docs/adr/0008`).
     pub fn claim_removal(&self, peer: NodeId, group: GroupId, known: GroupConfiguration) {
         let GroupConfiguration { index, is_committed, configuration } = known;
         if !is_committed || !configuration.removed.contains(&self.node_id()) {
