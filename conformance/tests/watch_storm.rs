@@ -14,9 +14,10 @@ const STAYS_DEAD: Duration = Duration::from_millis(700);
 
 #[test]
 fn the_nine_properties_of_a_watch_hold_in_a_storm() {
-    let seed = std::env::var("STORM_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| OsEntropy.next_u64() % 1_000_000);
-    let goal: u64 = if long_form() { 10_000_000 } else { 50_000 };
+    let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse().ok());
+    let seed = number("STORM_SEED").unwrap_or_else(|| OsEntropy.next_u64() % 1_000_000);
+    let goal = if long_form() { 10_000_000 } else { 50_000 };
+    let goal = number("STORM_EVENTS").unwrap_or(goal);
     println!("seed {seed}, {goal} events");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let mut cluster = Cluster::start();

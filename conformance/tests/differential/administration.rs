@@ -160,7 +160,15 @@ impl Side {
         match ask {
             A::RoleAdd(request) => headed!(auth.role_add(request)),
             A::RoleDelete(request) => headed!(auth.role_delete(request)),
-            A::RoleGet(request) => headed!(auth.role_get(request)),
+            A::RoleGet(request) => {
+                shown(auth.role_get(self.from(user, request)).await, |answer| {
+                    settle_header(&mut answer.header);
+                    // Those of the same key are in any order.
+                    answer
+                        .perm
+                        .sort_by(|a, b| a.key.cmp(&b.key).then(a.range_end.cmp(&b.range_end)));
+                })
+            }
             A::RoleList => headed!(auth.role_list(pb::AuthRoleListRequest {})),
             A::RoleGrant(request) => headed!(auth.role_grant_permission(request)),
             A::RoleRevoke(request) => headed!(auth.role_revoke_permission(request)),
@@ -172,7 +180,12 @@ impl Side {
             A::UserRevoke(request) => headed!(auth.user_revoke_role(request)),
             A::UserPassword(request) => headed!(auth.user_change_password(request)),
             A::Enable => headed!(auth.auth_enable(pb::AuthEnableRequest {})),
-            A::Authenticate(request) => headed!(auth.authenticate(request)),
+            A::Authenticate(request) => {
+                shown(auth.authenticate(self.from(user, request)).await, |answer| {
+                    settle_header(&mut answer.header);
+                    answer.token.clear();
+                })
+            }
         }
     }
 

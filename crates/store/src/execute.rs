@@ -320,7 +320,8 @@ impl<'a> Execution<'a> {
         if changes {
             self.ops.push(LogOp::Alarm { alarm, on });
         }
-        let changed = if changes { vec![alarm] } else { Vec::new() };
+        // As etcd: whoever raises an alarm is told of it, also if it was raised before.
+        let changed = if changes || on { vec![alarm] } else { Vec::new() };
         Response::Alarm { revision: self.view.state.revision, changed }
     }
 

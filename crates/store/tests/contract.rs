@@ -416,6 +416,20 @@ fn alarms() {
 }
 
 #[test]
+fn an_alarm_that_is_raised_again_is_told_again() {
+    let mut h = Harness::new();
+    let alarm = AlarmMember { member_id: 3, alarm: AlarmKind::NoSpace };
+    for _ in 0..2 {
+        let told = h.apply(Command::Alarm(AlarmCommand::Activate(alarm))).unwrap();
+        assert!(matches!(&told, Response::Alarm { changed, .. } if changed[..] == [alarm]));
+    }
+    let told = h.apply(Command::Alarm(AlarmCommand::Deactivate(alarm))).unwrap();
+    assert!(matches!(&told, Response::Alarm { changed, .. } if changed[..] == [alarm]));
+    let told = h.apply(Command::Alarm(AlarmCommand::Deactivate(alarm))).unwrap();
+    assert!(matches!(&told, Response::Alarm { changed, .. } if changed.is_empty()));
+}
+
+#[test]
 fn of_a_put_that_lacks_key_and_lease_etcds_error_is_told() {
     let mut h = Harness::new();
     let lacking = PutRequest { ignore_value: true, lease: LeaseId(7), ..put_request("a", "") };
