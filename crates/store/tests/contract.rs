@@ -398,7 +398,7 @@ fn alarms() {
     let alarm = AlarmMember { member_id: 3, alarm: AlarmKind::NoSpace };
     let on = Command::Alarm(AlarmCommand::Activate(alarm));
     assert_eq!(h.apply(on.clone()), Ok(Response::Alarm { revision: 4, changed: vec![alarm] }));
-    assert_eq!(h.apply(on), Ok(Response::Alarm { revision: 4, changed: vec![] }));
+    assert_eq!(h.apply(on), Ok(Response::Alarm { revision: 4, changed: vec![alarm] }));
     assert_eq!(h.apply(put("a", "v")), Err(RequestError::NoSpace));
     assert_eq!(h.grant(1), Err(RequestError::NoSpace));
     let txn = |op| TxnRequest { success: vec![op], ..Default::default() };
