@@ -139,7 +139,7 @@ pub enum Response {
     Alarm {
         /// The current revision.
         revision: i64,
-        /// The alarms that the command turned on or off: none if it changed nothing.
+        /// The alarm that was raised, also if it was before, or put away: none if there was none.
         changed: Vec<AlarmMember>,
     },
     /// Of a change to the table of members.
