@@ -106,18 +106,18 @@ impl Oracle {
                 events.push((EventKind::Delete, tombstone(&kv.key)));
             }
         };
-        let check_put = |leases: &BTreeSet<LeaseId>, map: &Map, put: &PutRequest| {
-            if !put.lease.is_none() && !leases.contains(&put.lease) {
-                return Err(RequestError::LeaseNotFound);
-            }
-            if (put.ignore_lease || put.ignore_value) && !map.contains_key(&put.key) {
-                return Err(RequestError::KeyNotFound);
-            }
-            Ok(())
+        let check_lease = |leases: &BTreeSet<LeaseId>, put: &PutRequest| {
+            let is_there = put.lease.is_none() || leases.contains(&put.lease);
+            is_there.then_some(()).ok_or(RequestError::LeaseNotFound)
+        };
+        let check_key = |map: &Map, put: &PutRequest| {
+            let is_needed = put.ignore_lease || put.ignore_value;
+            let is_there = !is_needed || map.contains_key(&put.key);
+            is_there.then_some(()).ok_or(RequestError::KeyNotFound)
         };
         match command {
             Command::Put(put) => {
-                check_put(&self.leases, &map, put)?;
+                check_lease(&self.leases, put).and_then(|()| check_key(&map, put))?;
                 events.push((EventKind::Put, Self::put(&mut map, put, revision)));
             }
             Command::DeleteRange(d) => delete(&mut map, &mut events, &d.key, &d.range_end),
@@ -131,7 +131,8 @@ impl Oracle {
                 let ops = if succeeded { &txn.success } else { &txn.failure };
                 for op in ops {
                     if let RequestOp::Put(put) = op {
-                        check_put(&self.leases, self.now(), put)?;
+                        check_key(self.now(), put)?;
+                        check_lease(&self.leases, put)?;
                     }
                 }
                 for op in ops {
