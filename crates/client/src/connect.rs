@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::ClientError;
+use crate::password;
 use crate::tls::{Connector, TlsOptions};
 
 /// What stands before an endpoint that TLS is spoken with.
@@ -46,6 +47,18 @@ impl User {
     pub fn or_password(self, password: Option<&str>) -> Self {
         let password = self.password.or_else(|| password.map(str::to_owned));
         Self { password, ..self }
+    }
+
+    /// The same with a password, for which is asked if there is none.
+    ///
+    /// # Errors
+    /// Standard input gives none.
+    pub fn complete(self) -> Result<Self, ClientError> {
+        let password = match self.password {
+            Some(password) => password,
+            None => password::ask(&self.name)?,
+        };
+        Ok(Self { name: self.name, password: Some(password) })
     }
 }
 

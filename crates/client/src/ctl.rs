@@ -26,7 +26,7 @@ pub struct CtlOptions {
     /// Who asks, where authentication is on.
     #[arg(long, global = true, value_name = "NAME[:PASSWORD]")]
     pub user: Option<User>,
-    /// The password of --user.
+    /// The password of --user; asked for if it is left out.
     #[arg(long, global = true)]
     pub password: Option<String>,
     /// Certificates.
@@ -145,6 +145,7 @@ pub fn run(options: &CtlOptions, out: &mut dyn Write) -> Result<(), ClientError>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut output = Output { json: options.json, out };
     let user = options.user.clone().map(|user| user.or_password(options.password.as_deref()));
+    let user = user.map(User::complete).transpose()?;
     let endpoints = options.endpoints.clone().signed(user).secured(options.tls.clone());
     let options = &CtlOptions { endpoints, ..options.clone() };
     runtime.block_on(async {

@@ -8,6 +8,7 @@ pub mod bench;
 mod connect;
 pub mod ctl;
 mod errors;
+mod password;
 mod table;
 mod tls;
 

@@ -29,6 +29,7 @@ use crate::gate::{CommonName, Credentials};
 use crate::http::gateway;
 use crate::member::Member;
 use crate::methods::{METHODS, Need, place};
+use crate::rate::Rate;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
 use crate::service::election::ElectionService;
@@ -50,6 +51,8 @@ pub(crate) struct Dispatch {
     only_metrics: bool,
     /// What the connection may hold.
     budget: Budget,
+    /// The calls of the connection, if they are bounded.
+    rate: Option<Arc<Rate>>,
 }
 
 struct Services {
@@ -114,12 +117,14 @@ impl Dispatch {
             member,
         });
         let budget = Budget::default();
-        Self { services, common_name: None, only_metrics: false, budget }
+        let rate = Rate::of_server(services.member.limits.connection_calls_per_second);
+        Self { services, common_name: None, only_metrics: false, budget, rate }
     }
 
     /// For another connection.
     pub(crate) fn connection(&self) -> Self {
-        Self { budget: self.budget.connection(), ..self.clone() }
+        let rate = self.rate.as_ref().map(|rate| Arc::new(rate.of_connection()));
+        Self { budget: self.budget.connection(), rate, ..self.clone() }
     }
 
     /// For a connection whose client has shown a certificate.
@@ -174,7 +179,10 @@ impl Dispatch {
         member.metrics.rpcs.started(place);
         let tally = Some(Tally { member: Arc::clone(member), place });
         let request_timeout = request.headers().get("grpc-timeout").cloned();
-        let refused = if member.leadership.is_learner() && !learner_serves(request.uri().path()) {
+        let is_too_quick = self.rate.as_ref().is_some_and(|rate| !rate.take(member.clock.now()));
+        let refused = if is_too_quick {
+            Some(ApiError::TooManyRequests)
+        } else if member.leadership.is_learner() && !learner_serves(request.uri().path()) {
             Some(ApiError::NotForLearner)
         } else if needs_leader(request.headers()) {
             member.leadership.require_leader().err()

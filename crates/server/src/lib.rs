@@ -47,6 +47,7 @@ mod options;
 mod peer_call;
 mod peering;
 mod plan;
+mod rate;
 mod ready;
 mod recovery;
 mod running;

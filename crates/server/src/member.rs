@@ -37,6 +37,8 @@ pub(crate) struct Limits {
     pub(crate) lease_checkpoint_interval: Duration,
     pub(crate) auth_token_ttl: Duration,
     pub(crate) bcrypt_cost: u32,
+    /// 0 for no bound.
+    pub(crate) connection_calls_per_second: u32,
 }
 
 /// Where a server is in its life.

@@ -69,6 +69,8 @@ pub struct ServerOptions {
     pub max_txn_ops: usize,
     /// Streams that one connection may have open.
     pub max_concurrent_streams: u32,
+    /// Calls that one connection may make in a second; 0 for any number.
+    pub max_requests_per_second: u32,
     /// Milliseconds of silence after which a connection is pinged.
     pub grpc_keepalive_interval_ms: u64,
     /// Milliseconds to wait for the answer to that.
@@ -134,6 +136,7 @@ impl Default for ServerOptions {
             // etcd allows 2³²−1, which lets one client open streams until memory ends. The largest
             // honest user, a Kubernetes API server, has some hundreds on a connection.
             max_concurrent_streams: 16_384,
+            max_requests_per_second: 0,
             grpc_keepalive_interval_ms: 7_200_000,
             grpc_keepalive_timeout_ms: 20_000,
             watch_progress_notify_interval_ms: 600_000,

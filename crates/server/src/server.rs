@@ -258,6 +258,7 @@ fn limits(options: &ServerOptions) -> Limits {
         lease_checkpoint_interval: Duration::from_millis(options.lease_checkpoint_interval_ms),
         auth_token_ttl: Duration::from_secs(options.auth_token_ttl_secs),
         bcrypt_cost: options.bcrypt_cost,
+        connection_calls_per_second: options.max_requests_per_second,
     }
 }
 

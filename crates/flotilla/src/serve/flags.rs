@@ -80,6 +80,9 @@ pub(crate) struct ServeOptions {
     /// Streams that one connection may have open.
     #[arg(long, value_name = "STREAMS")]
     max_concurrent_streams: Option<u32>,
+    /// Calls that one connection may make in a second; any number if left out.
+    #[arg(long, value_name = "REQUESTS")]
+    max_requests_per_second: Option<u32>,
     /// How long a connection is silent before it is pinged, such as 2h; 0 for never.
     #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
     grpc_keepalive_interval: Option<u64>,
@@ -189,6 +192,7 @@ impl From<ServeOptions> for ServerOptions {
             max_concurrent_streams: given
                 .max_concurrent_streams
                 .unwrap_or(default.max_concurrent_streams),
+            max_requests_per_second: given.max_requests_per_second.unwrap_or(0),
             grpc_keepalive_interval_ms: given
                 .grpc_keepalive_interval
                 .map_or(default.grpc_keepalive_interval_ms, or_never),

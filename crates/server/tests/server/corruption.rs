@@ -1,0 +1,150 @@
+//! A member whose keys are not those of the others.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use api::etcdserverpb as pb;
+use bytes::Bytes;
+use env::os::OsDisk;
+use host::{CommittedEntry, StateMachine};
+use raft::EntryId;
+use server::{ClusterState, Server, ServerOptions};
+use store::{Command, PutRequest, StoreMachine, StoreOptions};
+use tonic::Code;
+
+use crate::common::{Node, bytes, listener, options, within};
+
+fn put(key: &str) -> pb::PutRequest {
+    pb::PutRequest { key: bytes(key), value: bytes("v"), ..Default::default() }
+}
+
+/// Applies other commands in the place of those that the log has, as a bad memory might. The member
+/// must have crashed, so that its store is behind its log.
+fn falsify(dir: &Path, term: u64, last_index: u64) {
+    let disk = Arc::new(OsDisk);
+    let (mut machine, _) =
+        StoreMachine::open(disk, &dir.join("data/store"), StoreOptions::default()).unwrap();
+    let applied = machine.applied().index.0;
+    assert!(applied < last_index, "nothing is left to be done wrongly: {applied}");
+    let false_put = |index: u64| {
+        let (key, value) = (Bytes::from_static(b"k"), Bytes::from(format!("false {index}")));
+        let command = Command::Put(PutRequest { key, value, ..PutRequest::default() });
+        CommittedEntry { id: EntryId::new(term, index), command: Some(command.encode()) }
+    };
+    let entries: Vec<CommittedEntry> = (applied + 1..=last_index).map(false_put).collect();
+    machine.apply(&entries, &mut Vec::new()).unwrap();
+    machine.shutdown().unwrap();
+}
+
+/// Three members; the last one is started again with keys of its own. What it then has for options,
+/// `change` says.
+async fn with_an_ill_one(
+    change: impl Fn(&mut ServerOptions),
+) -> (Vec<Node>, Result<server::RunningServer, server::StartError>) {
+    let peers: Vec<_> = (0..3).map(|_| listener()).collect();
+    let addresses: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
+    let entry = |at: usize| format!("n{at}=http://{}", addresses[at]);
+    let initial_cluster = [0, 1, 2].map(entry).join(",");
+    let mut nodes = Vec::new();
+    for (at, peer) in peers.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ServerOptions {
+            peer_listener: Some(peer),
+            initial_cluster: initial_cluster.clone(),
+            ..options(&format!("n{at}"), dir.path())
+        };
+        nodes.push(Node::start(dir, options).await);
+    }
+    for node in &nodes {
+        within("three members to be ready", node.server.wait_ready()).await;
+    }
+    for number in 0..5 {
+        nodes[0].kv().put(put(&format!("k{number}"))).await.unwrap();
+    }
+    // It must have everything in its log before it crashes.
+    let revision = nodes[0].server.status().revision;
+    within("the last member to follow", async {
+        while nodes[2].server.status().revision < revision {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let ill = nodes.pop().unwrap();
+    let status = ill.server.status();
+    let dir = ill.dir;
+    drop(ill.server);
+    let (term, last_index) = (status.term, status.applied_index);
+    let path = dir.path().to_owned();
+    falsify(&path, term, last_index);
+    let peer = within("the port to be free", async {
+        loop {
+            match std::net::TcpListener::bind(addresses[2]) {
+                Ok(peer) => return peer,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    let mut options = ServerOptions {
+        peer_listener: Some(peer),
+        initial_cluster_state: ClusterState::New,
+        ..options("n2", &path)
+    };
+    change(&mut options);
+    let started = Server::start(options).await;
+    // The folder lives as long as the test.
+    std::mem::forget(dir);
+    (nodes, started)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_other_keys_raises_the_alarm_and_nothing_is_served() {
+    let (nodes, ill) = with_an_ill_one(|options| options.corrupt_check_time_ms = 100).await;
+    let ill = ill.unwrap();
+    let corrupt = async {
+        loop {
+            if let Err(status) = nodes[0].kv().put(put("k")).await
+                && status.code() == Code::DataLoss
+            {
+                return status;
+            }
+        }
+    };
+    let status = within("the alarm", corrupt).await;
+    assert_eq!(status.message(), "etcdserver: corrupt cluster");
+    let request = pb::AlarmRequest { action: 0, member_id: 0, alarm: 0 };
+    let alarms = nodes[0].maintenance().alarm(request).await.unwrap().into_inner().alarms;
+    assert_eq!(alarms.len(), 1);
+    assert_eq!(alarms[0].member_id, ill.status().member_id);
+    ill.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_other_keys_does_not_begin_to_serve() {
+    let (nodes, ill) = with_an_ill_one(|options| options.initial_corrupt_check = true).await;
+    let ill = ill.unwrap();
+    let reason = within("its end", ill.wait()).await;
+    assert_eq!(reason.exit_code(), 24, "{reason}");
+    assert!(!ill.status().ready);
+    nodes[0].kv().put(put("k")).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_with_the_same_keys_are_left_alone() {
+    let nodes = crate::common::three_with(|options| {
+        options.corrupt_check_time_ms = 20;
+        options.initial_corrupt_check = true;
+    })
+    .await;
+    for number in 0..300 {
+        nodes[number % 3].kv().put(put(&format!("k{}", number % 7))).await.unwrap();
+        if number % 100 == 50 {
+            let revision = i64::try_from(number).unwrap() - 20;
+            let request = pb::CompactionRequest { revision, physical: false };
+            nodes[0].kv().compact(request).await.unwrap();
+        }
+    }
+    let request = pb::AlarmRequest { action: 0, member_id: 0, alarm: 0 };
+    let alarms = nodes[0].maintenance().alarm(request).await.unwrap().into_inner().alarms;
+    assert!(alarms.is_empty(), "{alarms:?}");
+}
