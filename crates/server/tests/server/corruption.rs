@@ -18,20 +18,23 @@ fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..Default::default() }
 }
 
-/// Applies other commands in the place of those that the log has, as a bad memory might. The member
-/// must have crashed, so that its store is behind its log.
+/// Revisions that the members have made.
+const PUTS: u64 = 5;
+
+/// Makes a store that has applied as many entries and made as many revisions as the real one, and has
+/// other values: as after a bad memory.
 fn falsify(dir: &Path, term: u64, last_index: u64) {
+    let dir = dir.join("data/store");
+    std::fs::remove_dir_all(&dir).unwrap();
     let disk = Arc::new(OsDisk);
-    let (mut machine, _) =
-        StoreMachine::open(disk, &dir.join("data/store"), StoreOptions::default()).unwrap();
-    let applied = machine.applied().index.0;
-    assert!(applied < last_index, "nothing is left to be done wrongly: {applied}");
-    let false_put = |index: u64| {
+    let (mut machine, _) = StoreMachine::open(disk, &dir, StoreOptions::default()).unwrap();
+    let entry = |index: u64| {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from(format!("false {index}")));
         let command = Command::Put(PutRequest { key, value, ..PutRequest::default() });
-        CommittedEntry { id: EntryId::new(term, index), command: Some(command.encode()) }
+        let command = (index + PUTS > last_index).then(|| command.encode());
+        CommittedEntry { id: EntryId::new(term, index), command }
     };
-    let entries: Vec<CommittedEntry> = (applied + 1..=last_index).map(false_put).collect();
+    let entries: Vec<CommittedEntry> = (1..=last_index).map(entry).collect();
     machine.apply(&entries, &mut Vec::new()).unwrap();
     machine.shutdown().unwrap();
 }
@@ -58,7 +61,7 @@ async fn with_an_ill_one(
     for node in &nodes {
         within("three members to be ready", node.server.wait_ready()).await;
     }
-    for number in 0..5 {
+    for number in 0..PUTS {
         nodes[0].kv().put(put(&format!("k{number}"))).await.unwrap();
     }
     // It must have everything in its log before it crashes.
