@@ -153,7 +153,12 @@ impl Cluster {
     /// Where other members reach it.
     #[must_use]
     pub fn peer_url(&self, number: usize) -> String {
-        format!("http://127.0.0.1:{}", self.members[number].peer_port)
+        format!("{}://127.0.0.1:{}", self.scheme(), self.members[number].peer_port)
+    }
+
+    /// Of clients' and members' addresses.
+    fn scheme(&self) -> &'static str {
+        if self.certificates.is_some() { "https" } else { "http" }
     }
 
     /// Where a member's data lies.
@@ -195,20 +200,18 @@ impl Cluster {
         let founders = self.members.iter().enumerate();
         let cluster: Vec<String> = founders
             .filter(|(other, member)| !member.joins || *other == number)
-            .map(|(_, member)| member)
-            .map(|member| format!("{}=http://127.0.0.1:{}", member.name, member.peer_port))
+            .map(|(other, member)| format!("{}={}", member.name, self.peer_url(other)))
             .collect();
         let log = OpenOptions::new().create(true).append(true).open(self.log_path(number));
         let log = log.expect("the log of a member can be opened");
         let member = &self.members[number];
-        let scheme = if self.certificates.is_some() { "https" } else { "http" };
-        let client_url = format!("{scheme}://127.0.0.1:{}", member.client_port);
+        let client_url = format!("{}://127.0.0.1:{}", self.scheme(), member.client_port);
         let plain_url = format!("http://127.0.0.1:{}", member.plain_port);
         let listen_urls = match &self.certificates {
             Some(_) => format!("{client_url},{plain_url}"),
             None => client_url.clone(),
         };
-        let peer_url = format!("http://127.0.0.1:{}", member.peer_port);
+        let peer_url = self.peer_url(number);
         let mut command = self.target.command();
         command
             .args(["--name", &member.name])
@@ -223,7 +226,11 @@ impl Cluster {
             .stdout(log.try_clone().expect("a file can be shared"))
             .stderr(log);
         if let Some(files) = &self.certificates {
-            command.arg("--cert-file").arg(&files.certificate).arg("--key-file").arg(&files.key);
+            for prefix in ["--", "--peer-"] {
+                command.arg(format!("{prefix}cert-file")).arg(&files.certificate);
+                command.arg(format!("{prefix}key-file")).arg(&files.key);
+            }
+            command.arg("--peer-trusted-ca-file").arg(&files.ca).arg("--peer-client-cert-auth");
         }
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.target));

@@ -12,7 +12,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use crate::ClientError;
-use crate::password;
 use crate::tls::{Connector, TlsOptions};
 
 /// What stands before an endpoint that TLS is spoken with.
@@ -49,16 +48,10 @@ impl User {
         Self { password, ..self }
     }
 
-    /// The same with a password, for which is asked if there is none.
-    ///
-    /// # Errors
-    /// Standard input gives none.
-    pub fn complete(self) -> Result<Self, ClientError> {
-        let password = match self.password {
-            Some(password) => password,
-            None => password::ask(&self.name)?,
-        };
-        Ok(Self { name: self.name, password: Some(password) })
+    /// Its name, if there is no password yet.
+    #[must_use]
+    pub fn lacks_password(&self) -> Option<&str> {
+        self.password.is_none().then_some(&self.name)
     }
 }
 

@@ -145,7 +145,6 @@ pub fn run(options: &CtlOptions, out: &mut dyn Write) -> Result<(), ClientError>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut output = Output { json: options.json, out };
     let user = options.user.clone().map(|user| user.or_password(options.password.as_deref()));
-    let user = user.map(User::complete).transpose()?;
     let endpoints = options.endpoints.clone().signed(user).secured(options.tls.clone());
     let options = &CtlOptions { endpoints, ..options.clone() };
     runtime.block_on(async {

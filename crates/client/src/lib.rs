@@ -8,7 +8,6 @@ pub mod bench;
 mod connect;
 pub mod ctl;
 mod errors;
-mod password;
 mod table;
 mod tls;
 

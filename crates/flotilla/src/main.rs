@@ -8,6 +8,7 @@ mod etcd_flags;
 mod force;
 mod go_values;
 mod logs;
+mod password;
 mod runtime;
 mod serve;
 mod snapshot;
@@ -92,11 +93,7 @@ fn main() -> ExitCode {
         Command::Dev(options) => dev::run(&options),
         Command::Serve(options) => serve::run(*options, &expanded.warnings),
         Command::ForceNewCluster(options) => force::run(&options, &mut std::io::stdout().lock()),
-        Command::Ctl(options) => {
-            let mut out = std::io::stdout().lock();
-            snapshot::run(&options, &mut out)
-                .unwrap_or_else(|| client::ctl::run(&options, &mut out).map_err(Failure::from))
-        }
+        Command::Ctl(options) => ctl(*options),
         Command::Bench(options) => {
             client::bench::run(options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
@@ -104,6 +101,18 @@ fn main() -> ExitCode {
             sim::command::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
     })
+}
+
+fn ctl(mut options: client::ctl::CtlOptions) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    if let Some(done) = snapshot::run(&options, &mut out) {
+        return done;
+    }
+    let nameless = options.user.as_ref().and_then(client::User::lacks_password);
+    if let Some(name) = nameless.filter(|_| options.password.is_none()) {
+        options.password = Some(password::ask(name)?);
+    }
+    Ok(client::ctl::run(&options, &mut out)?)
 }
 
 /// A link with the name `etcd` to this program behaves as `flotilla serve`, for start scripts.

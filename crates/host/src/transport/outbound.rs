@@ -246,7 +246,13 @@ impl Link {
     }
 
     fn connect(&self) -> io::Result<Wire> {
-        let addresses = self.addresses.lock().clone();
+        let mut addresses = self.addresses.lock().clone();
+        // Whoever can keep a peer's certificate from being shown must not get it in plaintext, at
+        // an address of before that nobody has taken off the list.
+        let is_secure = |address: &String| tls::place_of(address).1;
+        if self.tls.is_some() && addresses.iter().any(is_secure) {
+            addresses.retain(is_secure);
+        }
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
         for address in addresses {
             let (place, is_secure) = tls::place_of(&address);

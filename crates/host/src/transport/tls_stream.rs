@@ -78,6 +78,8 @@ where
         loop {
             match self.connection.reader().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // Frames say themselves where they end: no goodbye is needed.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 done => return done,
             }
             self.flush()?;

@@ -164,6 +164,23 @@ fn one_that_answers_under_another_name_is_not_spoken_to() {
     never_connects(&node, &net_to(&node, Some(ca.tls(&["one.test"]))));
 }
 
+/// T103: a peer that did not answer at its address for TLS was called at the one for plaintext that
+/// it had before.
+#[test]
+fn a_peer_with_an_address_for_tls_is_never_called_in_plaintext() {
+    let ca = Authority::new();
+    let peers = Arc::new(Peers::new(TWO, Vec::new(), PeerAddresses::new()));
+    let plain = node_with(CLUSTER, "localhost:0", peers, None);
+    let gone = {
+        let node = listening(TWO, ca.tls(&["localhost"]), &[(ONE, "https://one.test:1")]);
+        node.address.rsplit_once(':').expect("a port").1.to_owned()
+    };
+    let addresses = vec![format!("https://localhost:{gone}"), plain.address.clone()];
+    let peers = [(TWO, addresses)].into();
+    let net = TcpNet::start(CLUSTER, ONE, &peers, Some(ca.tls(&["one.test"]))).expect("a thread");
+    never_connects(&plain, &net);
+}
+
 /// A node that was away may be called by a leader that it has never heard of. It asks those that it
 /// knows; without that it would never hear of anything again.
 #[test]

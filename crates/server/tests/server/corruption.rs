@@ -21,8 +21,8 @@ fn put(key: &str) -> pb::PutRequest {
 /// Revisions that the members have made.
 const PUTS: u64 = 5;
 
-/// Makes a store that has applied as many entries and made as many revisions as the real one, and has
-/// other values: as after a bad memory.
+/// Makes a store that has applied as many entries and made as many revisions as the real one, and
+/// has other values: as after a bad memory.
 fn falsify(dir: &Path, term: u64, last_index: u64) {
     let dir = dir.join("data/store");
     std::fs::remove_dir_all(&dir).unwrap();

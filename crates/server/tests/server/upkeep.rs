@@ -91,8 +91,8 @@ async fn metrics_and_health_have_a_socket_where_nothing_else_is() {
     node.server.shutdown().await;
 }
 
-/// A client that asks for large ranges over and over on one connection and reads none of the answers
-/// is refused before they fill the memory, and nobody else is.
+/// A client that asks for large ranges over and over on one connection and reads none of the
+/// answers is refused before they fill the memory, and nobody else is.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_are_bounded() {
     const ASKED: usize = 200;
