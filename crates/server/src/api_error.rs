@@ -47,8 +47,6 @@ pub(crate) enum ApiError {
     TimedOut,
     /// The server is going away.
     Stopped,
-    /// The client's connection asks more quickly than it may.
-    TooManyRequests,
     /// Its bytes are more than a request may have.
     RequestTooLarge,
     /// The message around it is more than a message may have.
@@ -134,7 +132,6 @@ impl ApiError {
             Self::NoLeader => NO_LEADER,
             Self::TimedOut => TIMED_OUT,
             Self::Stopped => STOPPED,
-            Self::TooManyRequests => (Code::ResourceExhausted, "etcdserver: too many requests"),
             Self::RequestTooLarge => TOO_LARGE,
             Self::MessageTooLarge { found_bytes, max_bytes } => {
                 let text = format!(

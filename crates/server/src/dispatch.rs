@@ -17,6 +17,7 @@ use api::v3electionpb::election_server::ElectionServer;
 use api::v3lockpb::lock_server::LockServer;
 use axum::Router;
 use bytes::Bytes;
+use host::ProposeError;
 use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tonic::body::Body;
@@ -181,7 +182,7 @@ impl Dispatch {
         let request_timeout = request.headers().get("grpc-timeout").cloned();
         let is_too_quick = self.rate.as_ref().is_some_and(|rate| !rate.take(member.clock.now()));
         let refused = if is_too_quick {
-            Some(ApiError::TooManyRequests)
+            Some(ProposeError::Overloaded.into())
         } else if member.leadership.is_learner() && !learner_serves(request.uri().path()) {
             Some(ApiError::NotForLearner)
         } else if needs_leader(request.headers()) {
