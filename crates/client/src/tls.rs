@@ -44,19 +44,11 @@ pub struct TlsOptions {
     #[arg(long, global = true, value_name = "FILE")]
     pub cacert: Option<PathBuf>,
     /// The certificate to show to servers.
-<<<<<<< HEAD
     #[arg(long, global = true, value_name = "FILE", requires = "tls_key")]
     pub cert: Option<PathBuf>,
     /// Its key.
     // Not `key` alone: that is what commands call the key of a value.
     #[arg(id = "tls_key", long = "key", global = true, value_name = "FILE", requires = "cert")]
-=======
-    #[arg(long, id = "tls_cert", global = true, value_name = "FILE", requires = "tls_key")]
-    pub cert: Option<PathBuf>,
-    /// Its key.
-    // The command's own `key` is what it reads or writes.
-    #[arg(long, id = "tls_key", global = true, value_name = "FILE", requires = "tls_cert")]
->>>>>>> 9647b9f (ctl: the flag of a key file and the key of a command have names of their own)
     pub key: Option<PathBuf>,
     /// Take any certificate of a server: for tests, since anybody can then be the server.
     #[arg(long, global = true, num_args = 0..=1, require_equals = true)]

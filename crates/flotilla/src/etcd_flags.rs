@@ -102,7 +102,7 @@ const FOREIGN: &[Foreign] = &[
         "force-new-cluster",
         Bool,
         &["false"],
-        "restore a backup: flotilla ctl snapshot restore; see docs/operating/backup.md",
+        "flotilla force-new-cluster, or a backup; see docs/operating/members.md",
     ),
     flag("grpc-keepalive-min-time", Value, &["5s"], "clients may ping as often as they like"),
     flag("host-whitelist", Value, &["", "*"], "the gateway refuses requests of web pages"),
