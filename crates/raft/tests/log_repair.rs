@@ -96,6 +96,7 @@ fn different_terms(log: &[u64]) -> usize {
 struct Wire {
     asked: Option<(usize, usize)>,
     probes: Vec<Probe>,
+    refusals: Vec<Message>,
 }
 
 fn number(index: LogIndex) -> usize {
@@ -123,6 +124,7 @@ impl Wire {
             (Body::AppendEntriesResponse(AppendOutcome::Accepted { .. }), 2, 1) => answered(None),
             (Body::AppendEntriesResponse(AppendOutcome::Rejected { hint, .. }), 2, 1) => {
                 answered(Some((number(hint.index), hint.term.0)));
+                self.refusals.push(message.clone());
             }
             _ => {}
         }
@@ -158,7 +160,7 @@ fn meet(leader: &Log, follower: &Log, committed: usize, batch: usize) -> (Cluste
 }
 
 fn check(leader: &Log, follower: &Log, committed: usize, batch: usize) {
-    let (cluster, wire) = meet(leader, follower, committed, batch);
+    let (mut cluster, wire) = meet(leader, follower, committed, batch);
     let told = format!(
         "leader {leader:?}, follower {follower:?}, {committed} committed, {batch} in a message\n{}",
         cluster.lines.join("\n")
@@ -183,6 +185,12 @@ fn check(leader: &Log, follower: &Log, committed: usize, batch: usize) {
     let expected: &[&String] = &[&format!("n2 truncated from={}", matching + 1)];
     assert_eq!(cut, if conflicts { expected } else { &[] }, "only what conflicts is cut: {told}");
     assert_eq!(cluster.status(2).peer_faults.total(), 0, "{told}");
+    // A refusal that comes once more, when all is well, is of the past (L10).
+    let well = cluster.status_line(1);
+    for refusal in wire.refusals {
+        cluster.deliver(refusal);
+        assert_eq!(cluster.status_line(1), well, "{told}");
+    }
     assert_eq!(cluster.node(1).id(), id(1));
 }
 

@@ -68,3 +68,41 @@ impl LogSlice {
         self.entries
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The list in the head of [`LogSlice`], word by word.
+    fn is_sound_by_the_list(leader_term: u64, prev: EntryId, entries: &[EntryId]) -> bool {
+        let all: alloc::vec::Vec<EntryId> = [&[prev], entries].concat();
+        let consecutive = all.windows(2).all(|pair| pair[0].index.0 + 1 == pair[1].index.0);
+        let never_falls = all.windows(2).all(|pair| pair[0].term <= pair[1].term);
+        let is_of_the_leader = all.iter().all(|id| id.term.0 <= leader_term);
+        let has_terms = entries.iter().all(|id| id.term.0 > 0);
+        let begins_at_zero = (prev.index.0 == 0) == (prev.term.0 == 0);
+        consecutive && never_falls && is_of_the_leader && has_terms && begins_at_zero
+    }
+
+    /// Every place before, and every two entries behind it, in three terms and five places (S16).
+    #[test]
+    fn a_slice_is_what_its_list_says() {
+        let ids = |number: u64| EntryId::new(number / 5, number % 5);
+        let mut sound = 0;
+        for number in 0..20 * 20 * 20 {
+            let (prev, first) = (ids(number % 20), ids(number / 20 % 20));
+            let second = ids(number / 400);
+            for names in [&[][..], &[first], &[first, second]] {
+                for leader_term in 1..=3 {
+                    let entry = |id: &EntryId| Entry { id: *id, payload: Payload::Noop };
+                    let entries = names.iter().map(entry).collect();
+                    let slice = LogSlice::new(Term(leader_term), prev, entries, false);
+                    let expected = is_sound_by_the_list(leader_term, prev, names);
+                    assert_eq!(slice.is_ok(), expected, "{prev} then {names:?} of {leader_term}");
+                    sound += u32::from(expected);
+                }
+            }
+        }
+        assert!(sound > 100, "{sound}");
+    }
+}

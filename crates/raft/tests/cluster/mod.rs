@@ -94,6 +94,10 @@ pub(crate) struct Cluster {
     read_floors: BTreeMap<(u64, u64), LogIndex>,
     /// Reads whose caller does not look at a limbo.
     blind_reads: BTreeSet<(u64, u64)>,
+    /// The writes behind which reads were asked for.
+    writes_named: BTreeMap<(u64, u64), EntryId>,
+    /// When a leader of a term last said of a follower whether it is slow, and what.
+    slowness: BTreeMap<(NodeId, Term, NodeId), (Tick, bool)>,
 }
 
 pub(crate) fn id(node: u64) -> NodeId {
@@ -138,6 +142,8 @@ impl Cluster {
             committed_max: LogIndex(0),
             read_floors: BTreeMap::new(),
             blind_reads: BTreeSet::new(),
+            writes_named: BTreeMap::new(),
+            slowness: BTreeMap::new(),
         };
         for node in 1..=nodes {
             let mut options = options(node);
@@ -214,6 +220,9 @@ impl Cluster {
             !matches!(mode, ReadMode::Stale(_) | ReadMode::AfterWrite { .. } | ReadMode::Replied);
         if is_strict {
             self.read_floors.insert((node, context), self.committed_max);
+        }
+        if let ReadMode::AfterWrite { index, term: Some(term) } = mode {
+            self.writes_named.insert((node, context), EntryId { term, index });
         }
         if matches!(mode, ReadMode::LeaseGuard { checks_limbo: false }) {
             self.blind_reads.insert((node, context));

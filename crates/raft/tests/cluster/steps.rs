@@ -44,6 +44,8 @@ impl Cluster {
         for event in &output.events {
             self.lines.push(format!("n{node} {event}"));
         }
+        self.check_slowness(node, &output.slow_followers);
+        output.reads.iter().for_each(|read| self.check_named_write(node, *read));
         let member = self.members.get_mut(&node).unwrap();
         for message in &output.messages {
             let checked = member.disk.durable().check(message);
@@ -112,6 +114,28 @@ impl Cluster {
             || (fetch_is_instant && self.fetch_one(node))
         {}
         self.member(node).is_settling = false;
+    }
+
+    /// What is read behind a write is read behind that very write, not another at its place (C10).
+    fn check_named_write(&self, node: u64, read: ReadOutcome) {
+        let Some(write) = self.writes_named.get(&(node, read.context)) else { return };
+        let there = self.node(node).id_at(write.index);
+        let is_it = there.is_none_or(|there| there == *write);
+        assert!(is_it || read.result.is_err(), "{write} is read, but {there:?} is there");
+    }
+
+    /// Who is slow stays so for half the patience at least, and is not called so twice.
+    fn check_slowness(&mut self, node: u64, news: &[SlowFollower]) {
+        let (now, term) = (self.members[&node].now, self.node(node).term());
+        let patience = self.members[&node].options.slow_follower_ticks / 2;
+        for follower in news {
+            let key = (id(node), term, follower.node);
+            let before = self.slowness.insert(key, (now, follower.is_slow));
+            let is_due = before.is_none_or(|(at, was_slow)| {
+                was_slow != follower.is_slow && now >= at.after(patience)
+            });
+            assert!(is_due, "{follower} after {before:?}, with a patience of {patience} ticks");
+        }
     }
 
     /// The state machine says how far it has come.
