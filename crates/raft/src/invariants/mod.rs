@@ -259,9 +259,6 @@ impl Before {
                 && node.role() == Role::Leader;
             require(!elected_twice, "a follower of a leader does not lead its term", change)?;
         }
-        let votes_for_itself = after.voted_for == Some(node.id()) && after != self.hard_state;
-        let stands = matches!(node.role(), Role::Candidate | Role::Leader);
-        require(!votes_for_itself || stands, "who votes for itself stands", change)?;
         require(node.commit_index >= self.commit, "the commit index never falls", change)?;
         require(node.apply.applied() >= self.applied, "the applied index never falls", change)?;
         require(node.apply.handed_out() >= self.handed_out, "entries go out once", change)?;
