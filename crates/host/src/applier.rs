@@ -226,24 +226,25 @@ impl<S: StateMachine> AppliedGroup<S> {
         payload: Payload,
         numbers: &mut Vec<Option<u64>>,
     ) -> Option<bytes::Bytes> {
-        match payload {
+        let sealed = match payload {
             // A witness is handed nothing to apply.
-            Payload::Noop | Payload::Withheld | Payload::Lease(_) => None,
+            Payload::Noop | Payload::Withheld | Payload::Lease(_) => return None,
             Payload::Configuration(configuration) => {
                 self.configuration = *configuration;
-                None
+                return None;
             }
-            Payload::Command(sealed) => {
-                // Only a host seals commands, so what cannot be opened is of a later version. All
-                // replicas of this version skip it alike.
-                let Some((id, command)) = envelope::open(&sealed) else {
-                    tracing::error!(entry = %self.applied, "skipped an entry of unknown version");
-                    return None;
-                };
-                numbers.push((id.origin == self.node_id).then_some(id.number));
-                Some(command)
-            }
-        }
+            Payload::Command(sealed) => sealed,
+            // One after the other: what they touch is of no interest here.
+            Payload::Keyed(keyed) => keyed.command,
+        };
+        // Only a host seals commands, so what cannot be opened is of a later version. All replicas
+        // of this version skip it alike.
+        let Some((id, command)) = envelope::open(&sealed) else {
+            tracing::error!(entry = %self.applied, "skipped an entry of unknown version");
+            return None;
+        };
+        numbers.push((id.origin == self.node_id).then_some(id.number));
+        Some(command)
     }
 
     fn answer(&self, numbers: Vec<Option<u64>>, responses: Vec<S::Response>) {

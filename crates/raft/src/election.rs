@@ -94,6 +94,7 @@ impl Node {
             return;
         }
         self.watch_writes();
+        self.refuse_reordered();
         let RoleState::Leader(leader) = &self.role else {
             if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
                 self.campaign(Campaign::Timeout);

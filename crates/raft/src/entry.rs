@@ -7,7 +7,7 @@ use bytes::Bytes;
 use core::fmt;
 
 use crate::quorum::rule::{QuorumRule, RuleFault};
-use crate::{ClockInterval, EntryId, Incarnation, LeaseTerms, NodeId, Term};
+use crate::{ClockInterval, EntryId, Incarnation, KeyedCommand, LeaseTerms, NodeId, Term};
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
 /// received by leader").
@@ -29,6 +29,9 @@ pub enum Payload {
     Lease(ClockInterval),
     /// A command for the state machine: one buffer from the client's socket to the log.
     Command(Bytes),
+    /// A command that says what it touches, so that others can be executed beside it
+    /// ([`waves`](crate::waves)). In a box, as the configurations.
+    Keyed(Box<KeyedCommand>),
     /// A command that this node does not hold: it is a witness, and knows the entry by name alone.
     Withheld,
     /// The members of the group from this entry on, in force as soon as it is appended
@@ -36,6 +39,16 @@ pub enum Payload {
     ///
     /// In a box: there are few of them, and every other entry would be as large.
     Configuration(Box<Configuration>),
+}
+
+impl Payload {
+    /// Whether it says anything to the state machine; what a witness is not told.
+    pub(crate) fn is_command(&self) -> bool {
+        match self {
+            Self::Command(_) | Self::Keyed(_) | Self::Withheld => true,
+            Self::Noop | Self::Lease(_) | Self::Configuration(_) => false,
+        }
+    }
 }
 
 impl Entry {
@@ -50,6 +63,7 @@ impl Entry {
                 Payload::Noop | Payload::Withheld => 0,
                 Payload::Lease(_) => 16,
                 Payload::Command(command) => command.len(),
+                Payload::Keyed(keyed) => keyed.command.len() + 8 * keyed.keys.as_slice().len(),
                 Payload::Configuration(configuration) => configuration.size_bytes(),
             }
     }

@@ -20,7 +20,7 @@ enum Fit {
 
 impl Node {
     /// Figure 2, AppendEntries, receiver. The leader is already accepted.
-    pub(crate) fn handle_append_entries(
+    pub(crate) fn take_append(
         &mut self,
         from: NodeId,
         prev: EntryId,
@@ -37,7 +37,13 @@ impl Node {
             Fit::ConflictsWithCommitted => {
                 return self.fault(from, PeerFault::ConflictsWithCommitted);
             }
-            Fit::Gap => return self.reject_append(from, session, prev),
+            Fit::Gap => {
+                let entries = slice.into_entries_behind(0);
+                if !self.keep_for_later(prev, leader_commit, session, entries) {
+                    self.reject_append(from, session, prev);
+                }
+                return;
+            }
             Fit::Follows { skip } => skip,
         };
         self.claimed_commit_index = self.claimed_commit_index.max(leader_commit);
@@ -101,7 +107,7 @@ impl Node {
     ///   follower  1 1 1 1 2 2            answers 6@2: "I have nothing of term 5"
     ///                                    the leader's last of at most term 2 is 1@1: next = 2
     /// ```
-    fn reject_append(&mut self, to: NodeId, session: u64, prev: EntryId) {
+    pub(crate) fn reject_append(&mut self, to: NodeId, session: u64, prev: EntryId) {
         let hint = self.log.last_at_most(prev.index, prev.term);
         let outcome = AppendOutcome::Rejected { session, prev_index: prev.index, hint };
         self.answer(to, Body::AppendEntriesResponse(outcome));

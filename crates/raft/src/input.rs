@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
-    ClockInterval, ConfigurationChange, Entry, LogIndex, Message, NodeId, PersistNumber,
-    ReadRequest, SnapshotMark, Timeouts,
+    ClockInterval, ConfigurationChange, Entry, KeyedCommand, LogIndex, Message, NodeId,
+    PersistNumber, ReadRequest, SnapshotMark, Timeouts,
 };
 
 /// One thing that happened.
@@ -23,6 +23,9 @@ pub enum Input {
     /// A client's commands, in order. Use [`Node::propose`](crate::Node::propose) to learn where
     /// they were placed.
     Propose(Vec<Bytes>),
+    /// The same of commands that say what they touch.
+    /// Use [`Node::propose_keyed`](crate::Node::propose_keyed) to learn where they were placed.
+    ProposeKeyed(Vec<KeyedCommand>),
     /// A read is wanted; the answer is a [`ReadOutcome`](crate::ReadOutcome) with the same context.
     Read(ReadRequest),
     /// No client of any node was answered for a write beyond this index. Only needed for

@@ -78,11 +78,13 @@
 //! | `step` | the term gate and the dispatch of messages | Raft §5.1 |
 //! | `role` | the four roles and the ways between them | Raft Figure 4 |
 //! | `election` | timeouts, pre-vote, votes, check-quorum | Raft §5.2, §5.4.1; thesis §9.6 |
-//! | `replication` `progress` | the leader's side of the log | Raft §5.3 |
+//! | `propose` `replication` `progress` | the leader's side of the log | Raft §5.3 |
 //! | `slow_followers` | notice of followers that lag | |
 //! | `follower` | the follower's side | Raft §5.3 |
+//! | `reorder` | what overtook what it follows | |
 //! | `commit` | what is committed, and why | Raft §5.4.2 |
 //! | `apply` | from committed to applied | |
+//! | `schedule` | which committed entries may be executed at once | |
 //! | `snapshot` | both sides, and the cutting of the log | Raft §7 |
 //! | `read` | the door for reads: what each may rest on | |
 //! | `read_index` | linearizable reads | thesis §6.4 |
@@ -139,6 +141,7 @@ mod outbox;
 pub mod output;
 mod persist;
 mod progress;
+mod propose;
 mod queue;
 mod quiesce;
 pub mod quorum;
@@ -148,10 +151,12 @@ mod read_local;
 mod recovery;
 mod refusal;
 mod removal;
+mod reorder;
 mod replication;
 mod restore;
 mod restored;
 mod role;
+mod schedule;
 mod seeded;
 mod slow_followers;
 mod snapshot;
@@ -181,6 +186,7 @@ pub use recovery::RecoveryError;
 pub use refusal::{CampaignError, ChangeError, ProposeError, TransferError};
 pub use restored::Restored;
 pub use role::Role;
+pub use schedule::{ConflictKeys, KeyedCommand, waves};
 pub use status::{FollowerStatus, HalfStatus, QuorumStatus, Status};
 pub use trace::{Event, VoteRefusal};
 pub use types::{EntryId, Incarnation, LogIndex, NodeId, Term, Tick};

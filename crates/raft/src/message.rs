@@ -28,6 +28,62 @@ impl Message {
 }
 
 /// The RPCs and their answers.
+///
+/// # The figures' fields
+///
+/// Every message has the sender's `term` and its id, which the figures name `leaderId` and
+/// `candidateId`: [`Message::term`], [`Message::from`]. "If term < currentTerm" and "if term >
+/// currentTerm" are looked at in one place for all of them (`step.rs`).
+///
+/// **RequestVote** (Raft Figure 2; thesis Figure 3.1)
+///
+/// | in the figure | here |
+/// | --- | --- |
+/// | `lastLogIndex`, `lastLogTerm` | `last`: two numbers that are never apart |
+/// | `voteGranted` | `granted` |
+/// | receiver 1: reply false if term < currentTerm | `handle_lower_term` |
+/// | receiver 2: votedFor is null or candidateId, and the log is no older | `handle_request_vote` |
+///
+/// Beyond the figure: `leadership_transfer` (thesis §3.10); who hears a leader does not answer at
+/// all (§4.2.3); who knows that its own disk is another one, or that the candidate lacks what is
+/// committed, refuses. **PreVote** (§9.6) has the same fields, and the term that would begin.
+///
+/// **AppendEntries** (Raft Figure 2; thesis Figure 3.1)
+///
+/// | in the figure | here |
+/// | --- | --- |
+/// | `prevLogIndex`, `prevLogTerm` | `prev` |
+/// | `entries[]` | `entries`; each has its own term and index |
+/// | `leaderCommit` | `commit_index` |
+/// | `success` | [`AppendOutcome::Accepted`], [`AppendOutcome::Rejected`] |
+/// | receiver 1: reply false if term < currentTerm | `handle_lower_term` |
+/// | receiver 2: reply false if the log has no `prev` | `fit`, `reject_append` |
+/// | receiver 3: delete what conflicts and all behind it | `fit`, `truncate` |
+/// | receiver 4: append what is not in the log | `append` |
+/// | receiver 5: commitIndex = min(leaderCommit, index of last new entry) | `learn_commit_index` |
+///
+/// Beyond the figure: an answer says up to where the logs match, so that it may come late, twice or
+/// out of order; a refusal has a hint that skips a term (§5.3, end); both are of a `session`. The
+/// answer leaves when the entries are durable. The heartbeat of the figure, an empty AppendEntries,
+/// is two messages here: [`Heartbeat`](Self::Heartbeat), which speaks of time and asks nothing of
+/// the log, and the AppendEntries without entries, which asks where the logs agree.
+///
+/// **InstallSnapshot** (Raft Figure 13; thesis Figure 5.3)
+///
+/// | in the figure | here |
+/// | --- | --- |
+/// | `lastIncludedIndex`, `lastIncludedTerm` | `mark.last` |
+/// | `lastConfig` (thesis) | `mark.configuration` |
+/// | `offset`, `data[]`, `done` | the hosts' business: the message says that all of it is there |
+/// | receiver 2 to 5: write the chunks, discard older snapshots | the host |
+/// | receiver 6: if the log has that entry, retain what follows | `handle_install_snapshot` |
+/// | receiver 7, 8: discard the log, load configuration and state | `begin_anew`, and the host |
+///
+/// **AddServer, RemoveServer** (thesis Figure 4.1) have no messages: a change is asked of the
+/// leader's host ([`ConfigurationChange`](crate::ConfigurationChange)) and goes by joint consensus
+/// (§4.3). **ClientRequest, RegisterClient, ClientQuery** (thesis Figure 6.1) are the host's; of
+/// ClientQuery the steps 2 to 4 are the core's, as reads ([`ReadMode`](crate::ReadMode)), and
+/// [`ReadIndex`](Self::ReadIndex) takes them to a follower (§6.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// "Would you vote for me?" Changes no term and no vote (thesis §9.6).

@@ -15,11 +15,13 @@ use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
+use crate::reorder::Reordered;
 use crate::role::{Role, RoleState};
 use crate::{
     CampaignError, ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState,
-    Incarnation, Input, LogIndex, NodeId, Options, OptionsError, Output, PeerFault, Persist,
-    ProposeError, ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
+    Incarnation, Input, KeyedCommand, LogIndex, NodeId, Options, OptionsError, Output, PeerFault,
+    Persist, ProposeError, ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts,
+    TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -46,6 +48,7 @@ pub struct Node {
     /// The leader before has given its lease up for this term.
     pub(crate) lease_ended_for: Option<Term>,
     pub(crate) lease_times: LeaseTimes,
+    pub(crate) reordered: Reordered,
     /// The largest commit index that a leader of this term has spoken of, here or not.
     pub(crate) claimed_commit_index: LogIndex,
     pub(crate) faults: PeerFaults,
@@ -89,6 +92,7 @@ impl Node {
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
+            Input::ProposeKeyed(commands) => drop(self.propose_keyed_commands(commands)),
             Input::Read(request) => self.queue_read(request),
             Input::Replied(index) => self.note_replied(index),
             Input::Persisted(number) => self.handle_persisted(number),
@@ -116,6 +120,20 @@ impl Node {
     pub fn propose(&mut self, now: Tick, commands: Vec<Bytes>) -> Result<EntryId, ProposeError> {
         self.tell_time(now);
         self.propose_commands(commands)
+    }
+
+    /// As [`propose`](Self::propose), of commands that say what they touch
+    /// ([`waves`](crate::waves)).
+    ///
+    /// # Errors
+    /// The commands are in no log and never will be.
+    pub fn propose_keyed(
+        &mut self,
+        now: Tick,
+        commands: Vec<KeyedCommand>,
+    ) -> Result<EntryId, ProposeError> {
+        self.tell_time(now);
+        self.propose_keyed_commands(commands)
     }
 
     /// Asks for a read on this node, leader or not; the answer comes in [`Output::reads`]. All
@@ -235,7 +253,7 @@ impl Node {
                 Some(at) => self.may_campaign().then_some(at),
             },
         };
-        election.into_iter().chain(read).min()
+        election.into_iter().chain(self.reordered.give_up_at).chain(read).min()
     }
 
     /// What must be done now. Call it after every input, or after as many as were waiting: what

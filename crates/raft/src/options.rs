@@ -67,6 +67,10 @@ pub struct Options {
     pub window_messages_max: usize,
     /// Bytes of entries on their way to one follower, unanswered.
     pub window_bytes_max: usize,
+    /// Bytes of entries that arrived before what they follow, kept for a heartbeat's time, so that
+    /// messages that overtake each other are not taken for lost ones. 0, to refuse them at once,
+    /// where all messages come over one ordered connection.
+    pub reorder_bytes_max: usize,
     /// Bytes that a leader accepts and has not committed; then proposals are
     /// [`Overloaded`](crate::ProposeError::Overloaded).
     pub uncommitted_bytes_max: usize,
@@ -111,6 +115,7 @@ impl Options {
             append_batch_bytes_max: 512 << 10,
             window_messages_max: 128,
             window_bytes_max: 16 << 20,
+            reorder_bytes_max: 0,
             uncommitted_bytes_max: 64 << 20,
             pending_reads_max: 1 << 16,
             apply_window_bytes_max: 32 << 20,

@@ -13,16 +13,13 @@
 //!
 //! Scripts: `testdata/replication/`.
 
-use alloc::vec::Vec;
-use bytes::Bytes;
-
 use crate::progress::{Progress, ProgressState};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::witness::withhold;
 use crate::{
     AppendOutcome, Body, Entries, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId,
-    Payload, PeerFault, ProposeError, SendSnapshot, Tick,
+    PeerFault, SendSnapshot, Tick,
 };
 
 /// What feeding one follower came to.
@@ -35,43 +32,6 @@ enum Feed {
 }
 
 impl Node {
-    pub(crate) fn propose_commands(
-        &mut self,
-        commands: Vec<Bytes>,
-    ) -> Result<EntryId, ProposeError> {
-        let leader_id = self.leader_id();
-        let first = EntryId { term: self.current_term(), index: self.log.last().index.next() };
-        let RoleState::Leader(leader) = &mut self.role else {
-            return Err(ProposeError::NotLeader { leader_id });
-        };
-        if let Some(transfer) = leader.transfer {
-            // Thesis §3.10: the target could never catch up with a log that grows.
-            return Err(ProposeError::TransferInProgress { to: transfer.to });
-        }
-        if commands.is_empty() {
-            return Err(ProposeError::Empty);
-        }
-        let mut index = first.index;
-        let mut bytes = 0;
-        let mut entries = Vec::with_capacity(commands.len());
-        for command in commands {
-            let id = EntryId { term: first.term, index };
-            let entry = Entry { id, payload: Payload::Command(command) };
-            bytes += entry.size_bytes();
-            entries.push(entry);
-            index = index.next();
-        }
-        // An empty pipe takes anything: a limit below one batch must not stop the group for good.
-        let limit = self.options.uncommitted_bytes_max;
-        if leader.uncommitted_bytes > 0 && leader.uncommitted_bytes.saturating_add(bytes) > limit {
-            let uncommitted_bytes = leader.uncommitted_bytes;
-            return Err(ProposeError::Overloaded { uncommitted_bytes });
-        }
-        leader.uncommitted_bytes += bytes;
-        self.append(entries.into());
-        Ok(first)
-    }
-
     /// Sends every follower what it should have by now.
     pub(crate) fn replicate(&mut self) {
         let RoleState::Leader(leader) = &self.role else { return };

@@ -14,6 +14,7 @@ use crate::persist::Persister;
 use crate::read_index::ForwardedReads;
 use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
+use crate::reorder::Reordered;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{EntryId, LogIndex, Node, Options, Output, Payload, Restored, RestoredFault, Tick};
@@ -53,6 +54,7 @@ impl Node {
             log_grew_at: Tick(0),
             lease_ended_for: None,
             lease_times: LeaseTimes::default(),
+            reordered: Reordered::default(),
             claimed_commit_index: LogIndex::default(),
             faults: PeerFaults::default(),
             jitter,

@@ -190,6 +190,9 @@ impl Node {
         if hard_state.current_term > self.current_term() {
             self.outbox.forget_before(hard_state.current_term);
             self.claimed_commit_index = LogIndex::default();
+            if !bug(Bug::OvertakersOutliveTheirTerm) {
+                self.reordered.clear();
+            }
         } else {
             assert!(self.hard_state.voted_for.is_none(), "a vote, once given, stays in its term");
         }

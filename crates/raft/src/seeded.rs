@@ -87,7 +87,11 @@ bugs! {
     WindowHasNoEnd "Raft §5.3" "A slow follower is sent everything at once.",
     PlaceBeforeTheLogIsZero "L17" "With the entry before unknown, the message says 0.",
     MalformedEntriesAreTaken "S16" "A place before the log with a term is taken for an entry.",
+    OvertakersGatherForEver "L18" "What arrives too early is kept without end.",
+    OvertakersOutliveTheirTerm "Raft §5.3" "What a deposed leader sent too early is appended later.",
     // Commit and apply.
+    OneKeyIsLookedAt "this house" "Commands that share their second key are executed at once.",
+    WhoTouchesAllIsPassed "this house" "A command is executed beside one that touches everything.",
     CommitsOldTermsByCounting "C1" "An entry of an earlier term is committed by counting.",
     CommitStopsAtOldTerms "C5" "An entry of an earlier term stops the counting.",
     AppliesWhatIsNotDurable "L14" "Entries are applied before this disk has them.",

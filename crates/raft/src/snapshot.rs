@@ -108,6 +108,7 @@ impl Node {
         let last = mark.last;
         let kept = self.commit_index;
         self.log.reset(last);
+        self.reordered.clear();
         if !bug(Bug::TimesOutliveTheirLog) {
             self.lease_times.clear();
         }

@@ -26,6 +26,8 @@ pub enum Event {
     VoteRefused { term: Term, candidate: NodeId, because: VoteRefusal },
     /// Entries joined the log.
     Appended { first: EntryId, last: EntryId },
+    /// Entries came before the one that they follow, and wait for it.
+    KeptForLater { prev: EntryId },
     /// A suffix that conflicts with the leader's log was dropped.
     Truncated { from: LogIndex },
     /// A persist and all before it are durable.
@@ -140,6 +142,7 @@ impl fmt::Display for Event {
             }
             Self::Appended { first, last } if first == last => write!(f, "appended {first}"),
             Self::Appended { first, last } => write!(f, "appended {first}..{last}"),
+            Self::KeptForLater { prev } => write!(f, "kept for later prev={prev}"),
             Self::Truncated { from } => write!(f, "truncated from={from}"),
             Self::BecameDurable { number } => write!(f, "durable #{}", number.0),
             Self::Committed { last } => write!(f, "commit {last}"),
@@ -157,9 +160,11 @@ impl fmt::Display for Event {
             Self::LacksCommitted { index } => write!(f, "lacks committed up to={index}"),
             Self::ChangeAbandoned { index } => write!(f, "change abandoned of={index}"),
             Self::CampaignCalled => f.write_str("campaign called"),
-            Self::TimeoutsChanged { election_timeout_ticks, heartbeat_interval_ticks } => {
-                write!(f, "timeouts election={election_timeout_ticks} ")?;
-                write!(f, "heartbeat={heartbeat_interval_ticks}")
+            Self::TimeoutsChanged {
+                election_timeout_ticks: one,
+                heartbeat_interval_ticks: other,
+            } => {
+                write!(f, "timeouts election={one} heartbeat={other}")
             }
             Self::FollowerNoticed(notice) => notice.fmt(f),
             Self::SteppedDown { term } => write!(f, "stepped down term={term}"),
@@ -176,10 +181,7 @@ impl fmt::Display for Event {
             Self::CommitsLater { ticks } => write!(f, "commits later ticks={ticks}"),
             Self::CommitsAgain => f.write_str("commits again"),
             Self::ClocksDisagree { index } => write!(f, "clocks disagree about lease={index}"),
-            Self::GuardedRead { index, limbo: None } => write!(f, "guarded read index={index}"),
-            Self::GuardedRead { index, limbo: Some(Limbo { first, last }) } => {
-                write!(f, "guarded read index={index} limbo={first}..{last}")
-            }
+            Self::GuardedRead { index, limbo } => write_guarded_read(f, *index, *limbo),
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),
@@ -194,6 +196,15 @@ impl fmt::Display for Event {
             Self::PeerFault { from, fault } => write!(f, "fault from=n{from}: {fault}"),
         }
     }
+}
+
+fn write_guarded_read(
+    f: &mut fmt::Formatter<'_>,
+    index: LogIndex,
+    limbo: Option<Limbo>,
+) -> fmt::Result {
+    write!(f, "guarded read index={index}")?;
+    limbo.map_or(Ok(()), |Limbo { first, last }| write!(f, " limbo={first}..{last}"))
 }
 
 impl fmt::Display for VoteRefusal {

@@ -96,7 +96,9 @@ impl Node {
 pub(crate) fn withhold(entries: &Entries, limit: LogIndex) -> Entries {
     let may_hear = |entry: &&Entry| entry.id.index <= limit || bug(Bug::WitnessHearsTooEarly);
     let without = |entry: &Entry| match entry.payload {
-        Payload::Command(_) => Entry { id: entry.id, payload: Payload::Withheld },
+        Payload::Command(_) | Payload::Keyed(_) => {
+            Entry { id: entry.id, payload: Payload::Withheld }
+        }
         Payload::Noop | Payload::Withheld | Payload::Lease(_) | Payload::Configuration(_) => {
             entry.clone()
         }

@@ -7,7 +7,9 @@
 //! ```text
 //! entry           term u64 │ index u64 │ kind u8 │ length u32 │ payload
 //!                 kind: 0 no-op (length 0), 1 command, 2 configuration, 3 withheld (length 0),
-//!                       4 lease: earliest us u64 │ latest us u64, not below
+//!                       4 lease: earliest us u64 │ latest us u64, not below,
+//!                       5 command with keys: count u32, at most 64 │ key u64 …, ascending │
+//!                         command
 //! configuration   voters, outgoing, learners; each: count u32 │ node u64 …, ascending
 //!                 with the top bit of the first count set, then: length u32 │ extension …
 //! extension       tag u8, ascending │ length u32 │ value, never that of a configuration without it
@@ -22,39 +24,18 @@
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
 
+mod entry;
 mod rule;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{
-    ClockInterval, Configuration, Entry, EntryId, HardState, Incarnation, LeaseClock, LeaseTerms,
-    LogIndex, NodeId, Payload, SnapshotMark, TOMBSTONES_MAX, Term,
+    Configuration, EntryId, HardState, Incarnation, LeaseClock, LeaseTerms, LogIndex, NodeId,
+    SnapshotMark, TOMBSTONES_MAX, Term,
 };
 
-/// Bytes of an entry without its payload.
-pub const ENTRY_BYTES_MIN: usize = 21;
-
-const NOOP: u8 = 0;
-const COMMAND: u8 = 1;
-const CONFIGURATION: u8 = 2;
-const WITHHELD: u8 = 3;
-/// Only in groups whose leases go by clocks, as their configuration says: a version that does not
-/// know the kind does not know such a configuration either.
-const LEASE_ENTRY: u8 = 4;
-const LEASE_ENTRY_BYTES: usize = 16;
-
-/// Bytes that [`put_entry`] writes.
-#[must_use]
-pub fn entry_bytes(entry: &Entry) -> usize {
-    ENTRY_BYTES_MIN
-        + match &entry.payload {
-            Payload::Noop | Payload::Withheld => 0,
-            Payload::Lease(_) => LEASE_ENTRY_BYTES,
-            Payload::Command(command) => command.len(),
-            Payload::Configuration(configuration) => configuration_bytes(configuration),
-        }
-}
+pub use self::entry::{ENTRY_BYTES_MIN, entry_bytes, put_entry, take_entry};
 
 /// Set in the first count of a configuration that has extensions: no group has so many voters.
 const HAS_EXTENSIONS: u32 = 1 << 31;
@@ -73,66 +54,6 @@ fn configuration_bytes(configuration: &Configuration) -> usize {
     let extensions = extensions(configuration);
     let extensions_bytes = if extensions.is_empty() { 0 } else { 4 + extensions.len() };
     12 + 8 * configuration.member_count() + extensions_bytes
-}
-
-/// Writes an entry.
-pub fn put_entry(out: &mut BytesMut, entry: &Entry) {
-    out.put_u64_le(entry.id.term.0);
-    out.put_u64_le(entry.id.index.0);
-    match &entry.payload {
-        Payload::Noop => {
-            out.put_u8(NOOP);
-            put_length(out, 0);
-        }
-        Payload::Withheld => {
-            out.put_u8(WITHHELD);
-            put_length(out, 0);
-        }
-        Payload::Lease(ClockInterval { earliest_us, latest_us }) => {
-            out.put_u8(LEASE_ENTRY);
-            put_length(out, LEASE_ENTRY_BYTES);
-            out.put_u64_le(*earliest_us);
-            out.put_u64_le(*latest_us);
-        }
-        Payload::Command(command) => {
-            out.put_u8(COMMAND);
-            put_length(out, command.len());
-            out.put_slice(command);
-        }
-        Payload::Configuration(configuration) => {
-            out.put_u8(CONFIGURATION);
-            put_length(out, configuration_bytes(configuration));
-            put_configuration(out, configuration);
-        }
-    }
-}
-
-/// Takes an entry off the front. A command shares the buffer it came in.
-pub fn take_entry(input: &mut Bytes) -> Option<Entry> {
-    let id = take_entry_id(input)?;
-    let kind = input.try_get_u8().ok()?;
-    let length = input.try_get_u32_le().ok()? as usize;
-    if length > input.len() {
-        return None;
-    }
-    let mut bytes = input.split_to(length);
-    let payload = match kind {
-        NOOP => bytes.is_empty().then_some(Payload::Noop)?,
-        WITHHELD => bytes.is_empty().then_some(Payload::Withheld)?,
-        LEASE_ENTRY => {
-            let earliest_us = bytes.try_get_u64_le().ok()?;
-            let latest_us = bytes.try_get_u64_le().ok()?;
-            let is_sound = earliest_us <= latest_us && bytes.is_empty();
-            is_sound.then_some(Payload::Lease(ClockInterval { earliest_us, latest_us }))?
-        }
-        COMMAND => Payload::Command(bytes),
-        CONFIGURATION => {
-            let configuration = take_configuration(&mut bytes)?;
-            bytes.is_empty().then_some(Payload::Configuration(configuration.into()))?
-        }
-        _ => return None,
-    };
-    Some(Entry { id, payload })
 }
 
 /// Writes a configuration.

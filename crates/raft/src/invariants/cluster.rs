@@ -268,9 +268,7 @@ impl Cluster {
         })?;
         // A command of this leader's: the data is on a majority of those that hold any.
         let mut cached = leader.log.cache().iter();
-        let is_command = cached.any(|here| {
-            here.id == entry && matches!(here.payload, Payload::Command(_) | Payload::Withheld)
-        });
+        let is_command = cached.any(|here| here.id == entry && here.payload.is_command());
         let full = configuration.voters.difference(&configuration.witnesses);
         let (have, lack): (Vec<&NodeId>, Vec<&NodeId>) =
             full.partition(|node| holds(**node, entry));

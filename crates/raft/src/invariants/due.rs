@@ -15,6 +15,12 @@ pub(super) fn check(node: &Node) -> Result<(), Violation> {
     require(waits == 0, "what may leave has left", || {
         format!("node {} holds {waits} messages that wait for nothing", node.id())
     })?;
+    let (first, last) = (node.reordered.first(), node.log.last().index);
+    require(
+        first.is_none_or(|first| first > last),
+        "what the log has come up to is in it",
+        || format!("node {} keeps what follows {first:?}, and has {last}", node.id()),
+    )?;
     check_configurations(node)?;
     check_campaign(node)?;
     let RoleState::Leader(leader) = &node.role else { return Ok(()) };
@@ -84,7 +90,7 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
 
 /// How much there is of what others can make grow, and how much there may be, whatever they send.
 #[must_use]
-pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 4] {
+pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 5] {
     let ballots = match &node.role {
         RoleState::PreCandidate(ballots) | RoleState::Candidate { ballots, .. } => ballots.count(),
         RoleState::Follower { .. } | RoleState::Leader(_) => 0,
@@ -95,6 +101,7 @@ pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 4] {
         // Voters may have come and gone since the campaign began; a term has few of them.
         ("ballots", ballots, 64),
         ("fetches", node.fetching.len(), 64),
+        ("bytes that came too early", node.reordered.size_bytes(), node.options.reorder_bytes_max),
         ("reads", node.pending_reads(), node.options.pending_reads_max),
     ]
 }

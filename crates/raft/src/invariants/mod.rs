@@ -121,7 +121,7 @@ fn check_witness(node: &Node) -> Result<(), Violation> {
     require(!is_witness || follows, "a witness does not stand for election", here)?;
     for entry in node.log.cache().iter() {
         let fits = match entry.payload {
-            Payload::Command(_) => !is_witness,
+            Payload::Command(_) | Payload::Keyed(_) => !is_witness,
             Payload::Withheld => is_witness,
             Payload::Noop | Payload::Lease(_) | Payload::Configuration(_) => true,
         };

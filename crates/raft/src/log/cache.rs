@@ -3,7 +3,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::{Entries, Entry, LogIndex, Payload};
+use crate::{Entries, Entry, LogIndex};
 
 /// Consecutive entries up to the end of the log. Older ones are on disk and are fetched.
 #[derive(Clone, Debug, Default)]
@@ -150,9 +150,7 @@ impl Cache {
             return (from <= upto).then_some(from);
         }
         let mut entries = self.iter_from(from).take_while(|entry| entry.id.index <= upto);
-        let is_command =
-            |entry: &&Entry| matches!(entry.payload, Payload::Command(_) | Payload::Withheld);
-        entries.find(is_command).map(|entry| entry.id.index)
+        entries.find(|entry| entry.payload.is_command()).map(|entry| entry.id.index)
     }
 
     /// Bytes of the entries of `first..=last` that are here.
@@ -175,7 +173,7 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::EntryId;
+    use crate::{EntryId, Payload};
 
     fn entries(indexes: core::ops::RangeInclusive<u64>) -> Entries {
         let entry = |index| Entry { id: EntryId::new(1, index), payload: Payload::Noop };

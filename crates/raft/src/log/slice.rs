@@ -31,7 +31,7 @@ impl LogSlice {
             let follows = before.index.0.checked_add(1) == Some(entry.id.index.0);
             let is_sound = match &entry.payload {
                 Payload::Configuration(configuration) => is_sound(configuration),
-                Payload::Command(_) => !is_witness,
+                Payload::Command(_) | Payload::Keyed(_) => !is_witness,
                 Payload::Withheld => is_witness,
                 Payload::Lease(at) => at.is_sound(),
                 Payload::Noop => true,

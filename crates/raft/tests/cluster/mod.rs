@@ -275,6 +275,19 @@ impl Cluster {
         panic!("the group does not come to rest\n{}", self.lines.join("\n"));
     }
 
+    /// Delivers votes and what they lead to, and nothing else.
+    pub(crate) fn stabilize_votes(&mut self) {
+        for _ in 0..2 {
+            let (votes, rest) = self.network.drain(..).partition(|message| {
+                let body = &message.body;
+                matches!(body, Body::RequestVote { .. } | Body::RequestVoteResponse { .. })
+            });
+            self.network = rest;
+            let votes: Vec<Message> = votes;
+            votes.into_iter().for_each(|vote| self.deliver(vote));
+        }
+    }
+
     /// Elects `node`, from rest.
     pub(crate) fn elect(&mut self, node: u64) {
         // Whoever still hears the old leader would not vote.

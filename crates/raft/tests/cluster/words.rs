@@ -12,6 +12,7 @@ impl Cluster {
         let commands =
             self.members[&node].applied.iter().filter_map(|entry| match &entry.payload {
                 Payload::Command(command) => Some(String::from_utf8_lossy(command).into_owned()),
+                Payload::Keyed(keyed) => Some(String::from_utf8_lossy(&keyed.command).into_owned()),
                 Payload::Noop
                 | Payload::Withheld
                 | Payload::Lease(_)

@@ -169,6 +169,7 @@ fn new_cluster(words: &Words<'_>) -> Cluster {
         options.window_messages_max = or(size("window-messages"), options.window_messages_max);
         options.window_bytes_max = or(size("window-bytes"), options.window_bytes_max);
         options.cache_bytes_max = or(size("cache-bytes"), options.cache_bytes_max);
+        options.reorder_bytes_max = or(size("reorder-bytes"), options.reorder_bytes_max);
         options.uncommitted_bytes_max = or(size("uncommitted"), options.uncommitted_bytes_max);
         options.promotion_lag_bytes_max = or(size("lag"), options.promotion_lag_bytes_max);
         let ticks = |name| words.named_number(name);
@@ -493,6 +494,7 @@ fn payloads_line(entries: &[Entry]) -> String {
         Payload::Noop => "noop".to_owned(),
         Payload::Lease(at) => format!("lease[{},{}]", at.earliest_us, at.latest_us),
         Payload::Command(command) => String::from_utf8_lossy(command).into_owned(),
+        Payload::Keyed(keyed) => String::from_utf8_lossy(&keyed.command).into_owned(),
         Payload::Withheld => "withheld".to_owned(),
         Payload::Configuration(_) => "configuration".to_owned(),
     });

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use raft::QuorumRule;
 use raft::quorum::hierarchy::{DEPTH_MAX, Part};
 
-use raft::{ClockInterval, Incarnation, LeaseTerms};
+use raft::{ClockInterval, ConflictKeys, Incarnation, KeyedCommand, LeaseTerms};
 
 use super::*;
 use crate::record::{Kind, Record};
@@ -122,6 +122,32 @@ fn golden_lease_by_clock() {
     let mut another = out.to_vec();
     another[41] = 2;
     assert_eq!(codec::take_configuration(&mut another.into()), None, "a clock of the future");
+}
+
+/// A command that says what it touches, byte for byte.
+#[test]
+fn golden_command_with_keys() {
+    let keys = ConflictKeys::of([8, 7]).expect("few");
+    let payload = Payload::Keyed(KeyedCommand { keys, command: "ab".into() }.into());
+    let mut out = BytesMut::new();
+    codec::put_entry(&mut out, &Entry { id: EntryId::new(1, 2), payload });
+    let hex: String = out.iter().map(|byte| format!("{byte:02x}")).collect();
+    let golden = concat!(
+        "0100000000000000",
+        "0200000000000000",
+        "05",
+        "16000000",
+        "02000000",
+        "0700000000000000",
+        "0800000000000000",
+        "6162"
+    );
+    assert_eq!(hex, golden);
+    for (place, byte) in [(21, 3), (24, 1), (33, 7)] {
+        let mut wrong = out.to_vec();
+        wrong[place] = byte;
+        assert_eq!(codec::take_entry(&mut wrong.into()), None, "byte {place} is {byte}");
+    }
 }
 
 /// Every quorum rule, byte for byte: the value of extension 5.
@@ -298,6 +324,11 @@ fn payloads() -> impl Strategy<Value = Payload> {
         }),
         prop::collection::vec(any::<u8>(), 0..100)
             .prop_map(|bytes| Payload::Command(Bytes::from(bytes))),
+        (prop::collection::vec(any::<u64>(), 0..5), prop::collection::vec(any::<u8>(), 0..9))
+            .prop_map(|(keys, command)| {
+                let keys = ConflictKeys::of(keys).expect("few");
+                Payload::Keyed(KeyedCommand { keys, command: command.into() }.into())
+            }),
         configurations().prop_map(|configuration| Payload::Configuration(configuration.into())),
     ]
 }
