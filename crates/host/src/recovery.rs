@@ -71,7 +71,11 @@ pub fn force_survivors(
     let persist = restored.force_survivors(own, survivors, nonce).map_err(ForceError::Refused)?;
     let forced = persist.entries.iter().find_map(|entry| match &entry.payload {
         Payload::Configuration(configuration) => Some(configuration.as_ref().clone()),
-        Payload::Noop | Payload::Lease(_) | Payload::Command(_) | Payload::Withheld => None,
+        Payload::Noop
+        | Payload::Lease(_)
+        | Payload::Command(_)
+        | Payload::Keyed(_)
+        | Payload::Withheld => None,
     });
     let after = forced.expect("the one entry of a recovery is a configuration");
     if write {
