@@ -164,6 +164,9 @@ impl Node {
     }
 
     pub(crate) fn campaign(&mut self, why: Campaign) {
+        if why == Campaign::Timeout && self.may_not_vote_for_itself() {
+            return self.reset_election_timer();
+        }
         self.campaigns.fruitless = self.campaigns.fruitless.saturating_add(1);
         if matches!(self.role, RoleState::Candidate { .. }) {
             self.campaigns.contended = self.campaigns.contended.saturating_add(1);

@@ -60,6 +60,7 @@ impl Node {
             }
             self.append(news);
         }
+        self.proven_index = self.proven_index.max(match_index);
         let last = self.log.last().index;
         if bug(Bug::AcknowledgesTheWholeLog) {
             match_index = last;
@@ -114,17 +115,30 @@ impl Node {
     }
 
     /// The heartbeat's commit index is bounded by the match index that the leader holds for this
-    /// node in this term, so the log here is the leader's up to it. A leader that claims more than
-    /// the log has is not believed (L9).
+    /// node in this term, so the log here was the leader's up to it. A leader that claims more than
+    /// the log has is not believed (L9); nor is one that claims more than this life has seen to
+    /// match, since the disk may be an old copy:
+    ///
+    /// ```text
+    ///   n1   1@1 2@3     leads term 3, commits 2; n2's match index is 2
+    ///   n2   1@1 2@3  →  1@1 2@2     its disk is set back; the heartbeat says: commit 2
+    /// ```
+    ///
+    /// It says how far it knows the logs to match, and the leader asks what it holds.
     pub(crate) fn handle_heartbeat(&mut self, from: NodeId, commit_index: LogIndex, round: u64) {
-        let last_index = self.log.last().index;
+        let mut last_index = self.log.last().index;
         self.learn_group_commit(commit_index);
         if bug(Bug::HeartbeatIsBelieved) {
             self.learn_commit_index(commit_index.min(last_index));
         } else if commit_index > last_index {
             self.fault(from, PeerFault::CommitBeyondLog);
         } else {
-            self.learn_commit_index(commit_index);
+            let known = self.proven_index.max(self.commit_index);
+            if commit_index > known && !bug(Bug::UnprovenIsCommitted) {
+                last_index = last_index.min(known);
+            } else {
+                self.learn_commit_index(commit_index);
+            }
         }
         self.answer(from, Body::HeartbeatResponse { round, last_index });
     }

@@ -64,6 +64,9 @@ impl Node {
         if !self.may_campaign() {
             return Err(CampaignError::Unfit);
         }
+        if self.may_not_vote_for_itself() {
+            return Err(CampaignError::Promised);
+        }
         self.record(|| Event::CampaignCalled);
         self.campaign(Campaign::Timeout);
         Ok(())

@@ -21,6 +21,13 @@
 //!   a leader at that moment.
 //! - **A higher term.** Stickiness forgets the leader with the term; the promise is about time
 //!   alone.
+//! - **A campaign of its own.** A node may be called to campaign, or begin a life with a short
+//!   timeout. Its vote for itself would count like any other, so it waits as well:
+//!
+//!   ```text
+//!     n1 n2 n3   n1 leads, and reads on the word of n2; a wire between n1 and n3 is cut
+//!     n2         is called to campaign: its own vote and that of n3 are a majority
+//!   ```
 //! - **A transfer.** Who campaigns for the leader is voted for at once. The leader that has told
 //!   anybody to do so has no lease any more in its term: the message may come late (E19).
 //!
@@ -82,6 +89,17 @@ impl Node {
         !is_over
             && self.options.lease_drift_ppm.is_some()
             && self.leader_heard_at.is_some_and(|heard| self.now < heard.after(timeout))
+    }
+
+    /// A vote for oneself is a vote, and may break the same promise: of a node that is called to
+    /// campaign, or whose first timeout in a life is short. Who was never in a group with others
+    /// has promised nothing.
+    pub(crate) fn may_not_vote_for_itself(&self) -> bool {
+        let configuration = self.configurations.current();
+        let was_always_alone = self.is_sole_voter()
+            && configuration.learners.is_empty()
+            && configuration.removed.is_empty();
+        self.is_promised() && !was_always_alone && !bug(Bug::CampaignsUnderAPromise)
     }
 
     /// Where a read may be answered at once.

@@ -51,6 +51,9 @@ pub struct Node {
     pub(crate) reordered: Reordered,
     /// The largest commit index that a leader of this term has spoken of, here or not.
     pub(crate) claimed_commit_index: LogIndex,
+    /// The log is the one of the leader of this term up to here, as this life has seen. What an
+    /// earlier life acknowledged is not proved by it: the disk may be an old copy.
+    pub(crate) proven_index: LogIndex,
     pub(crate) faults: PeerFaults,
     pub(crate) jitter: Jitter,
     pub(crate) now: Tick,

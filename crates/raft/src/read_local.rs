@@ -8,9 +8,20 @@
 //!     n3   … 4@2                 not here yet: wait
 //!     n3   … 4@2 5@2  commit 5   answer at 5
 //!     n3   … 4@2 5@3  commit 5   5@3 is committed where 5@2 would be: the write was lost
-//!     n3   leads term 3, and its log has no 5@2: a leader's log has all that was ever committed
-//!          before its term, so 5@2 never was, and never will be
+//!     n3   leads term 3, its log has no 5@2, and 4@3 is committed: lost
 //! ```
+//!
+//! The last case takes the commit. A leader's log has all that was ever committed before its term,
+//! so 5@2 never *was*; but it may yet be, if this leader is gone before it commits anything:
+//!
+//! ```text
+//!   n1  1 2 3 4@2 5@2      led term 2, and is elected again, in term 4, by n2: 5@2 is committed
+//!   n2  1 2 3
+//!   n3  1 2 3 4@3          led term 3, and knew nothing of 5@2
+//! ```
+//!
+//! Once an entry of term 3 is committed it is in every later leader's log, and no entry of a lower
+//! term is behind it.
 //!
 //! Scripts: `testdata/read/`.
 
@@ -18,7 +29,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 
 use crate::queue::pop_front_if;
 use crate::read::{ReadError, Staleness};
-use crate::role::RoleState;
+use crate::role::{Leader, RoleState};
 use crate::seeded::{Bug, bug};
 use crate::{EntryId, LogIndex, Node, Term, Tick};
 
@@ -148,7 +159,10 @@ impl Node {
             let is_here = by == write || bug(Bug::LostWriteIsAnswered);
             return Some(if is_here { Ok(index) } else { Err(ReadError::WriteLost { by }) });
         }
-        let is_lost = matches!(self.role, RoleState::Leader(_))
+        let is_decided = |leader: &Leader| {
+            self.commit_index >= leader.first_index || bug(Bug::WriteIsLostTooSoon)
+        };
+        let is_lost = matches!(&self.role, RoleState::Leader(leader) if is_decided(leader))
             && term < self.current_term()
             && !self.log.contains(write);
         is_lost.then(|| Err(ReadError::WriteLost { by: self.log.last() }))
@@ -168,8 +182,9 @@ impl Node {
     pub(crate) fn expire_awaited(&mut self) {
         let now = self.now;
         while let Some((_, key)) = pop_front_if(&mut self.awaited.deadlines, |(at, _)| *at <= now) {
-            if let Some(Awaited { context, .. }) = self.awaited.waiting.remove(&key) {
-                self.decide_read(context, Err(ReadError::TimedOut));
+            if let Some(Awaited { context, term }) = self.awaited.waiting.remove(&key) {
+                let known = self.judge_write(key.0, term);
+                self.decide_read(context, known.unwrap_or(Err(ReadError::TimedOut)));
             }
         }
     }

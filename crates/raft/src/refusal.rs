@@ -64,6 +64,8 @@ pub enum CampaignError {
     Paused,
     /// It has no vote, its disk takes too long, or its state is being replaced.
     Unfit,
+    /// A leader may be reading on this node's word; over after an election timeout.
+    Promised,
 }
 
 /// Why a change of configuration did not begin. It is in no log and never will be.
@@ -241,6 +243,7 @@ impl fmt::Display for CampaignError {
             Self::Leads => "the node leads",
             Self::Paused => "campaigns of the node are paused",
             Self::Unfit => "the node has no vote, or is not fit to lead",
+            Self::Promised => "a leader may be reading on the word of the node",
         })
     }
 }

@@ -56,6 +56,7 @@ impl Node {
             lease_times: LeaseTimes::default(),
             reordered: Reordered::default(),
             claimed_commit_index: LogIndex::default(),
+            proven_index: LogIndex::default(),
             faults: PeerFaults::default(),
             jitter,
             now: Tick(0),

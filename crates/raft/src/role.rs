@@ -190,6 +190,7 @@ impl Node {
         if hard_state.current_term > self.current_term() {
             self.outbox.forget_before(hard_state.current_term);
             self.claimed_commit_index = LogIndex::default();
+            self.proven_index = LogIndex::default();
             if !bug(Bug::OvertakersOutliveTheirTerm) {
                 self.reordered.clear();
             }

@@ -76,6 +76,7 @@ bugs! {
     PurgedEntryIsAConflict "L8" "The entry before the message must be in the log, cut or not.",
     HeartbeatSaysTheWholeCommit "L9" "A heartbeat's commit index is not bounded by the match.",
     HeartbeatIsBelieved "L9" "A commit index beyond the log is cut to the log's end.",
+    UnprovenIsCommitted "L9" "A heartbeat commits what this life has not seen to match.",
     CommitIndexFalls "L5" "A lower commit index of a new leader is taken.",
     MatchIndexFalls "L4" "An older acknowledgement takes the match index back.",
     NextFallsBelowMatch "L6" "Probing goes back behind what is known to match.",
@@ -130,6 +131,7 @@ bugs! {
     LeasesOfTheFutureCount "LeaseGuard" "A lease of a clock that is ahead is read on.",
     WaitIsLostWithItsEntry "LeaseGuard" "A wait is forgotten when a snapshot replaces the log.",
     LostWriteIsAnswered "C10" "A read behind a write that was lost is answered as if it were there.",
+    WriteIsLostTooSoon "C10" "A leader that has committed nothing calls a write lost.",
     QuestionIsForTheMostModest "R9" "One modest read makes the whole question modest.",
     LagIsWhatIsHere "this house" "A stale read's lag does not count what the leader spoke of.",
     ReadsGatherForEver "this house" "A leader without a quorum takes reads of others without end.",
@@ -140,6 +142,7 @@ bugs! {
     LeaseBeforeTheNoop "C2" "A lease read does not wait for an entry of the term.",
     PromiseEndsWithACrash "R3" "A node that begins does not keep its last life's promise.",
     PromiseEndsWithTheTerm "R3" "A promise to a leader is forgotten with its term.",
+    CampaignsUnderAPromise "R3" "A node that a leader reads on campaigns, and votes for itself.",
     // Membership.
     ChangeBeforeTheNoop "M1" "A leader changes members before an entry of its term commits.",
     TwoChangesAtOnce "M2" "A change begins before the one before is committed.",

@@ -123,8 +123,14 @@ fn interrupted_installation_is_asked_for_again() {
     let mark = restored.mark.clone();
     let mut node = Node::new(options(1), restored).expect("sound");
     node.handle(Tick(0), Input::Tick);
-    let heartbeat = Body::Heartbeat { commit_index: LogIndex(5), round: 0 };
-    let message = Message::new(id(2), id(1), Term(3), heartbeat);
+    // A heartbeat would prove nothing: this life has not seen that the logs match.
+    let probe = Body::AppendEntries {
+        prev: EntryId::new(3, 5),
+        commit_index: LogIndex(5),
+        session: 0,
+        entries: Vec::new(),
+    };
+    let message = Message::new(id(2), id(1), Term(3), probe);
     node.handle(Tick(0), Input::Message(message));
     let output = node.take_output();
     assert_eq!(output.install_snapshot, Some(mark.clone().into()));

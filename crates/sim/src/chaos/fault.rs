@@ -1,156 +1,6 @@
-//! The kinds of faults, by name.
+//! The kinds of faults: one table, with the name of each, what it spoils, and which worlds know it.
 
-/// Something that is done to a cluster. What exactly happens is decided by the dice of the event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FaultKind {
-    /// A machine loses its power, with what was not synced.
-    Crash,
-    /// A process dies; the machine lives.
-    Kill,
-    /// Every machine loses its power.
-    CrashAll,
-    /// A node that has received a whole snapshot crashes before it is installed.
-    CrashInstalling,
-    /// A node is cut off.
-    Isolate,
-    /// A wire is cut.
-    Cut,
-    /// One direction of a wire is cut.
-    CutOneWay,
-    /// A node can send and not receive.
-    Deaf,
-    /// A node can receive and not send.
-    Mute,
-    /// Two halves that do not hear each other.
-    Halves,
-    /// Two halves that share one node.
-    Bridge,
-    /// Each node hears its two neighbours.
-    Ring,
-    /// Each node hears its neighbours in a row.
-    Chain,
-    /// Cut off nodes come back in another order than they went.
-    Swizzle,
-    /// A wire that is cut and mended again and again, about once in an election timeout.
-    Flap,
-    /// Messages are lost.
-    Loss,
-    /// Messages come twice.
-    Duplicate,
-    /// Messages overtake each other.
-    Reorder,
-    /// Messages of long ago come again.
-    Replay,
-    /// Messages take long.
-    Delay,
-    /// A wire holds everything back for a while.
-    Clog,
-    /// The log's disk does not answer.
-    HangLog,
-    /// The applier stands still.
-    HangApplier,
-    /// Snapshots and old entries stand still.
-    HangBulk,
-    /// A whole process is stopped.
-    Pause,
-    /// A call to the disk fails.
-    DiskError,
-    /// The disk is full.
-    DiskFull,
-    /// Bits flip on the disk.
-    BitRot,
-    /// A read gets the bytes of another place.
-    MisdirectedRead,
-    /// A clock runs fast or slow.
-    ClockDrift,
-    /// A clock jumps ahead; the wall clock jumps anywhere.
-    ClockJump,
-    /// A clock stands still.
-    ClockStop,
-    /// Leadership is handed over.
-    Transfer,
-    /// History, or the log, is compacted.
-    Compact,
-    /// The disk is a hundred times slower.
-    SlowDisk,
-    /// Members come, go, are promoted and demoted.
-    Members,
-    /// A leader gives up.
-    StepDown,
-    /// A node may not campaign for a while.
-    PauseElections,
-}
-
-/// The kinds that whole hosts know.
-pub const HOST_FAULTS: &[FaultKind] = &[
-    FaultKind::Crash,
-    FaultKind::Kill,
-    FaultKind::CrashAll,
-    FaultKind::CrashInstalling,
-    FaultKind::Isolate,
-    FaultKind::Cut,
-    FaultKind::CutOneWay,
-    FaultKind::Deaf,
-    FaultKind::Mute,
-    FaultKind::Halves,
-    FaultKind::Bridge,
-    FaultKind::Ring,
-    FaultKind::Chain,
-    FaultKind::Swizzle,
-    FaultKind::Flap,
-    FaultKind::Loss,
-    FaultKind::Duplicate,
-    FaultKind::Reorder,
-    FaultKind::Replay,
-    FaultKind::Delay,
-    FaultKind::Clog,
-    FaultKind::HangLog,
-    FaultKind::HangApplier,
-    FaultKind::HangBulk,
-    FaultKind::Pause,
-    FaultKind::DiskError,
-    FaultKind::DiskFull,
-    FaultKind::BitRot,
-    FaultKind::MisdirectedRead,
-    FaultKind::ClockDrift,
-    FaultKind::ClockJump,
-    FaultKind::ClockStop,
-    FaultKind::Transfer,
-    FaultKind::Compact,
-];
-
-/// The kinds that worlds of the protocol alone know.
-pub const CORE_FAULTS: &[FaultKind] = &[
-    FaultKind::Crash,
-    FaultKind::CrashAll,
-    FaultKind::Isolate,
-    FaultKind::Cut,
-    FaultKind::CutOneWay,
-    FaultKind::Deaf,
-    FaultKind::Mute,
-    FaultKind::Halves,
-    FaultKind::Bridge,
-    FaultKind::Ring,
-    FaultKind::Chain,
-    FaultKind::Swizzle,
-    FaultKind::Flap,
-    FaultKind::Loss,
-    FaultKind::Duplicate,
-    FaultKind::Reorder,
-    FaultKind::Replay,
-    FaultKind::Delay,
-    FaultKind::Clog,
-    FaultKind::HangLog,
-    FaultKind::SlowDisk,
-    FaultKind::ClockDrift,
-    FaultKind::ClockJump,
-    FaultKind::ClockStop,
-    FaultKind::Transfer,
-    FaultKind::StepDown,
-    FaultKind::PauseElections,
-    FaultKind::Members,
-    FaultKind::Compact,
-];
+use std::sync::LazyLock;
 
 /// What is not as it should be while a fault lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,84 +15,118 @@ pub(crate) enum Reach {
     Disk,
 }
 
+/// Which worlds know a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Worlds {
+    Both,
+    Core,
+    Hosts,
+}
+
+macro_rules! faults {
+    ($($kind:ident $name:literal $reach:ident $worlds:ident $what:literal,)*) => {
+        /// Something that is done to a cluster. What exactly happens is decided by the dice of the
+        /// event.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum FaultKind {
+            $(#[doc = $what] $kind,)*
+        }
+
+        const ALL: &[(FaultKind, &str, Reach, Worlds)] =
+            &[$((FaultKind::$kind, $name, Reach::$reach, Worlds::$worlds),)*];
+    };
+}
+
+faults! {
+    Crash "crash" Moment Both "A machine loses its power, with what was not synced.",
+    Kill "kill" Moment Hosts "A process dies; the machine lives.",
+    CrashAll "crash of all" Moment Both "Every machine loses its power.",
+    CrashInstalling "crash while a snapshot is staged" Moment Hosts
+        "A node that has received a whole snapshot crashes before it is installed.",
+    Isolate "isolation" Net Both "A node is cut off.",
+    Cut "cut" Net Both "A wire is cut.",
+    CutOneWay "one-way cut" Net Both "One direction of a wire is cut.",
+    Deaf "deaf node" Net Both "A node can send and not receive.",
+    Mute "mute node" Net Both "A node can receive and not send.",
+    Halves "halves" Net Both "Two halves that do not hear each other.",
+    Bridge "bridge" Net Both "Two halves that share one node.",
+    Ring "ring" Net Both "Each node hears its two neighbours.",
+    Chain "chain" Net Both "Each node hears its neighbours in a row.",
+    Swizzle "swizzle" Net Both "Cut off nodes come back in another order than they went.",
+    Flap "flapping wire" Net Both
+        "A wire that is cut and mended again and again, about once in an election timeout.",
+    Loss "loss" Net Both "Messages are lost.",
+    Duplicate "duplication" Net Both "Messages come twice.",
+    Reorder "reordering" Net Both "Messages overtake each other.",
+    Replay "replay" Net Both "Messages of long ago come again.",
+    Delay "delay" Net Both "Messages take long.",
+    Clog "clog" Net Both "A wire holds everything back for a while.",
+    HangLog "hanging log" Node Both "The log's disk does not answer.",
+    HangApplier "hanging applier" Node Both "The applier stands still.",
+    HangBulk "hanging bulk" Node Both "Snapshots and old entries stand still.",
+    Pause "pause" Node Both "A whole process is stopped.",
+    DiskError "disk error" Disk Hosts "A call to the disk fails.",
+    DiskFull "full disk" Disk Hosts "The disk is full.",
+    BitRot "bit rot" Disk Hosts "Bits flip on the disk.",
+    MisdirectedRead "misdirected read" Disk Hosts "A read gets the bytes of another place.",
+    SlowDisk "slow disk" Disk Core "The disk is a hundred times slower.",
+    LoseDisk "lost disk" Moment Core "A node begins again with an empty disk.",
+    SetBackDisk "disk set back" Moment Core "A node begins again from an old copy of its disk.",
+    ClockDrift "clock drift" Node Both "A clock runs fast or slow.",
+    ClockJump "clock jump" Node Both "A clock jumps ahead; the wall clock jumps anywhere.",
+    ClockStop "clock stop" Node Both "A clock stands still.",
+    Transfer "leadership transfer" Moment Both "Leadership is handed over.",
+    StepDown "step-down" Moment Core "A leader gives up.",
+    Campaign "campaign on request" Moment Core "A node campaigns without a reason.",
+    PauseElections "paused elections" Node Core "A node may not campaign for a while.",
+    Timeouts "other timeouts" Moment Core "A node waits longer, or less long, from now on.",
+    Members "change of members" Moment Core "Members come, go, are promoted and demoted.",
+    Abandon "abandoned change" Moment Core "A change of members is given up.",
+    Usurp "quick succession" Net Core "A leader is deposed as fast as can be, and cannot hear it.",
+    Compact "compaction" Moment Both "History, or the log, is compacted.",
+    Nonsense "nonsense" Moment Core "A peer says what no peer should.",
+}
+
+/// The kinds that whole hosts know.
+pub static HOST_FAULTS: LazyLock<Vec<FaultKind>> = LazyLock::new(|| known_in(Worlds::Hosts));
+
+/// The kinds that worlds of the protocol alone know.
+pub static CORE_FAULTS: LazyLock<Vec<FaultKind>> = LazyLock::new(|| known_in(Worlds::Core));
+
+fn known_in(worlds: Worlds) -> Vec<FaultKind> {
+    let known = ALL.iter().filter(|(.., of)| *of == worlds || *of == Worlds::Both);
+    known.map(|(kind, ..)| *kind).collect()
+}
+
 impl FaultKind {
+    fn line(self) -> &'static (Self, &'static str, Reach, Worlds) {
+        &ALL[self as usize]
+    }
+
     /// What it spoils.
     pub(crate) fn reach(self) -> Reach {
-        let moments = [
-            Self::Crash,
-            Self::Kill,
-            Self::CrashAll,
-            Self::CrashInstalling,
-            Self::Transfer,
-            Self::Compact,
-            Self::Members,
-            Self::StepDown,
-        ];
-        let of_nodes = [
-            Self::HangLog,
-            Self::HangApplier,
-            Self::HangBulk,
-            Self::Pause,
-            Self::ClockDrift,
-            Self::ClockJump,
-            Self::ClockStop,
-            Self::PauseElections,
-        ];
-        let of_disks =
-            [Self::DiskError, Self::DiskFull, Self::BitRot, Self::MisdirectedRead, Self::SlowDisk];
-        if moments.contains(&self) {
-            Reach::Moment
-        } else if of_nodes.contains(&self) {
-            Reach::Node
-        } else if of_disks.contains(&self) {
-            Reach::Disk
-        } else {
-            Reach::Net
-        }
+        self.line().2
     }
 
     /// As the counters and pictures name it.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Crash => "crash",
-            Self::Kill => "kill",
-            Self::CrashAll => "crash of all",
-            Self::CrashInstalling => "crash while a snapshot is staged",
-            Self::Isolate => "isolation",
-            Self::Cut => "cut",
-            Self::CutOneWay => "one-way cut",
-            Self::Deaf => "deaf node",
-            Self::Mute => "mute node",
-            Self::Halves => "halves",
-            Self::Bridge => "bridge",
-            Self::Ring => "ring",
-            Self::Chain => "chain",
-            Self::Swizzle => "swizzle",
-            Self::Flap => "flapping wire",
-            Self::Loss => "loss",
-            Self::Duplicate => "duplication",
-            Self::Reorder => "reordering",
-            Self::Replay => "replay",
-            Self::Delay => "delay",
-            Self::Clog => "clog",
-            Self::HangLog => "hanging log",
-            Self::HangApplier => "hanging applier",
-            Self::HangBulk => "hanging bulk",
-            Self::Pause => "pause",
-            Self::DiskError => "disk error",
-            Self::DiskFull => "full disk",
-            Self::BitRot => "bit rot",
-            Self::MisdirectedRead => "misdirected read",
-            Self::ClockDrift => "clock drift",
-            Self::ClockJump => "clock jump",
-            Self::ClockStop => "clock stop",
-            Self::Transfer => "leadership transfer",
-            Self::Compact => "compaction",
-            Self::SlowDisk => "slow disk",
-            Self::Members => "change of members",
-            Self::StepDown => "step-down",
-            Self::PauseElections => "paused elections",
+        self.line().1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_finds_its_own_line_and_has_a_name_of_its_own() {
+        for (place, (kind, name, ..)) in ALL.iter().enumerate() {
+            assert_eq!(kind.line().0, *kind);
+            assert!(ALL.iter().skip(place + 1).all(|(_, other, ..)| other != name), "{name}");
         }
+        assert!(
+            HOST_FAULTS.contains(&FaultKind::BitRot) && !CORE_FAULTS.contains(&FaultKind::BitRot)
+        );
     }
 }

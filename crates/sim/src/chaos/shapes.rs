@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_node_alone_has_no_wires() {
         let mut dice = SplitMix::new(1);
-        for kind in super::super::fault::HOST_FAULTS {
+        for kind in super::super::fault::HOST_FAULTS.iter() {
             assert!(cuts_of(*kind, &[1], 1, &mut dice).is_empty(), "{kind:?}");
         }
     }

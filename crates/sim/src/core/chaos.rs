@@ -1,14 +1,13 @@
 //! A core world under the faults of a plan, with clients; then mended, and it must come to rest.
 
 use std::fmt;
-use std::time::Duration;
 
 use env::SplitMix;
-use raft::{Configuration, ConfigurationChange, Input, MemberChange, NodeId};
+use raft::{Input, LogIndex, NodeId, ReadMode, Role, Staleness};
 
 use super::plan::{CHAOS_MS, CoreEvent, CorePlan};
 use super::{CoreWorld, GROUP};
-use crate::chaos::{Cuts, FaultKind, Reach, cuts_of, pick};
+use crate::chaos::{Cuts, FaultKind, Reach, pick};
 use crate::picture::{Kind, Recording};
 use crate::{Census, Failure};
 
@@ -18,10 +17,15 @@ const TURN_MS: u64 = 20;
 pub struct CoreChaos {
     pub(super) plan: CorePlan,
     pub(super) world: CoreWorld,
-    dice: SplitMix,
+    pub(super) dice: SplitMix,
     /// Wires that will be cut or mended, by time in milliseconds.
-    later: Vec<(u64, bool, Cuts)>,
-    resume_at: Vec<(u64, NodeId)>,
+    pub(super) later: Vec<(u64, bool, Cuts)>,
+    pub(super) resume_at: Vec<(u64, NodeId)>,
+    /// A disk is to be lost or set back before then.
+    pub(super) spoil_until: Option<(u64, FaultKind)>,
+    /// Who may take over from a leader that is deposed, and from when to when.
+    pub(super) successors: Vec<NodeId>,
+    pub(super) succession: (u64, u64),
     commands: u64,
 }
 
@@ -37,7 +41,19 @@ impl CoreChaos {
     pub fn new(plan: CorePlan) -> Self {
         let world = CoreWorld::new(&plan.options);
         let dice = SplitMix::new(plan.options.seed ^ 0xd1ce);
-        Self { plan, world, dice, later: Vec::new(), resume_at: Vec::new(), commands: 0 }
+        let (later, resume_at, spoil_until) = (Vec::new(), Vec::new(), None);
+        let (successors, succession) = (Vec::new(), (0, 0));
+        Self {
+            plan,
+            world,
+            dice,
+            later,
+            resume_at,
+            spoil_until,
+            successors,
+            succession,
+            commands: 0,
+        }
     }
 
     /// The world.
@@ -50,6 +66,10 @@ impl CoreChaos {
     /// # Errors
     /// The first property that does not hold.
     pub fn run(&mut self) -> Result<(), Failure> {
+        for node in self.world.nodes() {
+            let rate = self.dice.next_u64();
+            self.world.drift_within_bounds(node, rate);
+        }
         self.world.start_all();
         let mut events = self.plan.events.clone().into_iter().peekable();
         let mut now_ms = 0;
@@ -58,10 +78,13 @@ impl CoreChaos {
                 self.perform(event);
             }
             self.wires(now_ms);
+            self.spoil(now_ms);
+            self.succeed(now_ms);
             self.clients();
             self.maintain();
             self.world.replace_removed();
             self.world.run_ms(TURN_MS);
+            self.world.look_at_leaders();
             now_ms += TURN_MS;
         }
         self.come_to_rest()
@@ -71,29 +94,80 @@ impl CoreChaos {
         self.dice.below(sides.max(1)) == 0
     }
 
+    fn awake(&self) -> Vec<NodeId> {
+        self.world.nodes().into_iter().filter(|id| self.world.is_awake(*id)).collect()
+    }
+
     /// Commands go to whoever leads, or to anybody; reads to anybody.
     fn clients(&mut self) {
-        let on: Vec<NodeId> =
-            self.world.nodes().into_iter().filter(|id| self.world.is_on(*id)).collect();
-        if on.is_empty() {
+        let awake = self.awake();
+        if awake.is_empty() {
             return;
         }
         if self.one_in(self.plan.propose_ms / TURN_MS) {
             let leader = self.world.leader().filter(|_| self.dice.below(4) > 0);
-            let node = leader.unwrap_or_else(|| pick(&mut self.dice, &on));
+            let leader = leader.filter(|leader| self.world.is_awake(*leader));
+            let node = leader.unwrap_or_else(|| pick(&mut self.dice, &awake));
             self.commands += 1;
             let command = format!("c{}", self.commands);
             // A refusal is an answer like any other here.
             let _refused = self.world.propose(node, &command);
         }
         if self.one_in(self.plan.read_ms / TURN_MS) {
-            let node = pick(&mut self.dice, &on);
-            self.commands += 1;
-            if self.plan.options.node_options.lease_drift_ppm.is_some() && self.one_in(2) {
-                self.world.read_lease(node, self.commands);
-            } else {
-                self.world.read(node, self.commands);
+            let node = pick(&mut self.dice, &awake);
+            // Some clients ask for much at once.
+            let count = pick(&mut self.dice, &[1, 1, 1, 6]);
+            let reads: Vec<_> =
+                (0..count).map(|_| (self.next_name(), self.any_mode(node))).collect();
+            self.world.ask_at_once(node, &reads);
+        }
+        // Where two lead, one of them is deposed and does not know it.
+        let is_leader =
+            |id: &NodeId| self.world.node(*id).is_some_and(|node| node.role() == Role::Leader);
+        let leaders: Vec<NodeId> = awake.into_iter().filter(is_leader).collect();
+        if leaders.len() > 1 {
+            for node in leaders {
+                self.ask(node);
+                if self.one_in(3) {
+                    self.commands += 1;
+                    let command = format!("c{}", self.commands);
+                    let _refused = self.world.propose(node, &command);
+                }
             }
+        }
+    }
+
+    /// A read of some mode.
+    pub(super) fn ask(&mut self, node: NodeId) {
+        let mode = self.any_mode(node);
+        let name = self.next_name();
+        self.world.ask(node, name, mode);
+    }
+
+    pub(super) fn next_name(&mut self) -> u64 {
+        self.commands += 1;
+        self.commands
+    }
+
+    fn any_mode(&mut self, node: NodeId) -> ReadMode {
+        let has_leases = self.plan.options.node_options.lease_drift_ppm.is_some();
+        let is_guarded = self.plan.options.members.lease.is_some();
+        match self.dice.below(10) {
+            0..3 if has_leases => ReadMode::Lease,
+            3..6 if is_guarded => ReadMode::LeaseGuard { checks_limbo: self.one_in(2) },
+            6 => ReadMode::Replied,
+            7 => {
+                let written = self.world.newest_write(node);
+                let term = written.map(|entry| entry.term).filter(|_| self.dice.below(4) > 0);
+                let index = written.map_or(LogIndex(1), |entry| entry.index);
+                ReadMode::AfterWrite { index, term }
+            }
+            8 => ReadMode::Stale(Staleness {
+                at_least: self.world.applied(node),
+                lag_entries_max: self.one_in(2).then_some(2),
+                silence_ticks_max: self.one_in(2).then_some(100),
+            }),
+            _ => ReadMode::ReadIndex,
         }
     }
 
@@ -101,9 +175,22 @@ impl CoreChaos {
         for node in self.world.nodes() {
             let Some(raft) = self.world.node(node) else { continue };
             let log = raft.last().index.0 - raft.mark().index.0;
-            if log > self.plan.compact_every && self.one_in(8) {
+            if log > self.plan.compact_every && self.world.is_awake(node) && self.one_in(8) {
                 self.world.compact(node);
             }
+        }
+        if self.one_in(25) {
+            self.world.repair();
+        }
+    }
+
+    fn spoil(&mut self, now_ms: u64) {
+        let Some((until, kind)) = self.spoil_until else { return };
+        if self.world.spoil_disk(kind, &mut self.dice) {
+            self.world.meet(kind.name());
+            self.spoil_until = None;
+        } else if now_ms > until {
+            self.spoil_until = None;
         }
     }
 
@@ -156,147 +243,6 @@ impl CoreChaos {
         }
     }
 
-    /// Returns whether it could be done.
-    fn inflict(&mut self, kind: FaultKind, node: NodeId, at_ms: u64, dice: &mut SplitMix) -> bool {
-        let nodes: Vec<u64> = self.world.nodes().iter().map(|node| node.0).collect();
-        let is_on = self.world.is_on(node);
-        let cuts = cuts_of(kind, &nodes, node.0, dice);
-        if !cuts.is_empty() {
-            let times = if kind == FaultKind::Flap { 6 } else { 1 };
-            for half in 0..times {
-                self.later.push((at_ms + half * 500, half % 2 == 0, cuts.clone()));
-            }
-            return true;
-        }
-        if matches!(kind, FaultKind::Transfer | FaultKind::StepDown | FaultKind::Members) {
-            return self.ask_the_leader(kind, dice);
-        }
-        if matches!(kind, FaultKind::ClockDrift | FaultKind::ClockJump | FaultKind::ClockStop) {
-            self.upset_clock(kind, node, dice);
-        } else if kind == FaultKind::CrashAll {
-            return self.crash_all();
-        } else if kind == FaultKind::Swizzle {
-            self.swizzle(&nodes, at_ms, dice);
-        } else if kind == FaultKind::SlowDisk {
-            let most = Duration::from_millis(pick(dice, &[200, 900]));
-            self.world.set_write_time(most / 4, most);
-        } else if is_on {
-            return self.inflict_on(kind, node, at_ms, dice);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// What happens to a node that is on, or to the network around it.
-    fn inflict_on(
-        &mut self,
-        kind: FaultKind,
-        node: NodeId,
-        at_ms: u64,
-        dice: &mut SplitMix,
-    ) -> bool {
-        if kind == FaultKind::Crash {
-            self.world.crash(node);
-            self.tell_the_others(node, dice);
-        } else if kind == FaultKind::HangLog {
-            self.world.hang_disk(node);
-            self.resume_at.push((at_ms + dice.below(6000), node));
-        } else if kind == FaultKind::PauseElections {
-            self.world.hand(node, Input::PauseElections(true));
-            self.resume_at.push((at_ms + dice.below(6000), node));
-        } else if kind == FaultKind::Compact {
-            self.world.compact(node);
-        } else {
-            return self.worsen(kind, node, dice);
-        }
-        true
-    }
-
-    fn crash_all(&mut self) -> bool {
-        let on: Vec<NodeId> =
-            self.world.nodes().into_iter().filter(|id| self.world.is_on(*id)).collect();
-        on.iter().for_each(|node| self.world.crash(*node));
-        !on.is_empty()
-    }
-
-    /// One node after the other is cut off; they come back in another order.
-    fn swizzle(&mut self, nodes: &[u64], at_ms: u64, dice: &mut SplitMix) {
-        for node in nodes {
-            if dice.below(3) == 0 {
-                continue;
-            }
-            let cuts = cuts_of(FaultKind::Isolate, nodes, *node, dice);
-            let cut_at = at_ms + dice.below(500);
-            let heal_at = cut_at + 500 + dice.below(1000);
-            self.later.push((cut_at, true, cuts.clone()));
-            self.later.push((heal_at, false, cuts));
-        }
-    }
-
-    /// What makes the network worse without a shape.
-    fn worsen(&mut self, kind: FaultKind, node: NodeId, dice: &mut SplitMix) -> bool {
-        let permille = dice.below(300);
-        let now = self.world.now();
-        let nodes = self.world.nodes();
-        let net = self.world.net();
-        if kind == FaultKind::Loss {
-            net.loss_permille = permille;
-        } else if kind == FaultKind::Duplicate {
-            net.duplicate_permille = permille;
-        } else if kind == FaultKind::Reorder {
-            net.reorder_permille = permille;
-        } else if kind == FaultKind::Replay {
-            net.replay_permille = permille;
-        } else if kind == FaultKind::Delay {
-            let most = Duration::from_millis(pick(dice, &[5, 100, 700]));
-            net.delay = (Duration::from_micros(200), most);
-        } else if kind == FaultKind::Clog {
-            let until = now.after(Duration::from_millis(dice.below(3000)));
-            net.clog(node.0, pick(dice, &nodes).0, until);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    fn upset_clock(&mut self, kind: FaultKind, node: NodeId, dice: &mut SplitMix) {
-        let clock = self.world.clock_of(node);
-        if kind == FaultKind::ClockDrift {
-            clock.set_rate_ppm(pick(dice, &[200_000, 900_000, 1_100_000, 5_000_000]));
-        } else if kind == FaultKind::ClockStop {
-            clock.set_rate_ppm(0);
-        } else {
-            clock.jump_ms(pick(dice, &[20, 700, 3_000]));
-        }
-        self.world.clock_was_set(node);
-    }
-
-    /// Some hosts notice that a node is gone.
-    fn tell_the_others(&mut self, lost: NodeId, dice: &mut SplitMix) {
-        for other in self.world.nodes() {
-            if self.world.is_on(other) && dice.below(2) == 0 {
-                self.world.hand(other, Input::PeerLost(lost));
-            }
-        }
-    }
-
-    fn ask_the_leader(&mut self, kind: FaultKind, dice: &mut SplitMix) -> bool {
-        let Some(leader) = self.world.leader() else { return false };
-        if kind == FaultKind::StepDown {
-            self.world.hand(leader, Input::StepDown);
-            return true;
-        }
-        let nodes = self.world.nodes();
-        if kind == FaultKind::Transfer {
-            let to = (dice.below(2) == 0).then(|| pick(dice, &nodes));
-            return self.world.transfer(leader, to).is_ok();
-        }
-        let configuration = self.world.node(leader).expect("it leads").configuration().clone();
-        let change = any_change(&configuration, &nodes, dice);
-        self.world.change(leader, &change).is_ok()
-    }
-
     fn mend_something(&mut self, node: NodeId, dice: &mut SplitMix) {
         match dice.below(4) {
             0 => self.mend_net(),
@@ -327,8 +273,15 @@ impl CoreChaos {
         let (min, max) = self.plan.options.write_time;
         self.world.set_write_time(min, max);
         self.world.mend_disk(node);
-        self.world.clock_of(node).mend();
-        self.world.clock_was_set(node);
+        self.world.hang_stages(node, false, false);
+        self.world.mend_clock(node);
+        if self.world.is_on(node) {
+            if !self.world.is_awake(node) && self.dice.below(2) == 0 {
+                // R6: a client is there before the clock is looked at.
+                self.ask(node);
+            }
+            self.world.wake(node);
+        }
         if self.world.is_on(node) {
             self.world.hand(node, Input::PauseElections(false));
         }
@@ -345,29 +298,4 @@ impl CoreChaos {
     pub fn census(&self) -> &Census {
         self.world.census()
     }
-}
-
-/// Any change, sensible or not.
-fn any_change(
-    configuration: &Configuration,
-    nodes: &[NodeId],
-    dice: &mut SplitMix,
-) -> ConfigurationChange {
-    let mut members = Vec::new();
-    for node in nodes.iter().copied() {
-        if dice.below(2) == 0 {
-            continue;
-        }
-        let is_voter = configuration.voters.contains(&node);
-        let is_learner = configuration.learners.contains(&node);
-        members.push(match (is_voter, is_learner, dice.below(3)) {
-            (true, _, 0) => MemberChange::Demote(node),
-            (false, true, 0 | 1) => MemberChange::Promote(node),
-            (true, ..) | (_, true, _) => MemberChange::Remove(node),
-            (false, false, 0) => MemberChange::AddLearner(node),
-            (false, false, _) => MemberChange::AddVoter(node),
-        });
-    }
-    let allow_stall = dice.below(2) == 0;
-    ConfigurationChange { allow_stall, ..ConfigurationChange::of(members) }
 }

@@ -5,12 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::mem::NodeClock;
 use raft::{
-    ChangeError, ConfigurationChange, Entry, EntryId, HardState, Input, LogIndex, NodeId, Options,
-    Payload, ProposeError, ReadMode, ReadRequest, SnapshotMark, Term, TransferError,
+    Entry, EntryId, HardState, Incarnation, Input, LogIndex, NodeId, Options, Payload,
+    ProposeError, SnapshotMark, Term,
 };
 
 use super::member::Member;
-use super::{CoreRead, CoreWorld, GROUP};
+use super::step::Happening;
+use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, View};
 
 /// Ids of nodes that come later are above this one.
@@ -37,6 +38,22 @@ impl CoreWorld {
         member.node = Some(node);
         self.tell(id, "starts");
         self.input(id, Input::Tick);
+        self.repeat_old_answers(id);
+    }
+
+    /// R9: answers to reads of an earlier life may still be under way.
+    fn repeat_old_answers(&mut self, id: NodeId) {
+        let answers = self.old_answers.remove(&id).unwrap_or_default();
+        if self.net.replay_permille == 0 || answers.is_empty() {
+            return;
+        }
+        self.census.meet("sometimes: an answer to an earlier life comes late");
+        for _ in 0..8 {
+            let place = self.dice.below(answers.len() as u64);
+            let message = answers[usize::try_from(place).expect("small")].clone();
+            let after = Duration::from_millis(self.dice.below(2000));
+            self.later(after, Happening::Arrival { number: 0, message });
+        }
     }
 
     /// Turns all nodes on that are off.
@@ -54,6 +71,9 @@ impl CoreWorld {
         let unsynced = self.members[&id].in_flight.len() as u64;
         let survive = usize::try_from(self.dice.below(unsynced + 1)).expect("small");
         self.member(id).crash(survive);
+        let open = (id, 0)..=(id, u64::MAX);
+        let over: Vec<_> = self.open_reads.range(open).copied().collect();
+        self.open_reads.retain(|read| !over.contains(read));
         self.tell(id, "crashes");
         let now = self.now();
         if let Some(recording) = &mut self.recording {
@@ -71,9 +91,15 @@ impl CoreWorld {
             let newest = self.nodes().last().map_or(0, |newest| newest.0);
             let by = NodeId(newest.max(FIRST_NEW_ID) + 1);
             let old = self.members.remove(&id).expect("a node of this world");
-            let options = Options { id: by, ..old.options };
+            let is_known = old.options.incarnation.is_known();
+            let incarnation = Incarnation(if is_known { by.0 } else { 0 });
+            let options = Options { id: by, incarnation, ..old.options };
             let clock = NodeClock::new(self.clock.clone());
-            self.members.insert(by, Member::new(options, SnapshotMark::default(), clock));
+            let member = Member::new(options, SnapshotMark::default(), clock);
+            let rate_ppm = old.rate_ppm;
+            self.members.insert(by, member);
+            self.member(by).rate_ppm = rate_ppm;
+            self.mend_clock(by);
             self.start(by);
         }
     }
@@ -106,6 +132,43 @@ impl CoreWorld {
         }
     }
 
+    /// The process stops, as by SIGSTOP; its machine and its clock go on.
+    pub fn put_to_sleep(&mut self, id: NodeId) {
+        self.member(id).sleeps = true;
+        self.tell(id, "is stopped");
+        self.shade(id, "stopped");
+    }
+
+    /// It goes on, with all that has come meanwhile.
+    pub fn wake(&mut self, id: NodeId) {
+        let member = self.member(id);
+        if !std::mem::replace(&mut member.sleeps, false) {
+            return;
+        }
+        let waiting = std::mem::take(&mut member.waiting);
+        member.seen.calm_since = member.tick();
+        self.tell(id, "goes on");
+        self.light(id, "stopped");
+        for happening in waiting {
+            self.come_true(happening);
+        }
+        if self.is_on(id) {
+            self.member(id).set_alarm();
+        }
+    }
+
+    /// The applier, and whoever reads old entries and carries snapshots, stand still or go on.
+    pub fn hang_stages(&mut self, id: NodeId, applier: bool, bulk: bool) {
+        let member = self.member(id);
+        (member.applier_hangs, member.bulk_hangs) = (applier, bulk);
+        let has_work = !member.applies && !member.to_apply.is_empty();
+        if !applier && member.node.is_some() && has_work {
+            member.applies = true;
+            let life = member.life;
+            self.later(Duration::ZERO, Happening::Apply { node: id, life });
+        }
+    }
+
     /// How long writes take from now on, on every disk.
     pub fn set_write_time(&mut self, min: Duration, max: Duration) {
         self.write_time = (min, max);
@@ -120,9 +183,41 @@ impl CoreWorld {
         }
     }
 
+    /// The node's clock runs as fast as it may from now on, or as slow, or between.
+    pub fn drift_within_bounds(&mut self, id: NodeId, dice: u64) {
+        let spread = u64::from(self.options.clock_spread_ppm);
+        let member = self.member(id);
+        member.rate_ppm =
+            1_000_000 + [0, spread, spread / 2][usize::try_from(dice % 3).unwrap_or(0)];
+        self.mend_clock(id);
+    }
+
+    /// The node's clock runs as it should again.
+    pub fn mend_clock(&mut self, id: NodeId) {
+        let member = self.member(id);
+        member.clock.mend();
+        member.clock.set_rate_ppm(member.rate_ppm);
+        member.set_alarm();
+    }
+
+    /// Whether a node holds no commands.
+    #[must_use]
+    pub fn is_witness(&self, id: NodeId) -> bool {
+        self.members[&id].options.is_witness
+    }
+
+    /// The newest command that a client has placed in the log of this node or of another.
+    #[must_use]
+    pub fn newest_write(&self, id: NodeId) -> Option<EntryId> {
+        let own = self.proposed.iter().rfind(|(node, _)| *node == id);
+        own.or_else(|| self.proposed.last()).map(|(_, entry)| *entry)
+    }
+
     /// The node's clock was set to something else.
     pub fn clock_was_set(&mut self, id: NodeId) {
-        self.member(id).set_alarm();
+        let member = self.member(id);
+        member.seen.calm_since = member.tick();
+        member.set_alarm();
     }
 
     /// Asks a node to place a command in the log.
@@ -139,53 +234,11 @@ impl CoreWorld {
         placed
     }
 
-    /// Asks for a linearizable read; `context` names it.
-    pub fn read(&mut self, id: NodeId, context: u64) {
-        let floor = self.committed_max;
-        self.reads.insert((id, context), CoreRead { floor, answer: None });
-        self.note(id, Kind::Client, "client: reads");
-        let request = ReadRequest { context, mode: ReadMode::ReadIndex };
-        self.act(id, |node, now| node.read(now, request));
-    }
-
-    /// The same on the leader's lease.
-    pub fn read_lease(&mut self, id: NodeId, context: u64) {
-        let floor = self.committed_max;
-        self.reads.insert((id, context), CoreRead { floor, answer: None });
-        self.note(id, Kind::Client, "client: reads on the lease");
-        let request = ReadRequest { context, mode: ReadMode::Lease };
-        self.act(id, |node, now| node.read(now, request));
-    }
-
-    /// What became of a read.
-    #[must_use]
-    pub fn answer_of(&self, id: NodeId, context: u64) -> Option<CoreRead> {
-        self.reads.get(&(id, context)).copied()
-    }
-
-    /// Hands leadership over.
-    ///
-    /// # Errors
-    /// It did not begin.
-    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Result<(), TransferError> {
-        self.act(id, |node, now| node.transfer_leadership(now, to))
-    }
-
-    /// Changes the members.
-    ///
-    /// # Errors
-    /// The change did not begin.
-    pub fn change(
-        &mut self,
-        id: NodeId,
-        change: &ConfigurationChange,
-    ) -> Result<EntryId, ChangeError> {
-        self.act(id, |node, now| node.propose_configuration_change(now, change))
-    }
-
     /// The state machine makes durable all that it has applied, and the log is cut.
     pub fn compact(&mut self, id: NodeId) {
-        let upto = self.members[&id].applied;
+        let member = &self.members[&id];
+        let witness = member.node.as_ref().filter(|_| member.options.is_witness);
+        let upto = witness.map_or(member.applied, |node| node.status().applied_index);
         if upto > LogIndex(0) && upto >= self.members[&id].disk.applied {
             self.member(id).disk.applied = upto;
             self.input(id, Input::Compact { upto });
@@ -194,6 +247,9 @@ impl CoreWorld {
 
     /// Anything else that can happen to a node.
     pub fn hand(&mut self, id: NodeId, input: Input) {
+        if let Input::PauseElections(are_paused) = input {
+            self.member(id).seen.elections_are_paused = are_paused;
+        }
         self.input(id, input);
     }
 
@@ -202,7 +258,7 @@ impl CoreWorld {
         self.note(NodeId(0), Kind::Other, text);
     }
 
-    fn note(&mut self, id: NodeId, kind: Kind, text: &str) {
+    pub(super) fn note(&mut self, id: NodeId, kind: Kind, text: &str) {
         let now = self.now();
         if let Some(recording) = &mut self.recording {
             recording.note(now, (id, GROUP), kind, text);

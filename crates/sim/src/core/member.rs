@@ -1,6 +1,6 @@
 //! A node of a core world with its disk, its state machine and its clock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use env::mem::NodeClock;
 use env::{Clock, Moment};
@@ -9,6 +9,8 @@ use raft::{
     Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId, Options, Payload,
     Persist, Restored, SnapshotMark, Term, Tick,
 };
+
+use super::step::Happening;
 
 /// Nanoseconds of a tick.
 const TICK_NANOS: u64 = 1_000_000;
@@ -40,7 +42,7 @@ impl CoreDisk {
         self.entries.extend(persist.entries);
     }
 
-    fn last(&self) -> EntryId {
+    pub(super) fn last(&self) -> EntryId {
         self.entries.last().map_or(self.mark.last, |entry| entry.id)
     }
 
@@ -73,6 +75,46 @@ impl CoreDisk {
     }
 }
 
+/// What the world saw of a life, by the node's own clock. A promise that a node makes is held
+/// against this, and not against what the node remembers of it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// A message of its leader's was taken.
+    pub(super) heard_leader: Option<Tick>,
+    /// The largest commit index that such a message spoke of, in this term.
+    pub(super) heard_commit: (Term, LogIndex),
+    /// It leads, since then.
+    pub(super) leads_since: Option<Tick>,
+    /// Since then nothing has begun its timers anew.
+    pub(super) calm_since: Tick,
+    /// Whom it heard, and when.
+    pub(super) heard: BTreeMap<NodeId, Tick>,
+    /// To whom it spoke, when, and how often.
+    pub(super) spoken: BTreeMap<NodeId, (Tick, u64)>,
+    /// The session of the newest entries that it sent to each.
+    pub(super) sessions: BTreeMap<NodeId, u64>,
+    /// The name of the newest question about a read index.
+    pub(super) question: Option<u64>,
+    /// When each follower was called slow, or not.
+    pub(super) noticed: BTreeMap<NodeId, Tick>,
+    pub(super) rests: bool,
+    pub(super) installs: bool,
+    pub(super) elections_are_paused: bool,
+    /// A transfer must be over by then.
+    pub(super) transfer_until: Option<Tick>,
+    /// The disk has something to write since then, and nothing was written.
+    pub(super) writes_since: Option<Tick>,
+    pub(super) election_timeout_ticks: u64,
+    pub(super) heartbeat_interval_ticks: u64,
+}
+
+impl Seen {
+    /// It does not lead any more.
+    pub(super) fn stop_leading(&mut self) {
+        (self.leads_since, self.transfer_until, self.rests) = (None, None, false);
+    }
+}
+
 /// One node and all that is its own.
 #[derive(Debug)]
 pub(super) struct Member {
@@ -80,6 +122,21 @@ pub(super) struct Member {
     /// `None` while it is off.
     pub(super) node: Option<Node>,
     pub(super) disk: CoreDisk,
+    /// What it began with, before it had any disk.
+    birth: SnapshotMark,
+    /// A copy of the disk that somebody made once.
+    pub(super) copy: Option<CoreDisk>,
+    /// A disk that was lost held the log up to here, and may have been counted for it.
+    pub(super) lost_upto: LogIndex,
+    pub(super) seen: Seen,
+    /// The process is stopped: what happens to it waits, in order.
+    pub(super) sleeps: bool,
+    pub(super) waiting: Vec<Happening>,
+    /// The applier, or whoever reads old entries and carries snapshots, stands still.
+    pub(super) applier_hangs: bool,
+    pub(super) bulk_hangs: bool,
+    /// The speed of its clock while nothing is wrong with it.
+    pub(super) rate_ppm: u64,
     pub(super) clock: NodeClock,
     pub(super) life: u64,
     /// Written, and not yet on disk.
@@ -103,7 +160,16 @@ impl Member {
         Self {
             options,
             node: None,
-            disk: CoreDisk { mark, ..CoreDisk::default() },
+            disk: CoreDisk { mark: mark.clone(), ..CoreDisk::default() },
+            birth: mark,
+            copy: None,
+            lost_upto: LogIndex(0),
+            seen: Seen::default(),
+            sleeps: false,
+            waiting: Vec::new(),
+            applier_hangs: false,
+            bulk_hangs: false,
+            rate_ppm: 1_000_000,
             clock,
             life: 0,
             in_flight: VecDeque::new(),
@@ -147,6 +213,18 @@ impl Member {
         self.life += 1;
         let seed = self.options.seed.wrapping_add(self.life << 16);
         let options = Options { seed, ..self.options.clone() };
+        if options.is_witness {
+            // It has no state that could be behind.
+            self.disk.applied = self.disk.mark.last.index;
+        }
+        let now = self.tick();
+        self.seen = Seen {
+            calm_since: now,
+            election_timeout_ticks: options.election_timeout_ticks,
+            heartbeat_interval_ticks: options.heartbeat_interval_ticks,
+            installs: self.disk.applied < self.disk.mark.last.index,
+            ..Seen::default()
+        };
         Node::new(options, self.disk.restored(tail)).expect("the disk holds what was persisted")
     }
 
@@ -157,7 +235,34 @@ impl Member {
             self.disk.write(persist);
         }
         (self.syncing, self.hangs, self.applies) = (0, false, false);
+        (self.sleeps, self.applier_hangs, self.bulk_hangs) = (false, false, false);
+        self.waiting.clear();
         self.to_apply.clear();
         self.wake_at = None;
+    }
+
+    /// The disk is gone, and there is another one. Alone the node would begin another group; such a
+    /// one waits to be added.
+    pub(super) fn lose_disk(&mut self) {
+        self.lost_upto = self.lost_upto.max(self.disk.last().index);
+        let is_alone = self.birth.configuration.voters.len() == 1;
+        let mark = if is_alone { SnapshotMark::default() } else { self.birth.clone() };
+        self.disk = CoreDisk { mark, ..CoreDisk::default() };
+        self.copy = None;
+        if self.options.incarnation.is_known() {
+            self.options.incarnation.0 += 1000;
+        }
+    }
+
+    /// The configurations of its log, from the one at the mark on, with their places.
+    pub(super) fn configurations(&self) -> Vec<(LogIndex, &Configuration)> {
+        let mark = (self.disk.mark.last.index, &self.disk.mark.configuration);
+        let written = self.in_flight.iter().flat_map(|persist| &persist.entries);
+        let later = self.disk.entries.iter().chain(written);
+        let later = later.filter_map(|entry| match &entry.payload {
+            Payload::Configuration(configuration) => Some((entry.id.index, configuration.as_ref())),
+            Payload::Noop | Payload::Command(_) | Payload::Withheld => None,
+        });
+        std::iter::once(mark).chain(later).collect()
     }
 }

@@ -4,14 +4,24 @@
 //!
 //! After every step of every node all invariants are checked, the disks included.
 
+mod changes;
 mod chaos;
 mod deeds;
+mod disks;
+mod host;
+mod inflict;
+mod look;
 mod member;
 mod net;
+mod nonsense;
 mod plan;
+mod promises;
+mod reads;
 mod rest;
 mod sometimes;
 mod step;
+mod swarm;
+mod tallies;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +31,10 @@ use std::time::Duration;
 use env::mem::{NodeClock, VirtualClock};
 use env::{Clock, Moment, SplitMix};
 use raft::invariants::Cluster as Checker;
-use raft::{Configuration, EntryId, LogIndex, Node, NodeId, Options, Role, SnapshotMark, Term};
+use raft::{
+    Configuration, EntryId, Incarnation, LogIndex, Message, Node, NodeId, Options, Role,
+    SnapshotMark, Term,
+};
 
 use crate::census::Census;
 use crate::picture::Recording;
@@ -32,10 +45,15 @@ use step::Happening;
 pub use chaos::CoreChaos;
 pub use net::CoreNet;
 pub use plan::{CHAOS_MS, CoreEvent, CorePlan};
+pub use reads::CoreRead;
 pub use sometimes::CORE_SOMETIMES;
 
 /// The group of every core world.
 pub const GROUP: u64 = 1;
+
+fn exactly_ms(ms: u64) -> (Duration, Duration) {
+    (Duration::from_millis(ms), Duration::from_millis(ms))
+}
 
 /// How a core world is made.
 #[derive(Clone, Debug)]
@@ -52,6 +70,24 @@ pub struct CoreOptions {
     pub delay: (Duration, Duration),
     /// How long a write takes.
     pub write_time: (Duration, Duration),
+    /// How long it takes to apply what is committed, or to read an old entry.
+    pub apply_time: (Duration, Duration),
+    /// How long it takes to move a snapshot.
+    pub carry_time: (Duration, Duration),
+    /// How long it takes to put it in place.
+    pub install_time: (Duration, Duration),
+    /// Nodes that are, or will be added as, witnesses.
+    pub witnesses: BTreeSet<NodeId>,
+    /// Whether disks have numbers, by which one that was lost is told from one that is late.
+    pub disks_are_known: bool,
+    /// A node that waits so many ticks longer before it campaigns.
+    pub modest: Option<(NodeId, u64)>,
+    /// Of any two clocks one runs at most so much faster, unless a fault says otherwise.
+    pub clock_spread_ppm: u32,
+    /// Of a thousand reports of a host, how many come once more, later.
+    pub late_reports_permille: u64,
+    /// Of a thousand snapshots, how many are not delivered.
+    pub lost_snapshots_permille: u64,
     /// Lines of the trace that are kept as text.
     pub trace_lines_max: usize,
 }
@@ -74,18 +110,18 @@ impl CoreOptions {
             node_options,
             delay: (Duration::from_millis(8), Duration::from_millis(12)),
             write_time: (Duration::from_millis(2), Duration::from_millis(3)),
+            apply_time: exactly_ms(1),
+            carry_time: exactly_ms(20),
+            install_time: exactly_ms(10),
+            witnesses: BTreeSet::new(),
+            disks_are_known: false,
+            modest: None,
+            clock_spread_ppm: 0,
+            late_reports_permille: 0,
+            lost_snapshots_permille: 0,
             trace_lines_max: 60,
         }
     }
-}
-
-/// What the disk and the client see of each read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoreRead {
-    /// What was committed when it was asked for.
-    pub floor: LogIndex,
-    /// The answer; `None` so far.
-    pub answer: Option<Option<LogIndex>>,
 }
 
 /// A group of nodes.
@@ -94,6 +130,7 @@ pub struct CoreWorld {
     dice: SplitMix,
     members: BTreeMap<NodeId, Member>,
     net: CoreNet,
+    options: CoreOptions,
     write_time: (Duration, Duration),
     queue: BTreeMap<(Moment, u64), Happening>,
     sequence: u64,
@@ -103,6 +140,10 @@ pub struct CoreWorld {
     committed_max: LogIndex,
     /// The state after each index, by whoever was there first.
     states: BTreeMap<LogIndex, u64>,
+    /// The entry at each index, by whoever was there first.
+    names: BTreeMap<LogIndex, EntryId>,
+    /// What nodes have said of entries whose index nobody has applied yet.
+    claims: BTreeMap<LogIndex, Vec<(EntryId, bool)>>,
     reads: BTreeMap<(NodeId, u64), CoreRead>,
     reads_answered: u64,
     /// Commands that were placed in a log, by node, and whether that node has applied them.
@@ -110,6 +151,27 @@ pub struct CoreWorld {
     /// Nodes that have learned of their removal: they are never started again.
     removed: BTreeSet<NodeId>,
     acknowledged: u64,
+    /// The largest index for which the host of its leader has answered a client.
+    acknowledged_max: LogIndex,
+    /// Nodes whose disk was lost or set back.
+    forgetful: BTreeSet<NodeId>,
+    /// Messages that no node of the protocol would send.
+    nonsense_count: u64,
+    /// Whom the step under way has granted a pre-vote.
+    granted: Option<NodeId>,
+    /// A node has refused its vote for the sake of its log, in the step under way.
+    refused_behind: bool,
+    /// It has acknowledged entries or a snapshot, has refused entries, or has counted a message as
+    /// a fault or as late.
+    has_acknowledged: bool,
+    has_refused: bool,
+    has_objected: bool,
+    /// Who has voted for whom, as the voters said.
+    grants: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
+    /// Reads that are not decided.
+    open_reads: BTreeSet<(NodeId, u64)>,
+    /// The first answers to reads that a node got, which may come again in its next life.
+    old_answers: BTreeMap<NodeId, Vec<Message>>,
     steps: u64,
     /// Who campaigned last in each term.
     candidates: BTreeMap<Term, NodeId>,
@@ -132,8 +194,13 @@ impl CoreWorld {
         let clock = VirtualClock::new();
         let members = (1..=options.node_count).map(|id| {
             let id = NodeId(id);
+            let incarnation = if options.disks_are_known { id.0 } else { 0 };
+            let modest = options.modest.filter(|(modest, _)| *modest == id);
             let own = Options {
                 id,
+                incarnation: Incarnation(incarnation),
+                is_witness: options.witnesses.contains(&id),
+                campaign_delay_ticks: modest.map_or(0, |(_, ticks)| ticks),
                 seed: options.seed.wrapping_mul(0x9e37).wrapping_add(id.0),
                 ..options.node_options.clone()
             };
@@ -147,6 +214,7 @@ impl CoreWorld {
             members: members.collect(),
             dice: SplitMix::new(options.seed ^ 0xc07e),
             net: CoreNet::new(options.delay),
+            options: options.clone(),
             write_time: options.write_time,
             queue: BTreeMap::new(),
             sequence: 0,
@@ -154,11 +222,24 @@ impl CoreWorld {
             commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             states: BTreeMap::new(),
+            names: BTreeMap::new(),
+            claims: BTreeMap::new(),
             reads: BTreeMap::new(),
             reads_answered: 0,
             proposed: BTreeSet::new(),
             removed: BTreeSet::new(),
             acknowledged: 0,
+            acknowledged_max: LogIndex(0),
+            forgetful: BTreeSet::new(),
+            nonsense_count: 0,
+            granted: None,
+            refused_behind: false,
+            has_acknowledged: false,
+            has_refused: false,
+            has_objected: false,
+            grants: BTreeMap::new(),
+            open_reads: BTreeSet::new(),
+            old_answers: BTreeMap::new(),
             steps: 0,
             candidates: BTreeMap::new(),
             census: Census::default(),
@@ -200,7 +281,13 @@ impl CoreWorld {
     /// Whether a node runs.
     #[must_use]
     pub fn is_on(&self, id: NodeId) -> bool {
-        self.members[&id].node.is_some()
+        self.members.get(&id).is_some_and(|member| member.node.is_some())
+    }
+
+    /// Whether a node's process runs, and not only its machine.
+    #[must_use]
+    pub fn is_awake(&self, id: NodeId) -> bool {
+        self.is_on(id) && !self.members[&id].sleeps
     }
 
     /// The leader of the highest term.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{Configuration, NodeId, Role};
+use raft::{Configuration, LogIndex, NodeId, QuorumRule, ReadMode, Role, Timeouts};
 
 use super::chaos::CoreChaos;
 use crate::Failure;
@@ -14,34 +14,147 @@ const REST_MS: u64 = 3_000;
 
 impl CoreChaos {
     /// The faults stop: the group elects, commits, leaves what it was changing, and everybody
-    /// catches up; and then it stays so.
+    /// catches up; then it stays so, answers, and manages without a minority.
     pub(super) fn come_to_rest(&mut self) -> Result<(), Failure> {
+        self.spoil_until = None;
         self.mend_net();
         for node in self.world.nodes() {
             self.mend_node(node);
             if !self.world.is_on(node) {
                 self.world.start(node);
             }
+            let options = &self.plan.options.node_options;
+            let timeouts = Timeouts {
+                election_timeout_ticks: options.election_timeout_ticks,
+                heartbeat_interval_ticks: options.heartbeat_interval_ticks,
+            };
+            if self.world.is_on(node) {
+                // The same for all: one that beats slowly for others is no fault of theirs.
+                let _same = self.world.set_timeouts(node, timeouts);
+            }
         }
         self.world.net().delay = (Duration::from_micros(200), Duration::from_millis(2));
         self.world.set_write_time(Duration::from_micros(200), Duration::from_millis(2));
-        let mut waited_ms = 0;
-        while let Err(why) = self.is_at_rest() {
-            self.world.replace_removed();
-            self.world.run_ms(100);
-            waited_ms += 100;
-            self.nudge(waited_ms);
-            let is_late = waited_ms > MENDED_WITHIN_MS;
-            Failure::unless(!is_late, "a group that is mended comes to rest", || {
-                format!("{why}\n{}", self.lines())
-            })?;
-        }
+        self.wait_for_rest("a group that is mended comes to rest")?;
         self.end_the_removed();
         self.world.run_ms(REST_MS);
-        self.is_at_rest().map_err(|why| {
-            Failure::new("a group at rest stays at rest", format!("{why}\n{}", self.lines()))
-        })?;
+        self.is_at_rest().map_err(|why| self.failure("a group at rest stays at rest", &why))?;
+        self.answer_all()?;
+        self.manage_without_some()?;
+        self.begin_together()?;
         self.check_faults()
+    }
+
+    fn wait_for_rest(&mut self, property: &'static str) -> Result<(), Failure> {
+        let mut waited_ms = 0;
+        while let Err(why) = self.is_at_rest() {
+            self.turn(100);
+            waited_ms += 100;
+            self.nudge(waited_ms);
+            if waited_ms > MENDED_WITHIN_MS {
+                return Err(self.failure(property, &why));
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, ms: u64) {
+        self.world.replace_removed();
+        self.world.run_ms(ms);
+        self.world.look_at_leaders();
+    }
+
+    fn failure(&self, property: &str, why: &str) -> Failure {
+        Failure::new(property, format!("{why}\n{}", self.lines()))
+    }
+
+    fn leader_at_rest(&self) -> Result<NodeId, Failure> {
+        let leader = self.world.leader();
+        leader.ok_or_else(|| self.failure("a group at rest has a leader", ""))
+    }
+
+    /// Everybody that holds data answers, woken from its rest or not.
+    fn answer_all(&mut self) -> Result<(), Failure> {
+        let configuration = self.newest_configuration();
+        let last = self.world.applied(self.leader_at_rest()?);
+        let modes = [
+            ReadMode::ReadIndex,
+            ReadMode::AfterWrite { index: last, term: None },
+            ReadMode::LeaseGuard { checks_limbo: false },
+        ];
+        for node in configuration.members() {
+            let modes = if self.world.is_witness(node) { &[][..] } else { &modes };
+            for mode in modes {
+                let name = self.next_name();
+                self.world.ask(node, name, *mode);
+                self.turn(100);
+                let answer = self.world.answer_of(node, name).and_then(|read| read.answer);
+                if answer.flatten().is_none_or(|index: LogIndex| index < last) {
+                    let said = self.world.trace().newest().join("\n");
+                    let why = format!("n{node} answers {answer:?} to {mode:?}\n{said}");
+                    return Err(self.failure("a group at rest answers", &why));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Some are off; to one of them leadership was to go. The others elect, and commit.
+    fn manage_without_some(&mut self) -> Result<(), Failure> {
+        let configuration = self.newest_configuration();
+        let full = configuration.voters.difference(&configuration.witnesses).count();
+        let is_plain = configuration.rule == QuorumRule::Majority && full > 2;
+        if !is_plain || !configuration.witnesses.is_empty() {
+            return Ok(());
+        }
+        let leader = self.leader_at_rest()?;
+        let voters: Vec<NodeId> = configuration.voters.iter().copied().collect();
+        let spare = (voters.len() - 1) / 2;
+        let place = usize::try_from(self.dice.below(voters.len() as u64)).expect("small");
+        let gone: Vec<NodeId> = voters.iter().cycle().skip(place).take(spare).copied().collect();
+        let heir = gone.iter().copied().find(|node| *node != leader);
+        if let Some(heir) = heir {
+            self.world.crash(heir);
+            let _refused = self.world.transfer(leader, Some(heir));
+            self.turn(20);
+        }
+        for node in gone.iter().copied() {
+            if self.world.is_on(node) {
+                self.world.crash(node);
+            }
+        }
+        let before = self.world.answered();
+        let mut waited_ms = 0;
+        while self.world.answered() == before {
+            self.turn(100);
+            waited_ms += 100;
+            if let Some(leader) = self.world.leader() {
+                let _refused = self.world.propose(leader, "without some");
+            }
+            if waited_ms > MENDED_WITHIN_MS {
+                let why = format!("without {gone:?}");
+                return Err(self.failure("a majority manages without the others", &why));
+            }
+        }
+        self.world.start_all();
+        self.wait_for_rest("who was away catches up")
+    }
+
+    /// All begin at the same moment, and every message takes as long: only chance parts them.
+    fn begin_together(&mut self) -> Result<(), Failure> {
+        if self.dice.below(3) > 0 {
+            return Ok(());
+        }
+        for node in self.world.nodes() {
+            if self.world.is_on(node) {
+                self.world.crash(node);
+            }
+        }
+        let same = Duration::from_millis(1);
+        self.world.net().delay = (same, same);
+        self.world.set_write_time(same, same);
+        self.world.start_all();
+        self.wait_for_rest("nodes that begin together elect a leader")
     }
 
     /// Clients go on.
@@ -50,6 +163,9 @@ impl CoreChaos {
             && let Some(leader) = self.world.leader()
         {
             let _refused = self.world.propose(leader, "one more");
+        }
+        if waited_ms % 1000 == 500 {
+            self.world.repair();
         }
         if waited_ms == 10_000 {
             self.end_the_removed();
@@ -91,9 +207,13 @@ impl CoreChaos {
         if configuration.is_joint() {
             return Err(format!("{configuration} is not left"));
         }
+        if !self.world.disks_are_on_record(leader.id()) {
+            return Err("a disk is not on record".to_owned());
+        }
         let last = leader.last();
         for node in on().filter(|node| configuration.contains(node.id())) {
             let (its, applied) = (node.last(), self.world.applied(node.id()));
+            let applied = if self.world.is_witness(node.id()) { last.index } else { applied };
             if (its, node.commit_index(), applied) != (last, last.index, last.index) {
                 return Err(format!("n{} is at {its}, applied {applied}, not {last}", node.id()));
             }
@@ -103,6 +223,9 @@ impl CoreChaos {
 
     /// Honest peers make no faults.
     fn check_faults(&self) -> Result<(), Failure> {
+        if self.world.has_bad_peers() {
+            return Ok(());
+        }
         for node in self.world.nodes() {
             let Some(raft) = self.world.node(node) else { continue };
             let faults = raft.status().peer_faults;
@@ -119,12 +242,14 @@ impl CoreChaos {
             Some(node) => {
                 let status = node.status();
                 format!(
-                    "n{id}@{} {:?} last={} commit={} of {}",
+                    "n{id}@{} {:?} disk={} last={} commit={} of {} {:?}",
                     status.hard_state.current_term,
                     status.role,
+                    self.world.incarnation_of(*id),
                     status.last,
                     status.commit_index,
-                    status.configuration
+                    status.configuration,
+                    status.configuration.incarnations,
                 )
             }
         };

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use env::Moment;
-use raft::invariants::{Before, Cluster as Checker, check_state};
+use raft::invariants::{Before, Cluster as Checker, Violation, check_state, sizes};
 use raft::{
-    Body, Entry, Fetch, Input, LogIndex, Message, Node, NodeId, Output, Payload, Role,
-    SendSnapshot, SnapshotMark, Tick,
+    Body, Event, Fetch, Input, LogIndex, Message, Node, NodeId, Output, Role, SendSnapshot,
+    SnapshotMark, Term, Tick,
 };
 
 use super::{CoreWorld, GROUP};
@@ -16,19 +16,60 @@ use crate::picture::View;
 /// What waits for its time. What belongs to a life of a node is nothing in the next one.
 #[derive(Clone, Debug)]
 pub(super) enum Happening {
-    Arrival { number: u64, message: Message },
-    Synced { node: NodeId, life: u64 },
-    Apply { node: NodeId, life: u64 },
-    Fetched { node: NodeId, life: u64, fetch: Fetch },
-    Carry { node: NodeId, life: u64, wanted: SendSnapshot },
-    Install { node: NodeId, life: u64, mark: SnapshotMark },
-    End { node: NodeId, life: u64 },
+    Arrival {
+        number: u64,
+        message: Message,
+    },
+    Synced {
+        node: NodeId,
+        life: u64,
+    },
+    Apply {
+        node: NodeId,
+        life: u64,
+    },
+    Fetched {
+        node: NodeId,
+        life: u64,
+        fetch: Fetch,
+    },
+    Carry {
+        node: NodeId,
+        life: u64,
+        wanted: SendSnapshot,
+    },
+    Install {
+        node: NodeId,
+        life: u64,
+        mark: SnapshotMark,
+    },
+    End {
+        node: NodeId,
+        life: u64,
+    },
+    /// The host says once more what it has said.
+    Report {
+        node: NodeId,
+        life: u64,
+        input: Input,
+    },
 }
 
-/// How long it takes to move a snapshot, and to put it in place.
-const CARRY_TIME: Duration = Duration::from_millis(20);
-const INSTALL_TIME: Duration = Duration::from_millis(10);
-const APPLY_TIME: Duration = Duration::from_millis(1);
+impl Happening {
+    /// To whom it happens, and in which of its lives; any life takes a message.
+    fn whom(&self) -> (NodeId, Option<u64>) {
+        match self {
+            Self::Arrival { message, .. } => (message.to, None),
+            Self::Synced { node, life }
+            | Self::Apply { node, life }
+            | Self::Fetched { node, life, .. }
+            | Self::Carry { node, life, .. }
+            | Self::Install { node, life, .. }
+            | Self::End { node, life }
+            | Self::Report { node, life, .. } => (*node, Some(*life)),
+        }
+    }
+}
 
 impl CoreWorld {
     /// Runs until `done`, or for so long. Returns whether it is done.
@@ -58,8 +99,8 @@ impl CoreWorld {
     /// The next thing that happens before `end`; `false` if nothing does.
     fn happen(&mut self, end: Moment) -> bool {
         let due = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let alarms =
-            self.members.values().filter_map(|member| Some((member.wake_at?, member.id())));
+        let awake = self.members.values().filter(|member| !member.sleeps);
+        let alarms = awake.filter_map(|member| Some((member.wake_at?, member.id())));
         let alarm = alarms.min();
         let now = self.now();
         match (due, alarm) {
@@ -89,35 +130,31 @@ impl CoreWorld {
         self.sequence
     }
 
-    fn is_of(&self, node: NodeId, life: u64) -> bool {
-        let member = self.members.get(&node);
-        member.is_some_and(|member| member.life == life && member.node.is_some())
+    fn is_of(&self, node: NodeId, life: Option<u64>) -> bool {
+        let member = self.members.get(&node).filter(|member| member.node.is_some());
+        member.is_some_and(|member| life.is_none_or(|life| member.life == life))
     }
 
-    fn come_true(&mut self, happening: Happening) {
+    pub(super) fn come_true(&mut self, happening: Happening) {
+        let (node, life) = happening.whom();
+        if life.is_some() && !self.is_of(node, life) {
+            return;
+        }
+        if let Some(member) = self.members.get_mut(&node).filter(|member| member.sleeps) {
+            return member.waiting.push(happening);
+        }
         match happening {
             Happening::Arrival { number, message } => self.arrive(number, message),
-            Happening::Synced { node, life } if self.is_of(node, life) => self.synced(node),
-            Happening::Apply { node, life } if self.is_of(node, life) => self.apply(node),
-            Happening::Fetched { node, life, fetch } if self.is_of(node, life) => {
-                self.fetched(node, fetch);
-            }
-            Happening::Carry { node, life, wanted } if self.is_of(node, life) => {
-                self.carry(node, wanted);
-            }
-            Happening::Install { node, life, mark } if self.is_of(node, life) => {
-                self.install(node, mark);
-            }
-            Happening::End { node, life } if self.is_of(node, life) => {
+            Happening::Synced { node, .. } => self.synced(node),
+            Happening::Apply { node, .. } => self.apply(node),
+            Happening::Fetched { node, fetch, .. } => self.fetched(node, fetch),
+            Happening::Carry { node, wanted, .. } => self.carry(node, wanted),
+            Happening::Install { node, mark, .. } => self.install(node, mark),
+            Happening::End { node, .. } => {
                 self.tell(node, "was removed, and its host ends it");
                 self.crash(node);
             }
-            Happening::End { .. }
-            | Happening::Synced { .. }
-            | Happening::Apply { .. }
-            | Happening::Fetched { .. }
-            | Happening::Carry { .. }
-            | Happening::Install { .. } => {}
+            Happening::Report { node, input, .. } => self.input(node, input),
         }
     }
 
@@ -131,111 +168,16 @@ impl CoreWorld {
             }
             return;
         }
+        let before = self.hearing(&message);
+        let term = message.term;
+        let leads = is_of_leader(&message.body);
         self.input(to, Input::Message(message));
-    }
-
-    fn synced(&mut self, id: NodeId) {
-        let member = self.member(id);
-        if member.hangs {
-            // The answer comes when the disk does.
-            member.syncing = 0;
-            return;
+        if leads {
+            self.note_leader(to, from, term);
         }
-        let count = std::mem::take(&mut member.syncing).min(member.in_flight.len());
-        let mut newest = None;
-        for persist in member.in_flight.drain(..count) {
-            newest = Some(persist.number);
-            member.disk.write(persist);
+        if let Some(before) = before {
+            self.check_hearing(to, before);
         }
-        if let Some(number) = newest {
-            self.input(id, Input::Persisted(number));
-        }
-        self.sync(id);
-    }
-
-    /// Begins to make durable what waits for it.
-    pub(super) fn sync(&mut self, id: NodeId) {
-        let (min, max) = self.write_time;
-        let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
-        let time = min + Duration::from_nanos(self.dice.below(range + 1));
-        let member = self.member(id);
-        if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
-            member.syncing = member.in_flight.len();
-            let life = member.life;
-            self.later(time, Happening::Synced { node: id, life });
-        }
-    }
-
-    fn apply(&mut self, id: NodeId) {
-        let member = self.member(id);
-        member.applies = false;
-        let entries = std::mem::take(&mut member.to_apply);
-        let Some(last) = entries.last().map(|entry| entry.id.index) else { return };
-        for entry in entries {
-            self.apply_one(id, &entry);
-        }
-        self.input(id, Input::Applied(last));
-    }
-
-    fn apply_one(&mut self, id: NodeId, entry: &Entry) {
-        let member = self.member(id);
-        let mut state = member.state.rotate_left(7) ^ entry.id.index.0 ^ entry.id.term.0 << 32;
-        if let Payload::Command(command) = &entry.payload {
-            for byte in command {
-                state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        }
-        (member.state, member.applied) = (state, entry.id.index);
-        let first = *self.states.entry(entry.id.index).or_insert(state);
-        if first != state {
-            let detail = format!("node {id} differs from another at {}", entry.id);
-            self.fail(id, Failure::new("equal logs, equal states", detail));
-        }
-        if self.proposed.remove(&(id, entry.id)) {
-            self.acknowledged += 1;
-        }
-    }
-
-    fn fetched(&mut self, id: NodeId, fetch: Fetch) {
-        let mut bytes = 0;
-        let entries = &self.members[&id].disk.entries;
-        let begin = entries.partition_point(|entry| entry.id.index < fetch.from);
-        let wanted = entries[begin..].iter().take_while(|entry| {
-            bytes += entry.size_bytes();
-            let fits = bytes <= fetch.bytes_max || entry.id.index == fetch.from;
-            fits && entry.id.index < fetch.to
-        });
-        let entries: Vec<Entry> = wanted.cloned().collect();
-        if entries.first().is_some_and(|first| first.id.index == fetch.from) {
-            self.input(id, Input::Fetched { from: fetch.from, entries });
-        }
-    }
-
-    /// The hosts carry a snapshot to a follower that needs one.
-    fn carry(&mut self, id: NodeId, wanted: SendSnapshot) {
-        let applied = self.members[&id].applied;
-        let mark = self.node(id).and_then(|node| node.snapshot_mark(applied));
-        // The wish may be of a leadership that is long over: its term cannot vouch for this state.
-        let mark = mark.filter(|mark| mark.last.term <= wanted.term);
-        let mark = mark.filter(|mark| mark.last.index >= wanted.at_least);
-        if let Some(mark) = &mark {
-            let body = Body::InstallSnapshot { mark: mark.clone().into() };
-            self.send(Message::new(id, wanted.to, wanted.term, body));
-        }
-        self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark.map(Into::into) });
-    }
-
-    fn install(&mut self, id: NodeId, mark: SnapshotMark) {
-        let state = self.states.get(&mark.last.index).copied().unwrap_or_default();
-        let member = self.member(id);
-        let is_safe = member.disk.mark.last >= mark.last;
-        (member.applied, member.state) = (mark.last.index, state);
-        member.disk.applied = mark.last.index;
-        if !is_safe {
-            let detail = format!("node {id} installs {} over a log that is not cut", mark.last);
-            self.fail(id, Failure::new("the log is durable before the state is replaced", detail));
-        }
-        self.input(id, Input::SnapshotInstalled(mark.into()));
     }
 
     pub(super) fn input(&mut self, id: NodeId, input: Input) {
@@ -245,17 +187,22 @@ impl CoreWorld {
     /// One step of one node, with everything checked, and all that follows from it.
     pub(super) fn act<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Node, Tick) -> T) -> T {
         self.steps += 1;
+        (self.granted, self.refused_behind) = (None, false);
+        (self.has_acknowledged, self.has_refused, self.has_objected) = (false, false, false);
         let member = self.member(id);
         let now = member.tick();
         let mut node = member.node.take().expect("only nodes that are on act");
         let before = Before::of(&node);
+        let led = (node.role() == Role::Leader).then(|| node.term());
         let result = act(&mut node, now);
         let output = node.take_output();
         let checked = before
             .check(&node)
             .and_then(|()| check_state(&node))
             .and_then(|()| self.checker.observe(&node))
-            .and_then(|()| self.check_commit(&node));
+            .and_then(|()| self.check_commit(&node))
+            .and_then(|()| check_sizes(&node))
+            .and_then(|()| check_leadership(&node, led, &output));
         let world_now = self.now();
         if let Some(recording) = &mut self.recording {
             recording.state(world_now, id, GROUP, View::of(&node));
@@ -269,15 +216,32 @@ impl CoreWorld {
         result
     }
 
-    fn check_commit(&mut self, node: &Node) -> Result<(), raft::invariants::Violation> {
+    fn check_commit(&mut self, node: &Node) -> Result<(), Violation> {
         let seen = (node.term(), node.commit_index());
         self.committed_max = self.committed_max.max(seen.1);
-        let is_news = self.commits.insert(node.id(), seen).is_none_or(|before| before.1 < seen.1);
+        let before = self.commits.insert(node.id(), seen);
+        let is_news = before.is_none_or(|before| before.1 < seen.1);
+        // Known to be committed before it led, if that was in another term.
+        let before_commit = before.filter(|before| before.0 == seen.0);
         if !is_news || node.role() != Role::Leader {
             return Ok(());
         }
+        // Raft §5.4.2, by the one who may not count otherwise.
+        let newest = node.id_at(node.commit_index());
+        if newest.is_some_and(|newest| newest.term != node.term()) && before_commit.is_some() {
+            return Err(Violation {
+                property: "a leader counts entries of its own term",
+                detail: format!("leader {} of {} commits {newest:?}", node.id(), node.term()),
+            });
+        }
+        let recorded = &node.configuration().incarnations;
         Checker::observe_commit(node, |voter, entry| {
-            self.members.get(&voter).is_some_and(|member| member.disk.durable().holds(entry))
+            let Some(member) = self.members.get(&voter) else { return false };
+            // What another disk than the one on record holds does not count.
+            let own = member.options.incarnation;
+            let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);
+            let held_before = entry.index <= member.lost_upto;
+            held_before || is_on_record && member.disk.durable().holds(entry)
         })
     }
 
@@ -297,11 +261,19 @@ impl CoreWorld {
             self.note_event(id, event);
         }
         for message in output.messages {
-            if let Err(violation) = self.members[&id].disk.durable().check(&message) {
+            let checked = self.members[&id].disk.durable().check(&message);
+            // A disk that was lost has forgotten whom it voted for; that is told by its number.
+            let is_whole = !self.forgetful.contains(&id);
+            let checked = checked.and_then(|()| {
+                if is_whole { self.checker.observe_message(&message) } else { Ok(()) }
+            });
+            if let Err(violation) = checked {
                 self.fail(id, violation.into());
             }
+            self.note_spoken(&message);
             self.send(message);
         }
+        self.learn_names(id, &output.committed);
         for read in output.reads {
             self.answer(id, read);
         }
@@ -310,10 +282,12 @@ impl CoreWorld {
         }
         let life = self.members[&id].life;
         for fetch in output.fetches {
-            self.later(APPLY_TIME, Happening::Fetched { node: id, life, fetch });
+            let time = self.some_time(self.options.apply_time);
+            self.later(time, Happening::Fetched { node: id, life, fetch });
         }
         for wanted in output.send_snapshots {
-            self.later(CARRY_TIME, Happening::Carry { node: id, life, wanted });
+            let time = self.some_time(self.options.carry_time);
+            self.later(time, Happening::Carry { node: id, life, wanted });
         }
         if let Some(by) = output.removed {
             let names_it = by.configuration.removed.contains(&id);
@@ -322,31 +296,26 @@ impl CoreWorld {
                 self.fail(id, Failure::new("only what is committed ends a node", detail));
             }
             self.removed.insert(id);
-            self.later(APPLY_TIME, Happening::End { node: id, life });
+            let time = self.some_time(self.options.apply_time);
+            self.later(time, Happening::End { node: id, life });
         }
         if let Some(mark) = output.install_snapshot {
-            self.later(INSTALL_TIME, Happening::Install { node: id, life, mark: *mark });
+            let time = self.some_time(self.options.install_time);
+            self.later(time, Happening::Install { node: id, life, mark });
         }
         let member = self.member(id);
         member.to_apply.extend(output.committed);
         if !member.to_apply.is_empty() && !std::mem::replace(&mut member.applies, true) {
-            self.later(APPLY_TIME, Happening::Apply { node: id, life });
+            let time = self.some_time(self.options.apply_time);
+            self.later(time, Happening::Apply { node: id, life });
         }
         let member = self.member(id);
+        let now = member.tick();
         member.in_flight.extend(output.persists);
-        self.sync(id);
-    }
-
-    fn answer(&mut self, id: NodeId, outcome: raft::ReadOutcome) {
-        let Some(read) = self.reads.get_mut(&(id, outcome.context)) else { return };
-        let index = outcome.result.ok().map(|point| point.index);
-        read.answer = Some(index);
-        let floor = read.floor;
-        self.reads_answered += u64::from(index.is_some());
-        if index.is_some_and(|index| index < floor) {
-            let detail = format!("node {id} answers {outcome:?}, {floor} was committed before it");
-            self.fail(id, Failure::new("a read sees what was committed before it", detail));
+        if !member.in_flight.is_empty() {
+            member.seen.writes_since.get_or_insert(now);
         }
+        self.sync(id);
     }
 
     /// How far a node has applied.
@@ -354,4 +323,46 @@ impl CoreWorld {
     pub fn applied(&self, id: NodeId) -> LogIndex {
         self.members[&id].applied
     }
+}
+
+/// Whatever others send, it finds room, or is refused.
+fn check_sizes(node: &Node) -> Result<(), Violation> {
+    let too_large = sizes(node).into_iter().find(|(_, size, max)| size > max);
+    let Some((what, size, max)) = too_large else { return Ok(()) };
+    let detail = format!("node {} keeps {size} {what}, more than {max}", node.id());
+    Err(Violation { property: "nothing grows without end", detail })
+}
+
+/// A leader gives up in its own term only for one of the reasons there are, and goes out by its own
+/// removal only once that is committed (M10).
+fn check_leadership(node: &Node, led: Option<Term>, output: &Output) -> Result<(), Violation> {
+    if led != Some(node.term()) || node.role() == Role::Leader {
+        return Ok(());
+    }
+    let is_reason = |event: &Event| {
+        matches!(
+            event,
+            Event::QuorumLost { .. }
+                | Event::SteppedDown { .. }
+                | Event::WriteStalled { .. }
+                | Event::RemovedFromGroup { .. }
+        )
+    };
+    let is_over = node.commit_index() >= node.configuration_index();
+    let was_removed = output.events.iter().any(|event| matches!(event, Event::Removed { .. }));
+    if output.events.iter().any(is_reason) || was_removed && is_over {
+        return Ok(());
+    }
+    let detail = format!("node {} gave up term {:?}: {:?}", node.id(), led, output.events);
+    Err(Violation { property: "a leader gives up for a reason", detail })
+}
+
+fn is_of_leader(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::AppendEntries { .. }
+            | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
+            | Body::InstallSnapshot { .. }
+    )
 }

@@ -1,13 +1,24 @@
 //! What leaves a node of a core world: its messages, and its typed events.
 
-use raft::{Event, Message, NodeId};
+use raft::{Body, Event, Message, NodeId};
 
 use super::step::Happening;
 use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, describe};
 
+/// Answers of a life that are remembered, so that they can come again in the next.
+const OLD_ANSWERS_MAX: usize = 4;
+
 impl CoreWorld {
     pub(super) fn send(&mut self, message: Message) {
+        if self.net.replay_permille > 0
+            && let Body::ReadIndexResponse { index: Some(_), .. } = message.body
+        {
+            let answers = self.old_answers.entry(message.to).or_default();
+            if answers.len() < OLD_ANSWERS_MAX {
+                answers.push(message.clone());
+            }
+        }
         if let Some(again) = self.net.replay(&message, &mut self.dice) {
             self.census.meet("replayed message");
             self.put(again);
@@ -40,6 +51,7 @@ impl CoreWorld {
         let now = self.now();
         self.trace.push(now, format_args!("n{id} {event}"));
         self.count_event(id, event);
+        self.note_promise(id, event);
         if let Some(recording) = &mut self.recording {
             recording.note(now, (id, GROUP), kind_of(event), event.to_string());
         }

@@ -106,8 +106,8 @@ impl Totals {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let parts = [
-            (Level::Core, &self.core, CORE_FAULTS, CORE_SOMETIMES),
-            (Level::Hosts, &self.hosts, HOST_FAULTS, HOST_SOMETIMES),
+            (Level::Core, &self.core, &*CORE_FAULTS, CORE_SOMETIMES),
+            (Level::Hosts, &self.hosts, &*HOST_FAULTS, HOST_SOMETIMES),
         ];
         let mut missing = Vec::new();
         for (level, part, kinds, sometimes) in parts {
@@ -139,8 +139,8 @@ impl Totals {
         json!({
             "worlds": self.worlds(),
             "virtual_seconds": self.virtual_time().as_secs_f64(),
-            "core": self.core.json(CORE_FAULTS),
-            "hosts": self.hosts.json(HOST_FAULTS),
+            "core": self.core.json(&CORE_FAULTS),
+            "hosts": self.hosts.json(&HOST_FAULTS),
             "never_happened": self.missing(),
             "failures": broken.collect::<Vec<_>>(),
         })
@@ -150,7 +150,7 @@ impl Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts =
-            [(Level::Core, &self.core, CORE_FAULTS), (Level::Hosts, &self.hosts, HOST_FAULTS)];
+            [(Level::Core, &self.core, &*CORE_FAULTS), (Level::Hosts, &self.hosts, &*HOST_FAULTS)];
         for (level, part, kinds) in parts {
             if part.worlds == 0 {
                 continue;

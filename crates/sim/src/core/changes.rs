@@ -1,0 +1,113 @@
+//! What a leader of a core world is asked for beside entries: to hand over, to change the members,
+//! to give a change up, to wait longer or less long. What it takes on, it had reason to.
+
+use raft::{
+    ChangeError, ConfigurationChange, Entry, EntryId, LogIndex, MemberChange, NodeId, OptionsError,
+    QuorumRule, Timeouts, TransferError,
+};
+
+use super::CoreWorld;
+use crate::Failure;
+
+impl CoreWorld {
+    /// Hands leadership over.
+    ///
+    /// # Errors
+    /// It did not begin.
+    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Result<(), TransferError> {
+        self.act(id, |node, now| node.transfer_leadership(now, to))
+    }
+
+    /// Changes the members.
+    ///
+    /// # Errors
+    /// The change did not begin.
+    pub fn change(
+        &mut self,
+        id: NodeId,
+        change: &ConfigurationChange,
+    ) -> Result<EntryId, ChangeError> {
+        let began = self.act(id, |node, now| node.propose_configuration_change(now, change));
+        if began.is_ok() {
+            self.check_change(id, change);
+        }
+        began
+    }
+
+    /// A change that began had reason to (M14, M17): nobody comes back under an old id, and whoever
+    /// is promoted, or is to decide from now on, holds the log.
+    fn check_change(&mut self, id: NodeId, change: &ConfigurationChange) {
+        let Some(node) = self.node(id) else { return };
+        let configuration = node.configuration().clone();
+        let (commit, last) = (node.commit_index(), node.last().index);
+        let lag_max = self.members[&id].options.promotion_lag_bytes_max;
+        let lacks_log = |member: &NodeId| {
+            let held = self.members.get(member).map_or(LogIndex(0), |its| its.disk.last().index);
+            let missing = self.members[&id].disk.entries.iter().filter(|e| e.id.index > held);
+            let bytes: usize = missing.map(Entry::size_bytes).sum();
+            // That a disk has forgotten is found out later.
+            let is_whole = !self.forgetful.contains(member);
+            *member != id && is_whole && held < commit && bytes > lag_max
+        };
+        let promoted = change.members.iter().filter_map(|change| match change {
+            MemberChange::Promote(learner) => Some(*learner),
+            MemberChange::AddVoter(_)
+            | MemberChange::AddLearner(_)
+            | MemberChange::AddWitness(_)
+            | MemberChange::Demote(_)
+            | MemberChange::Remove(_) => None,
+        });
+        let early = promoted.clone().find(lacks_log);
+        let voters = &configuration.voters;
+        let lacking = voters.iter().filter(|voter| lacks_log(voter)).count();
+        let is_new = configuration.is_joint() && configuration.outgoing != *voters;
+        let stalls = !change.allow_stall
+            && is_new
+            && configuration.rule == QuorumRule::Majority
+            && lacking * 2 >= voters.len()
+            && lacking > 0;
+        let again = configuration.members().find(|member| configuration.removed.contains(member));
+        let why = if let Some(learner) = early {
+            format!("{learner} is promoted, and lacks the log up to {commit} of {last}")
+        } else if stalls {
+            format!("{lacking} of {voters:?} lack the log up to {commit} of {last}")
+        } else if let Some(again) = again {
+            format!("{again} was removed, and comes back")
+        } else {
+            return;
+        };
+        let detail = format!("leader {id}, {change:?}: {why}");
+        self.fail(id, Failure::new("a change begins when it may", detail));
+    }
+
+    /// Gives up a change that does not come to its end.
+    ///
+    /// # Errors
+    /// There is none, or it is not this leader's to give up (M18).
+    pub fn abandon(&mut self, id: NodeId) -> Result<EntryId, ChangeError> {
+        let Some(node) = self.node(id) else { return Err(ChangeError::NothingToAbandon) };
+        let (term, index) = (node.term(), node.configuration_index());
+        let began = node.id_at(index);
+        let given_up = self.act(id, |node, now| node.abandon_change(now));
+        if given_up.is_ok() && began.is_some_and(|began| began.term != term) {
+            let detail = format!("leader {id} of {term} gives up {began:?}");
+            self.fail(id, Failure::new("a leader gives up its own changes alone", detail));
+        }
+        given_up
+    }
+
+    /// Other timeouts from now on.
+    ///
+    /// # Errors
+    /// They are not sound, or leases rest on them.
+    pub fn set_timeouts(&mut self, id: NodeId, timeouts: Timeouts) -> Result<(), OptionsError> {
+        let election_before = self.members[&id].seen.election_timeout_ticks;
+        let set = self.act(id, |node, now| node.set_timeouts(now, timeouts));
+        let is_other = timeouts.election_timeout_ticks != election_before;
+        if set.is_ok() && is_other && self.members[&id].options.lease_drift_ppm.is_some() {
+            let detail = format!("node {id} takes {timeouts:?}, and others read on its promise");
+            self.fail(id, Failure::new("timeouts stay as long as leases rest on them", detail));
+        }
+        set
+    }
+}

@@ -1,0 +1,159 @@
+//! Disks that are lost or set back, at moments when the group can bear it.
+//!
+//! A disk that is gone takes a vote and acknowledgements with it, and one of them may be all that
+//! keeps an entry in the group (`docs/adr/0008-who-is-a-member.md`). So a disk is lost only when
+//! its loss can be noticed and the others have everything; and the next one when the operator has
+//! mended the first.
+
+use raft::{Configuration, ConfigurationChange, MemberChange, NodeId, Status};
+
+use super::CoreWorld;
+use super::step::Happening;
+use super::tallies::may_elect;
+use crate::chaos::{FaultKind, pick};
+use env::SplitMix;
+
+impl CoreWorld {
+    /// Loses the disk of a follower, or sets it back, if the group can bear that now.
+    pub fn spoil_disk(&mut self, kind: FaultKind, dice: &mut SplitMix) -> bool {
+        let is_lost = kind == FaultKind::LoseDisk;
+        let Some(status) = (if is_lost { self.guarded() } else { self.settled() }) else {
+            return false;
+        };
+        let configuration = &status.configuration;
+        let has_copy = |node: &NodeId| self.members[node].copy.is_some();
+        let others = configuration.members().filter(|node| *node != status.id);
+        // The operator can mend it only with a leader.
+        let can_do_without = |node: &NodeId| {
+            let others = configuration.members().filter(|other| other != node);
+            may_elect(configuration, &others.collect())
+        };
+        let others: Vec<NodeId> =
+            others.filter(|node| is_lost || has_copy(node)).filter(can_do_without).collect();
+        if others.is_empty() {
+            return false;
+        }
+        let node = pick(dice, &others);
+        self.crash(node);
+        self.forgetful.insert(node);
+        let member = self.member(node);
+        if is_lost {
+            member.lose_disk();
+        } else {
+            member.disk = member.copy.take().expect("it has one");
+        }
+        self.tell(node, kind.name());
+        self.start(node);
+        true
+    }
+
+    /// Somebody copies the disk of a node.
+    pub fn copy_disk(&mut self, id: NodeId) {
+        let member = self.member(id);
+        member.copy = Some(member.disk.clone());
+    }
+
+    /// The leader's status, if every member runs, from the disk on record, and the loss of any of
+    /// them would be noticed.
+    fn guarded(&self) -> Option<Status> {
+        let leader = self.leader()?;
+        let status = self.node(leader)?.status();
+        let configuration = &status.configuration;
+        let newest = self.members.values().filter_map(|member| member.node.as_ref());
+        // Only whoever leads the newest term knows what is on record.
+        let is_newest = newest.map(raft::Node::term).max() == Some(status.hard_state.current_term);
+        let is_settled = status.configuration_index <= status.commit_index;
+        let all_are_on = configuration.members().all(|member| self.is_on(member));
+        let all_are_recorded = configuration.incarnations.len() == configuration.members().count();
+        let is_guarded = all_are_on
+            && all_are_recorded
+            && self.disks_are_on_record(leader)
+            && status.unguarded.is_empty();
+        (is_newest && is_settled && is_guarded && configuration.voters.len() >= 3).then_some(status)
+    }
+
+    /// The leader's status, if every member runs, holds the whole log, and all of it is committed.
+    fn settled(&self) -> Option<Status> {
+        let leader = self.leader()?;
+        let node = self.node(leader)?;
+        let (term, last) = (node.term(), node.last());
+        let configuration = node.configuration();
+        let is_quiet = node.commit_index() == last.index && !configuration.is_joint();
+        // Where one voter can decide with few others, its memory is worth more than theirs.
+        let is_common = matches!(
+            configuration.rule,
+            raft::QuorumRule::Majority
+                | raft::QuorumRule::EvenSet { .. }
+                | raft::QuorumRule::Flexible { .. }
+        );
+        let is_whole = |id: NodeId| {
+            let Some(member) = self.members.get(&id) else { return false };
+            let is_well = !member.sleeps && !member.hangs && member.in_flight.is_empty();
+            let is_known = |recorded: &raft::Incarnation| *recorded == member.options.incarnation;
+            let recorded = configuration.incarnations.get(&id);
+            is_well
+                && recorded.is_none_or(is_known)
+                && member.node.as_ref().is_some_and(|node| node.term() == term)
+                && member.disk.hard_state.current_term == term
+                && member.disk.last() == last
+        };
+        let all_are_whole = configuration.members().all(is_whole);
+        // What is under way was said by a disk that will not be there any more.
+        let says = |happening: &Happening| matches!(happening, Happening::Arrival { .. });
+        let is_silent = !self.queue.values().any(says) || configuration.lease.is_none();
+        let is_settled = is_quiet && is_common && all_are_whole && is_silent;
+        (is_settled && configuration.voters.len() >= 3).then(|| node.status())
+    }
+
+    /// Whether somebody has said, or may have, what an honest peer would not.
+    #[must_use]
+    pub fn has_bad_peers(&self) -> bool {
+        self.nonsense_count > 0 || !self.forgetful.is_empty()
+    }
+
+    /// The number of the disk that a node has.
+    #[must_use]
+    pub fn incarnation_of(&self, id: NodeId) -> u64 {
+        self.members[&id].options.incarnation.0
+    }
+
+    /// Whether every member speaks from the disk that this node has on record for it.
+    #[must_use]
+    pub fn disks_are_on_record(&self, id: NodeId) -> bool {
+        let Some(node) = self.node(id) else { return false };
+        node.configuration().incarnations.iter().all(|(member, recorded)| {
+            let its = self.members.get(member);
+            its.is_none_or(|its| its.options.incarnation == *recorded)
+        })
+    }
+
+    /// The operator: whoever speaks from another disk than the one on record is made a learner,
+    /// and a voter again when it has the log.
+    pub fn repair(&mut self) {
+        let Some(leader) = self.leader().filter(|leader| self.is_awake(*leader)) else { return };
+        let Some(node) = self.node(leader) else { return };
+        let status = node.status();
+        let Configuration { incarnations, witnesses, learners, .. } = &status.configuration;
+        let stranger = status.followers.iter().find(|follower| {
+            let is_other = |at: &raft::Incarnation| *at != follower.incarnation;
+            let is_stranger = incarnations.get(&follower.id).is_some_and(is_other);
+            follower.incarnation.is_known() && is_stranger && !learners.contains(&follower.id)
+        });
+        let wanted = match stranger.map(|follower| follower.id) {
+            Some(id) if witnesses.contains(&id) => Some(MemberChange::Remove(id)),
+            Some(id) => Some(MemberChange::Demote(id)),
+            None => {
+                let back = learners.iter().find(|learner| self.forgetful.contains(learner));
+                back.map(|id| MemberChange::Promote(*id))
+            }
+        };
+        if let Some(wanted) = wanted {
+            let change = ConfigurationChange::of([wanted]);
+            // A rule may name the voter that goes.
+            let rule = Some(raft::QuorumRule::Majority);
+            // A refusal is an answer like any other here.
+            let _refused =
+                self.change(leader, &ConfigurationChange { allow_stall: true, rule, ..change });
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The host of a node of a core world: its disk, its applier, and what it carries for others.
+
+use std::time::Duration;
+
+use raft::{Body, Entry, Fetch, Input, Message, NodeId, Payload, SendSnapshot, SnapshotMark};
+
+use super::CoreWorld;
+use super::step::Happening;
+use crate::Failure;
+
+/// A stage that stands still is asked again after so long.
+const BULK_HANGS: Duration = Duration::from_millis(100);
+/// A report of a host that comes once more comes so late.
+const LATE_MS: u64 = 400;
+
+impl CoreWorld {
+    pub(super) fn synced(&mut self, id: NodeId) {
+        let member = self.member(id);
+        if member.hangs {
+            // The answer comes when the disk does.
+            member.syncing = 0;
+            return;
+        }
+        let count = std::mem::take(&mut member.syncing).min(member.in_flight.len());
+        let mut newest = None;
+        for persist in member.in_flight.drain(..count) {
+            newest = Some(persist.number);
+            member.disk.write(persist);
+        }
+        let now = member.tick();
+        member.seen.writes_since = Some(now).filter(|_| !member.in_flight.is_empty());
+        if let Some(number) = newest {
+            self.input(id, Input::Persisted(number));
+            self.report_again(id, Input::Persisted(number));
+        }
+        self.sync(id);
+    }
+
+    /// Hosts are many threads, and may say a thing twice, the second time after newer ones.
+    fn report_again(&mut self, id: NodeId, input: Input) {
+        let permille = self.options.late_reports_permille;
+        if permille > 0 && self.dice.below(1000) < permille {
+            self.census.meet("sometimes: a report of a host comes late once more");
+            let life = self.members[&id].life;
+            let after = Duration::from_millis(self.dice.below(LATE_MS));
+            self.later(after, Happening::Report { node: id, life, input });
+        }
+    }
+
+    /// Some time between the two.
+    pub(super) fn some_time(&mut self, (min, max): (Duration, Duration)) -> Duration {
+        let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
+        if range == 0 { min } else { min + Duration::from_nanos(self.dice.below(range + 1)) }
+    }
+
+    /// Begins to make durable what waits for it.
+    pub(super) fn sync(&mut self, id: NodeId) {
+        let (min, max) = self.write_time;
+        let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
+        let time = min + Duration::from_nanos(self.dice.below(range + 1));
+        let member = self.member(id);
+        if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
+            member.syncing = member.in_flight.len();
+            let life = member.life;
+            self.later(time, Happening::Synced { node: id, life });
+        }
+    }
+
+    pub(super) fn apply(&mut self, id: NodeId) {
+        let member = self.member(id);
+        member.applies = false;
+        if member.applier_hangs {
+            return;
+        }
+        let entries = std::mem::take(&mut member.to_apply);
+        let Some(last) = entries.last().map(|entry| entry.id.index) else { return };
+        for entry in &entries {
+            self.apply_one(id, entry);
+        }
+        let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
+        self.acknowledge(id, &ids);
+        self.input(id, Input::Applied(last));
+        self.report_again(id, Input::Applied(last));
+    }
+
+    fn apply_one(&mut self, id: NodeId, entry: &Entry) {
+        let member = self.member(id);
+        let mut state = member.state.rotate_left(7) ^ entry.id.index.0 ^ entry.id.term.0 << 32;
+        if let Payload::Command(command) = &entry.payload {
+            for byte in command {
+                state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        let follows = member.applied.next() == entry.id.index;
+        (member.state, member.applied) = (state, entry.id.index);
+        let first = *self.states.entry(entry.id.index).or_insert(state);
+        if first != state || !follows {
+            let detail = format!("node {id} differs from another at {}", entry.id);
+            self.fail(id, Failure::new("equal logs, equal states", detail));
+        }
+    }
+
+    pub(super) fn fetched(&mut self, id: NodeId, fetch: Fetch) {
+        if self.members[&id].bulk_hangs {
+            let life = self.members[&id].life;
+            return self.later(BULK_HANGS, Happening::Fetched { node: id, life, fetch });
+        }
+        let mut bytes = 0;
+        let entries = &self.members[&id].disk.entries;
+        let begin = entries.partition_point(|entry| entry.id.index < fetch.from);
+        let wanted = entries[begin..].iter().take_while(|entry| {
+            bytes += entry.size_bytes();
+            let fits = bytes <= fetch.bytes_max || entry.id.index == fetch.from;
+            fits && entry.id.index < fetch.to
+        });
+        let entries: Vec<Entry> = wanted.cloned().collect();
+        if entries.first().is_some_and(|first| first.id.index == fetch.from) {
+            self.input(id, Input::Fetched { from: fetch.from, entries });
+        }
+    }
+
+    /// The hosts carry a snapshot to a follower that needs one.
+    pub(super) fn carry(&mut self, id: NodeId, wanted: SendSnapshot) {
+        if self.members[&id].bulk_hangs {
+            let life = self.members[&id].life;
+            return self.later(BULK_HANGS, Happening::Carry { node: id, life, wanted });
+        }
+        let permille = self.options.lost_snapshots_permille;
+        if permille > 0 && self.dice.below(1000) < permille {
+            self.census.meet("sometimes: a snapshot is not delivered");
+            return self.input(id, Input::SnapshotSent { to: wanted.to, delivered: None });
+        }
+        let applied = self.members[&id].applied;
+        let mark = self.node(id).and_then(|node| node.snapshot_mark(applied));
+        // The wish may be of a leadership that is long over: its term cannot vouch for this state.
+        let mark = mark.filter(|mark| mark.last.term <= wanted.term);
+        let mark = mark.filter(|mark| mark.last.index >= wanted.at_least);
+        if let Some(mark) = &mark {
+            let body = Body::InstallSnapshot { mark: mark.clone().into() };
+            self.send(Message::new(id, wanted.to, wanted.term, body));
+        }
+        self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark.map(Into::into) });
+    }
+
+    pub(super) fn install(&mut self, id: NodeId, mark: SnapshotMark) {
+        let state = self.states.get(&mark.last.index).copied().unwrap_or_default();
+        let member = self.member(id);
+        let is_safe = member.disk.mark.last >= mark.last;
+        (member.applied, member.state) = (mark.last.index, state);
+        // What the applier had not come to is in the snapshot.
+        member.to_apply.clear();
+        member.disk.applied = mark.last.index;
+        if !is_safe {
+            let detail = format!("node {id} installs {} over a log that is not cut", mark.last);
+            self.fail(id, Failure::new("the log is durable before the state is replaced", detail));
+        }
+        self.input(id, Input::SnapshotInstalled(mark.into()));
+    }
+}

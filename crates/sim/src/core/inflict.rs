@@ -1,0 +1,313 @@
+//! What each kind of fault does to a core world.
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "of many kinds, each function deals with a few"
+)]
+
+use std::time::Duration;
+
+use env::SplitMix;
+use raft::{
+    Configuration, ConfigurationChange, Input, LeaseChange, MemberChange, NodeId, Timeouts,
+};
+
+use super::chaos::CoreChaos;
+use super::swarm::{any_lease, any_rule};
+use crate::chaos::{FaultKind, cuts_of, pick};
+
+impl CoreChaos {
+    /// Returns whether it could be done.
+    pub(super) fn inflict(
+        &mut self,
+        kind: FaultKind,
+        node: NodeId,
+        at_ms: u64,
+        dice: &mut SplitMix,
+    ) -> bool {
+        let nodes: Vec<u64> = self.world.nodes().iter().map(|node| node.0).collect();
+        let cuts = cuts_of(kind, &nodes, node.0, dice);
+        if !cuts.is_empty() {
+            let times = if kind == FaultKind::Flap { 6 } else { 1 };
+            for half in 0..times {
+                self.later.push((at_ms + half * 500, half % 2 == 0, cuts.clone()));
+            }
+            return true;
+        }
+        match kind {
+            FaultKind::Transfer | FaultKind::StepDown | FaultKind::Members | FaultKind::Abandon => {
+                self.ask_the_leader(kind, dice)
+            }
+            FaultKind::ClockDrift | FaultKind::ClockJump | FaultKind::ClockStop => {
+                self.upset_clock(kind, node, dice);
+                true
+            }
+            FaultKind::CrashAll => self.crash_all(),
+            FaultKind::Usurp => self.usurp(at_ms, dice),
+            FaultKind::Swizzle => {
+                self.swizzle(&nodes, at_ms, dice);
+                true
+            }
+            FaultKind::SlowDisk => {
+                let most = Duration::from_millis(pick(dice, &[200, 900]));
+                self.world.set_write_time(most / 4, most);
+                true
+            }
+            FaultKind::LoseDisk | FaultKind::SetBackDisk => {
+                // It counts when it happens.
+                let is_known = self.plan.options.disks_are_known || kind != FaultKind::LoseDisk;
+                self.spoil_until = is_known.then_some((at_ms + SPOILT_WITHIN_MS, kind));
+                if kind == FaultKind::SetBackDisk {
+                    self.world.nodes().into_iter().for_each(|id| self.world.copy_disk(id));
+                }
+                false
+            }
+            FaultKind::Crash if self.world.is_on(node) => {
+                self.world.crash(node);
+                self.tell_the_others(node, dice);
+                true
+            }
+            _ if self.world.is_awake(node) => self.inflict_on(kind, node, at_ms, dice),
+            _ => false,
+        }
+    }
+
+    /// What happens to a node that is awake, or to the network around it.
+    fn inflict_on(
+        &mut self,
+        kind: FaultKind,
+        node: NodeId,
+        at_ms: u64,
+        dice: &mut SplitMix,
+    ) -> bool {
+        let mend_at = at_ms + dice.below(6000);
+        match kind {
+            FaultKind::HangLog => self.world.hang_disk(node),
+            FaultKind::HangApplier => self.world.hang_stages(node, true, false),
+            FaultKind::HangBulk => self.world.hang_stages(node, false, true),
+            FaultKind::PauseElections => self.world.hand(node, Input::PauseElections(true)),
+            FaultKind::Pause => self.world.put_to_sleep(node),
+            FaultKind::Compact => {
+                self.world.compact(node);
+                return true;
+            }
+            FaultKind::Campaign => {
+                self.world.hand(node, Input::Campaign);
+                return true;
+            }
+            FaultKind::Nonsense => return self.world.hear_nonsense(node, dice),
+            FaultKind::Timeouts => {
+                let election_timeout_ticks = pick(dice, &[100, 300, 1000]);
+                let heartbeat_interval_ticks = election_timeout_ticks / 10;
+                let timeouts = Timeouts { election_timeout_ticks, heartbeat_interval_ticks };
+                return self.world.set_timeouts(node, timeouts).is_ok();
+            }
+            _ => return self.worsen(kind, node, dice),
+        }
+        self.resume_at.push((mend_at, node));
+        true
+    }
+
+    fn crash_all(&mut self) -> bool {
+        let on: Vec<NodeId> =
+            self.world.nodes().into_iter().filter(|id| self.world.is_on(*id)).collect();
+        on.iter().for_each(|node| self.world.crash(*node));
+        !on.is_empty()
+    }
+
+    /// One node after the other is cut off; they come back in another order.
+    fn swizzle(&mut self, nodes: &[u64], at_ms: u64, dice: &mut SplitMix) {
+        for node in nodes {
+            if dice.below(3) == 0 {
+                continue;
+            }
+            let cuts = cuts_of(FaultKind::Isolate, nodes, *node, dice);
+            let cut_at = at_ms + dice.below(500);
+            let heal_at = cut_at + 500 + dice.below(1000);
+            self.later.push((cut_at, true, cuts.clone()));
+            self.later.push((heal_at, false, cuts));
+        }
+    }
+
+    /// A leader is deposed as fast as can be, and does not hear of it: whatever it still does on
+    /// somebody's word rests on time alone.
+    fn usurp(&mut self, at_ms: u64, dice: &mut SplitMix) -> bool {
+        let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
+        let Some(leader) = leader else { return false };
+        let nodes = self.world.nodes();
+        let others: Vec<NodeId> = nodes.iter().copied().filter(|node| *node != leader).collect();
+        let timeout = self.plan.options.node_options.election_timeout_ticks;
+        let slowest = u64::try_from(self.plan.options.delay.1.as_millis()).unwrap_or(0);
+        let way = dice.below(5);
+        if way == 1 {
+            let _refused = self.world.transfer(leader, None);
+        } else if way == 2 && self.plan.clocks_agree() {
+            // The lease becomes shorter, or ends.
+            let lease = if dice.below(2) == 0 {
+                LeaseChange::End
+            } else {
+                let drift_ppm = self.plan.options.clock_spread_ppm;
+                LeaseChange::Set(raft::LeaseTerms { duration_us: 1000, drift_ppm })
+            };
+            let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
+            let _refused = self.world.change(leader, &change);
+        }
+        let to_it = others.iter().map(|node| (node.0, leader.0)).collect();
+        let from_it = others.iter().map(|node| (leader.0, node.0)).collect();
+        self.later.push((at_ms, true, to_it));
+        let goes_on = if way < 3 { 3 * slowest } else { 0 };
+        self.later.push((at_ms + goes_on, true, from_it));
+        let heal_at = at_ms + timeout + dice.below(2 * timeout);
+        let both = others.iter().flat_map(|node| [(node.0, leader.0), (leader.0, node.0)]);
+        self.later.push((heal_at, false, both.collect()));
+        if way == 3 {
+            for node in &others {
+                if self.world.is_on(*node) {
+                    self.world.crash(*node);
+                    self.world.start(*node);
+                }
+            }
+        }
+        self.successors = others;
+        self.succession = (at_ms + goes_on, heal_at);
+        true
+    }
+
+    /// Those who are left campaign, one after the other, and one that wins may hand over at once.
+    pub(super) fn succeed(&mut self, now_ms: u64) {
+        let (from, until) = self.succession;
+        if self.successors.is_empty() || now_ms < from {
+            return;
+        }
+        if now_ms > until {
+            return self.successors.clear();
+        }
+        let node = pick(&mut self.dice, &self.successors);
+        if !self.world.nodes().contains(&node) || !self.world.is_awake(node) {
+            return;
+        }
+        match self.dice.below(4) {
+            0 => self.world.hand(node, Input::Campaign),
+            1 => drop(self.world.transfer(node, None)),
+            _ => {}
+        }
+    }
+
+    /// What makes the network worse without a shape.
+    fn worsen(&mut self, kind: FaultKind, node: NodeId, dice: &mut SplitMix) -> bool {
+        let permille = 1 + dice.below(300);
+        let now = self.world.now();
+        let nodes = self.world.nodes();
+        let net = self.world.net();
+        if kind == FaultKind::Loss {
+            net.loss_permille = permille;
+        } else if kind == FaultKind::Duplicate {
+            net.duplicate_permille = permille;
+        } else if kind == FaultKind::Reorder {
+            net.reorder_permille = permille;
+        } else if kind == FaultKind::Replay {
+            net.replay_permille = permille;
+        } else if kind == FaultKind::Delay {
+            let most = Duration::from_millis(pick(dice, &[5, 100, 700]));
+            net.delay = (Duration::from_micros(200), most);
+        } else if kind == FaultKind::Clog {
+            let until = now.after(Duration::from_millis(dice.below(3000)));
+            net.clog(node.0, pick(dice, &nodes).0, until);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    fn upset_clock(&mut self, kind: FaultKind, node: NodeId, dice: &mut SplitMix) {
+        if self.plan.clocks_agree() {
+            return self.world.drift_within_bounds(node, dice.next_u64());
+        }
+        let clock = self.world.clock_of(node);
+        if kind == FaultKind::ClockDrift {
+            clock.set_rate_ppm(pick(dice, &[200_000, 900_000, 1_100_000, 5_000_000]));
+        } else if kind == FaultKind::ClockStop {
+            clock.set_rate_ppm(0);
+        } else {
+            clock.jump_ms(pick(dice, &[20, 700, 3_000]));
+        }
+        self.world.clock_was_set(node);
+    }
+
+    /// Some hosts notice that a node is gone.
+    fn tell_the_others(&mut self, lost: NodeId, dice: &mut SplitMix) {
+        for other in self.world.nodes() {
+            if self.world.is_awake(other) && dice.below(2) == 0 {
+                self.world.hand(other, Input::PeerLost(lost));
+            }
+        }
+    }
+
+    fn ask_the_leader(&mut self, kind: FaultKind, dice: &mut SplitMix) -> bool {
+        let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
+        let Some(leader) = leader else { return false };
+        let nodes = self.world.nodes();
+        match kind {
+            FaultKind::StepDown => {
+                self.world.hand(leader, Input::StepDown);
+                true
+            }
+            FaultKind::Transfer => {
+                let to = (dice.below(2) == 0).then(|| pick(dice, &nodes));
+                self.world.transfer(leader, to).is_ok()
+            }
+            FaultKind::Abandon => self.world.abandon(leader).is_ok(),
+            // Disks first, members later.
+            _ if !self.world.disks_are_on_record(leader) => false,
+            _ => {
+                let node = self.world.node(leader).expect("it leads");
+                let configuration = node.configuration().clone();
+                let change = self.any_change(&configuration, &nodes, dice);
+                self.world.change(leader, &change).is_ok()
+            }
+        }
+    }
+
+    /// Any change, sensible or not.
+    fn any_change(
+        &self,
+        configuration: &Configuration,
+        nodes: &[NodeId],
+        dice: &mut SplitMix,
+    ) -> ConfigurationChange {
+        let mut members = Vec::new();
+        for node in nodes.iter().copied() {
+            if dice.below(2) == 0 {
+                continue;
+            }
+            let is_voter = configuration.voters.contains(&node);
+            let is_learner = configuration.learners.contains(&node);
+            members.push(match (is_voter, is_learner, dice.below(3)) {
+                (true, _, 0) => MemberChange::Demote(node),
+                (false, true, 0 | 1) => MemberChange::Promote(node),
+                (true, ..) | (_, true, _) => MemberChange::Remove(node),
+                (false, false, _) if self.world.is_witness(node) => MemberChange::AddWitness(node),
+                (false, false, 0) => MemberChange::AddLearner(node),
+                (false, false, _) => MemberChange::AddVoter(node),
+            });
+        }
+        // Somebody has an old list (M14).
+        if let Some(gone) = configuration.removed.last().filter(|_| dice.below(6) == 0) {
+            members = vec![MemberChange::AddLearner(*gone)];
+        }
+        let allow_stall = dice.below(2) == 0;
+        let rule = (dice.below(3) == 0).then(|| any_rule(dice, &configuration.voters));
+        if rule.is_some() && dice.below(2) == 0 {
+            // A rule that names voters fits only those that are there.
+            members.clear();
+        }
+        let lease = match dice.below(5) {
+            0 if self.plan.clocks_agree() => LeaseChange::Set(any_lease(dice, &self.plan.options)),
+            1 => LeaseChange::End,
+            _ => LeaseChange::Keep,
+        };
+        ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) }
+    }
+}
+
+/// A disk that is to be lost is lost when the group can bear it, and not after so long.
+const SPOILT_WITHIN_MS: u64 = 4000;

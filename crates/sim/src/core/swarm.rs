@@ -1,0 +1,144 @@
+//! What a seed switches on for a core world: the group, its rule, its witnesses and leases, and
+//! every option of its nodes. Each seed has a few of them: features that are always on together
+//! hide each other's faults (swarm testing: Groce et al., ISSTA 2012).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use env::SplitMix;
+use raft::{Configuration, LeaseTerms, NodeId, Options, QuorumRule};
+
+use super::CoreOptions;
+use crate::chaos::pick;
+
+fn ids(ids: &[u64]) -> BTreeSet<NodeId> {
+    ids.iter().copied().map(NodeId).collect()
+}
+
+fn simple(voters: &[u64], learners: &[u64]) -> Configuration {
+    Configuration { voters: ids(voters), learners: ids(learners), ..Configuration::default() }
+}
+
+/// Nodes, and who of them are members at first.
+fn group(dice: &mut SplitMix) -> (u64, Configuration) {
+    let ruled = |rule, voters: &[u64]| Configuration { rule, ..simple(voters, &[]) };
+    match dice.below(17) {
+        0 => (1, simple(&[1], &[])),
+        1 => (2, simple(&[1, 2], &[])),
+        2..5 => (3, simple(&[1, 2, 3], &[])),
+        5 => (5, Configuration { outgoing: ids(&[3, 4, 5]), ..simple(&[1, 2, 3], &[]) }),
+        6 | 7 => (5, simple(&[1, 2, 3, 4, 5], &[])),
+        // With nodes that wait to be added.
+        8 => (4, simple(&[1], &[])),
+        9 => (5, simple(&[1, 2, 3], &[4])),
+        10 => (7, simple(&[1, 2, 3], &[])),
+        11 => (3, Configuration { witnesses: ids(&[3]), ..simple(&[1, 2, 3], &[]) }),
+        12 => (6, Configuration { witnesses: ids(&[4, 5]), ..simple(&[1, 2, 3, 4, 5], &[]) }),
+        13 => (4, ruled(QuorumRule::EvenSet { extra: ids(&[1]) }, &[1, 2, 3, 4])),
+        14 => (5, ruled(QuorumRule::Flexible { election: 4, commit: 2 }, &[1, 2, 3, 4, 5])),
+        15 => {
+            let groups = [&[1, 2][..], &[3, 4], &[5, 6]].map(ids);
+            (6, ruled(QuorumRule::grouped(groups), &[1, 2, 3, 4, 5, 6]))
+        }
+        _ => (4, simple(&[1, 2, 3, 4], &[])),
+    }
+}
+
+/// A rule that may fit, if the voters stay.
+pub(super) fn any_rule(dice: &mut SplitMix, voters: &BTreeSet<NodeId>) -> QuorumRule {
+    let count = u32::try_from(voters.len()).unwrap_or(u32::MAX);
+    match dice.below(5) {
+        0 => QuorumRule::EvenSet { extra: voters.iter().copied().take(1).collect() },
+        1 => {
+            let election = count / 2 + 1 + u32::from(dice.below(2) == 0);
+            QuorumRule::Flexible { election, commit: (count + 1).saturating_sub(election) }
+        }
+        2 => {
+            let weights = voters.iter().map(|node| (*node, pick(dice, &[1, 2, 3])));
+            QuorumRule::weighted(weights.collect::<Vec<_>>())
+        }
+        3 => QuorumRule::grouped(
+            voters.iter().copied().collect::<Vec<_>>().chunks(2).map(<[_]>::to_vec),
+        ),
+        _ => QuorumRule::Majority,
+    }
+}
+
+/// From shorter than an election to longer than two.
+pub(super) fn any_lease(dice: &mut SplitMix, options: &CoreOptions) -> LeaseTerms {
+    let longest_us = options.node_options.election_timeout_ticks * 2500;
+    LeaseTerms { duration_us: 1000 + dice.below(longest_us), drift_ppm: options.clock_spread_ppm }
+}
+
+fn node_options(dice: &mut SplitMix, seed: u64, spread_ppm: u32) -> Options {
+    let check_quorum = dice.below(4) > 0;
+    // Short timeouts mean many elections.
+    let election_timeout_ticks = pick(dice, &[100, 300, 1000]);
+    let plain = Options {
+        election_timeout_ticks,
+        heartbeat_interval_ticks: election_timeout_ticks / 10,
+        pre_vote: dice.below(4) > 0,
+        check_quorum,
+        quiesce_after_ticks: (dice.below(3) == 0).then_some(500),
+        lease_drift_ppm: (check_quorum && dice.below(2) == 0).then_some(spread_ppm),
+        log_tail_kept: dice.below(6),
+        slow_follower_ticks: pick(dice, &[400, 2000]),
+        promotion_lag_bytes_max: pick(dice, &[60, 1 << 20]),
+        record_events: true,
+        cache_bytes_max: 4000,
+        ..Options::new(NodeId(1), seed)
+    };
+    let plain = match dice.below(6) {
+        0 => Options { first_election_ticks: Some((10, election_timeout_ticks)), ..plain },
+        1 => Options { reelection_wait_ticks: election_timeout_ticks, ..plain },
+        _ => plain,
+    };
+    if dice.below(2) == 0 {
+        return plain;
+    }
+    Options {
+        write_stall_ticks_max: 2500,
+        append_batch_bytes_max: 100,
+        window_messages_max: 3,
+        cache_bytes_max: 200,
+        apply_window_bytes_max: 150,
+        uncommitted_bytes_max: 600,
+        pending_reads_max: 4,
+        ..plain
+    }
+}
+
+/// The world of a seed.
+pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
+    let (node_count, members) = group(dice);
+    let spread_ppm = pick(dice, &[0, 0, 50_000]);
+    let node_options = node_options(dice, seed, spread_ppm);
+    let timeout = node_options.election_timeout_ticks;
+    // A round takes no longer than a good part of an election timeout.
+    let slowest = pick(dice, &[2, 20, 80]).min(timeout / 8);
+    let quick = |most_ms| (Duration::from_micros(200), Duration::from_millis(most_ms));
+    let mut witnesses = members.witnesses.clone();
+    if dice.below(6) == 0 && node_count > members.member_count() as u64 {
+        witnesses.insert(NodeId(node_count));
+    }
+    let mut options = CoreOptions {
+        members,
+        witnesses,
+        disks_are_known: dice.below(3) > 0,
+        modest: (dice.below(3) == 0).then_some((NodeId(2), timeout * 2)),
+        clock_spread_ppm: spread_ppm,
+        apply_time: quick(pick(dice, &[1, 1, 1, 60])),
+        carry_time: quick(pick(dice, &[20, 20, timeout * 3])),
+        install_time: quick(pick(dice, &[10, 10, timeout * 4])),
+        late_reports_permille: pick(dice, &[0, 0, 200]),
+        lost_snapshots_permille: pick(dice, &[0, 0, 400]),
+        delay: quick(slowest),
+        write_time: quick(slowest),
+        node_options,
+        ..CoreOptions::new(seed, node_count)
+    };
+    if dice.below(2) == 0 {
+        options.members.lease = Some(any_lease(dice, &options));
+    }
+    options
+}
