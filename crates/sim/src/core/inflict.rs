@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use env::SplitMix;
 use raft::{
-    Configuration, ConfigurationChange, Input, LeaseChange, MemberChange, NodeId, Timeouts,
+    Configuration, ConfigurationChange, Input, LeaseChange, LeaseClock, LeaseTerms, MemberChange,
+    NodeId, Timeouts,
 };
 
 use super::chaos::CoreChaos;
@@ -146,7 +147,8 @@ impl CoreChaos {
                 LeaseChange::End
             } else {
                 let drift_ppm = self.plan.options.clock_spread_ppm;
-                LeaseChange::Set(raft::LeaseTerms { duration_us: 1000, drift_ppm })
+                let clock = LeaseClock::Monotonic;
+                LeaseChange::Set(LeaseTerms { duration_us: 1000, drift_ppm, clock })
             };
             let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
             let _refused = self.world.change(leader, &change);

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use env::SplitMix;
-use raft::{Configuration, LeaseTerms, NodeId, Options, QuorumRule};
+use raft::{Configuration, LeaseClock, LeaseTerms, NodeId, Options, QuorumRule};
 
 use super::CoreOptions;
 use crate::chaos::pick;
@@ -67,7 +67,11 @@ pub(super) fn any_rule(dice: &mut SplitMix, voters: &BTreeSet<NodeId>) -> Quorum
 /// From shorter than an election to longer than two.
 pub(super) fn any_lease(dice: &mut SplitMix, options: &CoreOptions) -> LeaseTerms {
     let longest_us = options.node_options.election_timeout_ticks * 2500;
-    LeaseTerms { duration_us: 1000 + dice.below(longest_us), drift_ppm: options.clock_spread_ppm }
+    LeaseTerms {
+        duration_us: 1000 + dice.below(longest_us),
+        drift_ppm: options.clock_spread_ppm,
+        clock: LeaseClock::Monotonic,
+    }
 }
 
 fn node_options(dice: &mut SplitMix, seed: u64, spread_ppm: u32) -> Options {
