@@ -162,7 +162,7 @@ impl CoreWorld {
                     prev,
                     commit_index: LogIndex(0),
                     session: 0,
-                    entries: Vec::new(),
+                    entries: Vec::new().into(),
                 };
                 of(leader, outcome)
             }
@@ -203,7 +203,7 @@ impl CoreWorld {
                     prev: last,
                     commit_index: LogIndex(0),
                     session: 0,
-                    entries: vec![Entry { id, payload }],
+                    entries: vec![Entry { id, payload }].into(),
                 };
                 of(leader, body)
             }

@@ -263,10 +263,9 @@ impl CoreWorld {
         for message in output.messages {
             let checked = self.members[&id].disk.durable().check(&message);
             // A disk that was lost has forgotten whom it voted for; that is told by its number.
+            let observed = self.checker.observe_message(&message);
             let is_whole = !self.forgetful.contains(&id);
-            let checked = checked.and_then(|()| {
-                if is_whole { self.checker.observe_message(&message) } else { Ok(()) }
-            });
+            let checked = checked.and(if is_whole { observed } else { Ok(()) });
             if let Err(violation) = checked {
                 self.fail(id, violation.into());
             }
@@ -301,7 +300,7 @@ impl CoreWorld {
         }
         if let Some(mark) = output.install_snapshot {
             let time = self.some_time(self.options.install_time);
-            self.later(time, Happening::Install { node: id, life, mark });
+            self.later(time, Happening::Install { node: id, life, mark: *mark });
         }
         let member = self.member(id);
         member.to_apply.extend(output.committed);
