@@ -128,7 +128,7 @@ fn interrupted_installation_is_asked_for_again() {
         prev: EntryId::new(3, 5),
         commit_index: LogIndex(5),
         session: 0,
-        entries: Vec::new(),
+        entries: Vec::new().into(),
     };
     let message = Message::new(id(2), id(1), Term(3), probe);
     node.handle(Tick(0), Input::Message(message));
