@@ -261,7 +261,11 @@ impl Member {
         let later = self.disk.entries.iter().chain(written);
         let later = later.filter_map(|entry| match &entry.payload {
             Payload::Configuration(configuration) => Some((entry.id.index, configuration.as_ref())),
-            Payload::Noop | Payload::Lease(_) | Payload::Command(_) | Payload::Withheld => None,
+            Payload::Noop
+            | Payload::Lease(_)
+            | Payload::Keyed(_)
+            | Payload::Command(_)
+            | Payload::Withheld => None,
         });
         std::iter::once(mark).chain(later).collect()
     }
