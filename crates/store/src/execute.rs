@@ -205,6 +205,22 @@ struct Path<'t> {
     nested: Vec<Self>,
 }
 
+impl Path<'_> {
+    /// Looks at all operations that will be done, those of a nested transaction in its place.
+    fn in_order(
+        &self,
+        look: &mut impl FnMut(&RequestOp) -> Result<(), RequestError>,
+    ) -> Result<(), RequestError> {
+        let mut nested = self.nested.iter();
+        self.ops.iter().try_for_each(|op| match op {
+            RequestOp::Txn(_) => {
+                nested.next().expect("a path was decided for each nested one").in_order(look)
+            }
+            op => look(op),
+        })
+    }
+}
+
 impl<'a> Execution<'a> {
     /// The revision that the command's changes make.
     fn next_revision(&self) -> i64 {
@@ -349,37 +365,33 @@ impl<'a> Execution<'a> {
         Ok(Path { succeeded, ops, nested })
     }
 
-    /// First all puts and then all ranges, nested ones too: that is the fault that etcd tells of.
+    /// First all puts and then all ranges, those of a nested transaction in its place: that is the
+    /// fault that etcd tells of.
     fn check_path(&self, path: &Path<'_>) -> Result<(), RequestError> {
-        self.check_puts(path)?;
-        self.check_ranges(path)
-    }
-
-    fn check_puts(&self, path: &Path<'_>) -> Result<(), RequestError> {
-        for op in path.ops {
-            if let RequestOp::Put(put) = op {
+        path.in_order(&mut |op| match op {
+            RequestOp::Put(put) => {
                 check_put(put)?;
                 self.check_key(put)?;
-                self.check_lease(put)?;
+                self.check_lease(put)
             }
-        }
-        path.nested.iter().try_for_each(|nested| self.check_puts(nested))
+            _ => Ok(()),
+        })?;
+        path.in_order(&mut |op| match op {
+            RequestOp::Range(range) => self.check_range(range),
+            _ => Ok(()),
+        })
     }
 
-    fn check_ranges(&self, path: &Path<'_>) -> Result<(), RequestError> {
+    /// Unlike outside of a transaction, what is below 0 is compacted; but for −1 while nothing is, as
+    /// in etcd, which keeps −1 for "never compacted".
+    fn check_range(&self, range: &RangeRequest) -> Result<(), RequestError> {
         let state = self.view.state;
-        for op in path.ops {
-            let RequestOp::Range(range) = op else { continue };
-            // Unlike outside of a transaction, what is below 0 is compacted; but for −1 while
-            // nothing is, as in etcd, which keeps −1 for "never compacted".
-            match range.revision {
-                0 => {}
-                at if at > state.revision => return Err(RequestError::FutureRevision),
-                at if at < state.compact_revision => return Err(RequestError::Compacted),
-                _ => {}
-            }
+        match range.revision {
+            0 => Ok(()),
+            at if at > state.revision => Err(RequestError::FutureRevision),
+            at if at < state.compact_revision => Err(RequestError::Compacted),
+            _ => Ok(()),
         }
-        path.nested.iter().try_for_each(|nested| self.check_ranges(nested))
     }
 
     fn run(&mut self, path: &Path<'_>) -> Result<TxnResponse, Stop> {

@@ -277,6 +277,12 @@ fn a_transaction_fails_as_a_whole_before_it_writes() {
     };
     let both = TxnRequest { success: vec![at(9), RequestOp::Txn(nested)], ..Default::default() };
     assert_eq!(refuse(RequestOp::Txn(both)), RequestError::LeaseNotFound);
+    // Of two faults of one kind the first is told, a nested one in its place.
+    let nested = |op| RequestOp::Txn(TxnRequest { success: vec![op], ..Default::default() });
+    let before = TxnRequest { success: vec![nested(at(-2)), at(9)], ..Default::default() };
+    assert_eq!(refuse(RequestOp::Txn(before)), RequestError::Compacted);
+    let behind = TxnRequest { success: vec![at(9), nested(at(-2))], ..Default::default() };
+    assert_eq!(refuse(RequestOp::Txn(behind)), RequestError::FutureRevision);
     assert_eq!(h.state_hash(), hash);
 }
 
