@@ -216,7 +216,7 @@ impl Path<'_> {
             RequestOp::Txn(_) => {
                 nested.next().expect("a path was decided for each nested one").in_order(look)
             }
-            op => look(op),
+            RequestOp::Range(_) | RequestOp::Put(_) | RequestOp::DeleteRange(_) => look(op),
         })
     }
 }
@@ -368,17 +368,15 @@ impl<'a> Execution<'a> {
     /// First all puts and then all ranges, those of a nested transaction in its place: that is the
     /// fault that etcd tells of.
     fn check_path(&self, path: &Path<'_>) -> Result<(), RequestError> {
-        path.in_order(&mut |op| match op {
-            RequestOp::Put(put) => {
-                check_put(put)?;
-                self.check_key(put)?;
-                self.check_lease(put)
-            }
-            _ => Ok(()),
+        path.in_order(&mut |op| {
+            let RequestOp::Put(put) = op else { return Ok(()) };
+            check_put(put)?;
+            self.check_key(put)?;
+            self.check_lease(put)
         })?;
-        path.in_order(&mut |op| match op {
-            RequestOp::Range(range) => self.check_range(range),
-            _ => Ok(()),
+        path.in_order(&mut |op| {
+            let RequestOp::Range(range) = op else { return Ok(()) };
+            self.check_range(range)
         })
     }
 
