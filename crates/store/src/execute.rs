@@ -380,8 +380,8 @@ impl<'a> Execution<'a> {
         })
     }
 
-    /// Unlike outside of a transaction, what is below 0 is compacted; but for −1 while nothing is, as
-    /// in etcd, which keeps −1 for "never compacted".
+    /// Unlike outside of a transaction, what is below 0 is compacted; but for −1 while nothing is,
+    /// as in etcd, which keeps −1 for "never compacted".
     fn check_range(&self, range: &RangeRequest) -> Result<(), RequestError> {
         let state = self.view.state;
         match range.revision {
