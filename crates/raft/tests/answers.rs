@@ -266,14 +266,22 @@ fn nobody_but_the_leader_of_the_term_is_followed() {
     assert_eq!(met, 6);
 }
 
-/// A heartbeat's commit index is the leader's up to what this node is known to hold: it is taken
-/// whole, or it is a fault (L9).
+/// A heartbeat's commit index is the leader's up to what this node is known to hold: once this life
+/// has seen that the logs match, it is taken whole, or it is a fault (L9).
 #[test]
 fn a_heartbeat_commits_what_it_says_or_nothing() {
     for len in 0..=3 {
         for commit in 0..=5 {
             let mut cluster = Cluster::new(3);
             cluster.load(2, 1, &vec![1; len]);
+            let prev = EntryId::new(u64::from(len > 0), len as u64);
+            let probe = Body::AppendEntries {
+                prev,
+                commit_index: LogIndex(0),
+                session: 0,
+                entries: Vec::new().into(),
+            };
+            cluster.deliver(Message::new(id(1), id(2), Term(1), probe));
             cluster.deliver(Message::new(id(1), id(2), Term(1), heartbeat(commit)));
             let status = cluster.status(2);
             let is_there = commit <= len as u64;
