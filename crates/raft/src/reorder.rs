@@ -17,7 +17,7 @@
 //! AppendEntries without entries is a question, and is answered at once.
 //!
 //! It is off by default: over one ordered connection a gap means that something was lost, and
-//! waiting would only cost time. Scripts: `testdata/replication/overtaken_*`.
+//! waiting would only cost time. Shown by `tests/order.rs`.
 
 use alloc::collections::BTreeMap;
 

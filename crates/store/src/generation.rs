@@ -325,6 +325,9 @@ impl Generation {
         if self.has_work() || self.empty_bytes(shared) == 0 {
             return Ok(());
         }
+        // What emptied them, moved values and the compaction itself, may not be durable yet.
+        self.mark_applied(shared)?;
+        self.log.sync()?;
         self.release_segments(shared)?;
         let waiting_bytes = self.empty_bytes(shared);
         let last_bytes = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len_bytes);
@@ -372,8 +375,8 @@ impl Generation {
         Ok(())
     }
 
-    /// Gives back segments without live values. What moved out of them is durable, and recovery
-    /// begins behind them.
+    /// Gives back segments without live values. The caller has synced the log, so that what moved
+    /// out of them is durable; and recovery begins behind them.
     fn release_segments(&mut self, shared: &Shared) -> io::Result<()> {
         let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
         let replay_from = checkpoint.replay_from.segment;

@@ -197,6 +197,35 @@ fn compaction_gives_segments_back() {
     assert_eq!(h.get("for ever 7").unwrap().value.len(), 500);
 }
 
+/// A segment whose values have moved goes only when they are durable where they are now, and so is
+/// the compaction that made the rest of it garbage: also when it goes in an idle moment.
+#[test]
+fn a_segment_goes_only_when_what_replaced_it_is_durable() {
+    let mut released = 0;
+    for (rounds, steps) in
+        [4, 9, 20].into_iter().flat_map(|rounds| (0..40).map(move |n| (rounds, n)))
+    {
+        let mut h = Harness::new();
+        h.apply_all((0..30).map(|n| put(&format!("for ever {n}"), &"x".repeat(500))));
+        for round in 0..rounds {
+            h.apply_all((0..40).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(300))));
+        }
+        h.machine.checkpoint().unwrap();
+        let (revision, size_bytes) = (h.store.revision(), h.store.status().size_bytes);
+        h.compact(revision).unwrap();
+        for _ in 0..steps {
+            h.machine.maintain().unwrap();
+        }
+        released += usize::from(h.store.status().size_bytes < size_bytes);
+        h.disk.crash_all_lost();
+        let h = h.reopen();
+        let all = h.store.range(&range("f", "l")).unwrap();
+        assert_eq!(all.count, 70, "{rounds} rounds, {steps} steps");
+        h.store.state_hash().unwrap();
+    }
+    assert!(released > 0, "no segment was given back");
+}
+
 /// The bytes of a snapshot with one bit flipped.
 #[derive(Debug)]
 struct Rotten {
