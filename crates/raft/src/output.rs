@@ -103,7 +103,7 @@ pub struct Fetch {
     pub from: LogIndex,
     /// Index behind the last.
     pub to: LogIndex,
-    /// A budget over [`Entry::size_bytes`].
+    /// A budget over [`crate::Entry::size_bytes`].
     pub bytes_max: usize,
 }
 
