@@ -32,8 +32,8 @@ Examples: cargo xtask seeded-bugs
 Exit code: 0 if every bug was noticed, 1 if one survived or the tests are red without any bug.
 ";
 
-/// Test programs in the order in which they run, the quick ones first; those that are not named here
-/// come in between.
+/// Test programs in the order in which they run, the quick ones first; those that are not named
+/// here come in between.
 const FIRST: &[&str] = &[
     "scripts",
     "raft",
