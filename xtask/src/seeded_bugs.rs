@@ -45,11 +45,9 @@ const FIRST: &[&str] = &[
     "quorum_oracle",
     "answers",
     "lease_schedule",
-    "bad_peers",
-    "hostile_peers",
-    "quorum_rules",
 ];
-const LAST: &[&str] = &["lease_clocks", "random_schedule"];
+const LAST: &[&str] =
+    &["bad_peers", "hostile_peers", "quorum_rules", "lease_clocks", "random_schedule"];
 
 /// A test program that takes longer has met a bug that lets it turn in circles.
 const TIME_MAX: Duration = Duration::from_secs(120);
