@@ -325,10 +325,13 @@ impl Generation {
         if self.has_work() || self.empty_bytes(shared) == 0 {
             return Ok(());
         }
-        // What emptied them, moved values and the compaction itself, may not be durable yet.
-        self.mark_applied(shared)?;
-        self.log.sync()?;
-        self.release_segments(shared)?;
+        // Not for segments that still wait for a checkpoint: this is behind every batch.
+        if !self.releasable(shared).is_empty() {
+            // What emptied them, moved values and the compaction itself, may not be durable yet.
+            self.mark_applied(shared)?;
+            self.log.sync()?;
+            self.release_segments(shared)?;
+        }
         let waiting_bytes = self.empty_bytes(shared);
         let last_bytes = self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.len_bytes);
         let is_due = waiting_bytes > last_bytes || (is_over_quota && waiting_bytes > 0);
@@ -378,11 +381,17 @@ impl Generation {
     /// Gives back segments without live values. The caller has synced the log, so that what moved
     /// out of them is durable; and recovery begins behind them.
     fn release_segments(&mut self, shared: &Shared) -> io::Result<()> {
-        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
-        let replay_from = checkpoint.replay_from.segment;
-        self.to_release = self.mover.empty_segments(&self.log, &shared.state.read());
-        self.to_release.retain(|number| *number < replay_from);
+        self.to_release = self.releasable(shared);
         self.release_some(shared)
+    }
+
+    /// Segments without live values that recovery does not need.
+    fn releasable(&mut self, shared: &Shared) -> Vec<u64> {
+        let Some(checkpoint) = &self.checkpoint else { return Vec::new() };
+        let replay_from = checkpoint.replay_from.segment;
+        let mut empty = self.mover.empty_segments(&self.log, &shared.state.read());
+        empty.retain(|number| *number < replay_from);
+        empty
     }
 
     /// Each takes a sync of the folder, so not all at once. A segment that was empty stays empty:

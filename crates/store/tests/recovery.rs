@@ -226,6 +226,28 @@ fn a_segment_goes_only_when_what_replaced_it_is_durable() {
     assert!(released > 0, "no segment was given back");
 }
 
+/// Idle moments come behind every batch: segments that wait for a checkpoint cost no sync there.
+#[test]
+fn an_idle_moment_without_a_segment_to_give_back_syncs_nothing() {
+    // No checkpoint is due, so that whatever is empty has to wait.
+    let options = StoreOptions { checkpoint_bytes_min: 1 << 40, ..small_options() };
+    let mut h = Harness::with(options);
+    h.apply_all((0..400).map(|n| put(&format!("for ever {n}"), &"x".repeat(500))));
+    h.machine.checkpoint().unwrap();
+    for round in 0..10 {
+        h.apply_all((0..40).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(300))));
+    }
+    let revision = h.store.revision();
+    h.compact(revision).unwrap();
+    while h.machine.maintain().unwrap() {}
+    let syncs = h.disk.counts().syncs;
+    for _ in 0..20 {
+        h.put("k1", "again");
+        while h.machine.maintain().unwrap() {}
+    }
+    assert_eq!(h.disk.counts().syncs, syncs);
+}
+
 /// The bytes of a snapshot with one bit flipped.
 #[derive(Debug)]
 struct Rotten {
