@@ -232,7 +232,7 @@ fn an_idle_moment_without_a_segment_to_give_back_syncs_nothing() {
     // No checkpoint is due, so that whatever is empty has to wait.
     let options = StoreOptions { checkpoint_bytes_min: 1 << 40, ..small_options() };
     let mut h = Harness::with(options);
-    h.apply_all((0..400).map(|n| put(&format!("for ever {n}"), &"x".repeat(500))));
+    h.apply_all((0..9000).map(|n| put(&format!("for ever {n}"), "x")));
     h.machine.checkpoint().unwrap();
     for round in 0..10 {
         h.apply_all((0..40).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(300))));
