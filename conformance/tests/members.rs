@@ -185,6 +185,36 @@ fn a_member_that_lost_its_disk_while_nobody_answered_ends_when_the_others_are_th
     assert_eq!(bed.cluster.wait_exit(1), EXIT_DATA_LOST, "{}", bed.cluster.logs());
 }
 
+/// T55: the leader became a member behind the end of the log of one that was away, and behind the
+/// first part of the log that a new one takes. Both have to answer it, or they never learn of it.
+#[test]
+fn a_leader_that_joined_late_is_answered_by_those_that_do_not_know_it() {
+    // In all more than one AppendEntries carries.
+    const VALUES: usize = 8;
+    const BYTES: usize = 100_000;
+    let mut bed = Bed::start();
+    bed.cluster.kill(1);
+    bed.present = vec![0, 2];
+    for number in 0..VALUES {
+        bed.ctl(&["put", &format!("k{number}"), &"v".repeat(BYTES)]);
+    }
+    let late = bed.join(&["add", "NAME"]);
+    bed.wait_voter(late);
+    let name = bed.cluster.name(late).to_owned();
+    bed.ctl(&["leader", "transfer", &name]);
+    assert_eq!(bed.leader(), late);
+
+    let newest = bed.runtime.block_on(audit::revision(&bed.cluster.endpoint(late)));
+    bed.cluster.spawn(1);
+    let own = bed.cluster.endpoint(1);
+    eventually("the one that was away has the data", WITHIN, || {
+        (bed.runtime.block_on(audit::serializable_revision(&own)) >= newest).then_some(())
+    });
+    bed.present.push(1);
+    bed.join(&["add", "NAME"]);
+    bed.runtime.block_on(audit::compare_hashes(&bed.endpoints(), newest)).unwrap();
+}
+
 /// With two of three alone a record of their folders cannot be where every quorum finds it. That is
 /// shown and no reason not to serve.
 #[test]

@@ -16,6 +16,10 @@ pub trait Net: Send + Sync + Debug {
     /// that finds nodes by their ids has nothing to do.
     fn set_peer(&self, _to: u64, _addresses: &[String]) {}
 
+    /// Where this node itself is reached, for peers that do not know it yet and have to answer. A
+    /// network that finds nodes by their ids has nothing to do.
+    fn set_own_addresses(&self, _addresses: &[String]) {}
+
     /// Nobody speaks to `to` any more.
     fn remove_peer(&self, _to: u64) {}
 }

@@ -20,6 +20,7 @@ mod applier;
 mod bulk;
 #[cfg(test)]
 mod bulk_tests;
+mod caller;
 mod calls;
 mod envelope;
 mod errands;
@@ -56,6 +57,7 @@ mod waiters;
 mod wal_writer;
 mod worker;
 
+pub use caller::Caller;
 pub use errands::{GroupReport, MemberReport};
 pub use errors::{
     CallError, ChangeError, Fatal, ProposeError, ReadError, StartError, TransferError,

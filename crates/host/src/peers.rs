@@ -15,8 +15,12 @@ use raft::{Configuration, LogIndex, NodeId};
 use wal::GroupId;
 
 use crate::PeerAddresses;
+use crate::caller::{Caller, Callers};
 use crate::liveness::Liveness;
 use crate::members::MemberAttributes;
+
+/// Where each node is reached.
+type Addresses = BTreeMap<NodeId, Vec<String>>;
 
 /// A configuration, and what this node knows of its fate.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub(crate) struct Peers {
     /// Where members are reached of whom no configuration says it, or no longer truly.
     seeds: PeerAddresses,
     groups: Mutex<BTreeMap<GroupId, Known>>,
+    /// Never locked but under `groups`.
+    callers: Mutex<Callers>,
     /// Whether it is worth looking: every frame that comes asks.
     any_departed: AtomicBool,
     /// Only where groups rest: every frame that comes pays for it.
@@ -67,8 +73,8 @@ impl fmt::Debug for Peers {
 
 impl Peers {
     pub(crate) fn new(node_id: NodeId, nets: Vec<Arc<dyn Net>>, seeds: PeerAddresses) -> Self {
-        let (groups, any_departed, liveness) = (Mutex::default(), false.into(), None);
-        Self { node_id, nets, seeds, groups, any_departed, liveness }
+        let (groups, callers, any_departed) = (Mutex::default(), Mutex::default(), false.into());
+        Self { node_id, nets, seeds, groups, callers, any_departed, liveness: None }
     }
 
     /// Notes from now on when each peer is heard.
@@ -116,10 +122,33 @@ impl Peers {
             && self.groups.lock().values().any(|known| known.has_departed(node))
     }
 
+    /// `from` calls: it is within reach until it ends, see `caller.rs`.
+    pub(crate) fn meet(this: &Arc<Self>, from: NodeId, addresses: Vec<String>) -> Caller {
+        let groups = this.groups.lock();
+        let before = this.within_reach(&groups);
+        this.callers.lock().begin(from, addresses);
+        this.tell_nets(&before, &this.within_reach(&groups));
+        drop(groups);
+        Caller::new(Arc::clone(this), from)
+    }
+
+    /// A call has ended.
+    pub(crate) fn part(&self, from: NodeId) {
+        let groups = self.groups.lock();
+        let before = self.within_reach(&groups);
+        self.callers.lock().end(from);
+        self.tell_nets(&before, &self.within_reach(&groups));
+    }
+
     /// Another configuration is in force in a group, or is known to be committed.
     pub(crate) fn follow(&self, group: GroupId, new: GroupConfiguration) {
+        let own = MemberAttributes::of(&new.configuration, self.node_id);
+        let own: Vec<String> = own.peer_addresses().collect();
+        if !own.is_empty() {
+            self.nets.iter().for_each(|net| net.set_own_addresses(&own));
+        }
         let mut groups = self.groups.lock();
-        let before = self.addresses(&groups);
+        let before = self.within_reach(&groups);
         let known = groups.entry(group).or_default();
         if new.is_committed {
             known.reachable.clear();
@@ -135,8 +164,11 @@ impl Peers {
         if !known.current.configuration.removed.is_empty() {
             self.any_departed.store(true, Ordering::Relaxed);
         }
-        let after = self.addresses(&groups);
-        for (node, addresses) in &after {
+        self.tell_nets(&before, &self.within_reach(&groups));
+    }
+
+    fn tell_nets(&self, before: &Addresses, after: &Addresses) {
+        for (node, addresses) in after {
             if before.get(node) != Some(addresses) && !addresses.is_empty() {
                 self.nets.iter().for_each(|net| net.set_peer(node.0, addresses));
             }
@@ -146,9 +178,21 @@ impl Peers {
         }
     }
 
-    /// The same, for the transport.
-    pub(crate) fn all_addresses(&self) -> BTreeMap<NodeId, Vec<String>> {
+    /// Where the members are reached, as the configurations have it. What a caller says of itself
+    /// is not in it: by these addresses it is judged who somebody is.
+    pub(crate) fn all_addresses(&self) -> Addresses {
         self.addresses(&self.groups.lock())
+    }
+
+    /// Where members and callers are reached.
+    fn within_reach(&self, groups: &BTreeMap<GroupId, Known>) -> Addresses {
+        let mut all = self.addresses(groups);
+        for (node, told) in self.callers.lock().iter().filter(|(node, _)| *node != self.node_id) {
+            let known = all.entry(node).or_default();
+            let news: Vec<_> = told.iter().filter(|one| !known.contains(one)).cloned().collect();
+            known.extend(news);
+        }
+        all
     }
 
     /// The groups of this node.
@@ -158,8 +202,8 @@ impl Peers {
 
     /// Where each member of any group is reached. A group that does not know its members yet is
     /// told of them by those that this node was started with.
-    fn addresses(&self, groups: &BTreeMap<GroupId, Known>) -> BTreeMap<NodeId, Vec<String>> {
-        let mut all: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
+    fn addresses(&self, groups: &BTreeMap<GroupId, Known>) -> Addresses {
+        let mut all = Addresses::new();
         let mut add = |node: NodeId, addresses: &[String]| {
             let known = all.entry(node).or_default();
             for address in addresses {
@@ -194,7 +238,7 @@ mod tests {
 
     /// Whom it was told to reach, and where.
     #[derive(Debug, Default)]
-    struct Told(Mutex<BTreeMap<u64, Vec<String>>>);
+    struct Told(Mutex<BTreeMap<u64, Vec<String>>>, Mutex<Vec<String>>);
 
     impl Net for Told {
         fn send(&self, _: u64, _: Bytes) -> bool {
@@ -203,6 +247,9 @@ mod tests {
         fn set_peer(&self, to: u64, addresses: &[String]) {
             self.0.lock().insert(to, addresses.to_vec());
         }
+        fn set_own_addresses(&self, addresses: &[String]) {
+            *self.1.lock() = addresses.to_vec();
+        }
         fn remove_peer(&self, to: u64) {
             self.0.lock().remove(&to);
         }
@@ -210,14 +257,14 @@ mod tests {
 
     struct Bed {
         told: Arc<Told>,
-        peers: Peers,
+        peers: Arc<Peers>,
     }
 
     /// Node 1, which was started with node 2 at `seed:2`.
     fn bed() -> Bed {
         let told = Arc::<Told>::default();
         let seeds = [(NodeId(2), vec!["seed:2".to_owned()])].into();
-        Bed { peers: Peers::new(NodeId(1), vec![told.clone()], seeds), told }
+        Bed { peers: Peers::new(NodeId(1), vec![told.clone()], seeds).into(), told }
     }
 
     impl Bed {
@@ -273,6 +320,44 @@ mod tests {
         bed.follow(7, true, &[(1, "http://a:1")]);
         bed.check(&[]);
         assert!(bed.peers.has_departed(NodeId(3)));
+    }
+
+    /// T55: node 1 has the log up to where node 4 was no member yet, and node 4 leads.
+    #[test]
+    fn who_calls_is_reached_though_no_configuration_here_has_it() {
+        let bed = bed();
+        bed.follow(0, true, &[(1, "http://a:1"), (3, "http://c:3")]);
+        let call = Peers::meet(&bed.peers, NodeId(4), vec!["d:4".to_owned()]);
+        bed.check(&[(3, &["c:3"]), (4, &["d:4"])]);
+        let known = bed.peers.all_addresses();
+        assert!(!known.contains_key(&NodeId(4)), "nobody is judged by what it says of itself");
+        bed.follow(5, true, &[(1, "http://a:1"), (3, "http://c:3")]);
+        bed.check(&[(3, &["c:3"]), (4, &["d:4"])]);
+        let again = Peers::meet(&bed.peers, NodeId(4), vec!["moved:4".to_owned()]);
+        drop(call);
+        bed.check(&[(3, &["c:3"]), (4, &["moved:4"])]);
+        drop(again);
+        bed.check(&[(3, &["c:3"])]);
+    }
+
+    /// Its new address is in an entry that is not here yet, and does not come before it is answered.
+    #[test]
+    fn a_member_that_has_moved_is_reached_where_it_calls_from() {
+        let bed = bed();
+        bed.follow(0, true, &[(1, "http://a:1"), (3, "http://c:3")]);
+        let call = Peers::meet(&bed.peers, NodeId(3), vec!["moved:3".to_owned()]);
+        bed.check(&[(3, &["c:3", "moved:3"])]);
+        drop(call);
+        bed.check(&[(3, &["c:3"])]);
+    }
+
+    #[test]
+    fn a_node_tells_the_network_where_it_is_itself() {
+        let bed = bed();
+        bed.follow(0, true, &[(3, "http://c:3")]);
+        assert_eq!(bed.told.1.lock().as_slice(), &[] as &[&str], "it is no member yet");
+        bed.follow(4, false, &[(1, "http://a:1/"), (3, "http://c:3")]);
+        assert_eq!(bed.told.1.lock().as_slice(), ["a:1"]);
     }
 
     #[test]

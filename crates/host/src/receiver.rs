@@ -11,6 +11,7 @@ use raft::{EntryId, NodeId, SnapshotMark, Term};
 use wal::GroupId;
 
 use crate::GroupConfiguration;
+use crate::caller::Caller;
 use crate::frame::{self, FrameFault, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::{BulkItem, WorkerEvent};
@@ -84,6 +85,13 @@ impl Receiver {
     /// Who the members of the groups are.
     pub(crate) fn peers(&self) -> &Peers {
         &self.inner.peers
+    }
+
+    /// A peer has begun to call, and is reached at these addresses: it is answered there while it
+    /// calls, even if no configuration here knows it yet.
+    #[must_use]
+    pub fn meet(&self, from: NodeId, addresses: Vec<String>) -> Caller {
+        Peers::meet(&self.inner.peers, from, addresses)
     }
 
     /// A peer would not talk to this node, since it was removed: asks it by which configuration,

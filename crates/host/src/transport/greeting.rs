@@ -2,8 +2,13 @@
 //!
 //! ```text
 //! greeting: magic 8 │ version u8 │ cluster u64 │ from u64 │ to u64 │ checksum u32
+//!           length u16 │ addresses, a line each │ checksum u32
 //! answer:   magic 8 │ verdict u8 │ detail u64 │ checksum u32                   little-endian
 //! ```
+//!
+//! The first line of the greeting and the answer are the same in every version, so that each side
+//! can tell the other what it speaks. The addresses are where the caller is reached: who is called
+//! may not know that it is a member, and has to answer it (see [`Peers::meet`]).
 //!
 //! From node 0 of cluster 0 it is an inquiry: who are the members of the group `to`? The answer has
 //! the cluster as its detail and is followed by what `inquiry.rs` says.
@@ -22,12 +27,17 @@ const MAGIC: [u8; 8] = *b"flotilla";
 const GREETING_BYTES: usize = 8 + 1 + 3 * 8 + 4;
 const ANSWER_BYTES: usize = 8 + 1 + 8 + 4;
 
+/// More than the addresses of any member take.
+const ADDRESSES_BYTES_MAX: usize = 4 << 10;
+
 /// Who calls whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
     pub(crate) cluster_id: u64,
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
+    /// Where the caller is reached.
+    pub(crate) addresses: Vec<String>,
 }
 
 /// Why a peer will not talk to this node.
@@ -47,10 +57,10 @@ pub enum Refusal {
 }
 
 /// What came of a greeting that was heard.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Welcome {
-    /// This peer will send frames.
-    Peer(NodeId),
+    /// This peer will send frames, and says that it is reached at these addresses.
+    Peer(NodeId, Vec<String>),
     /// Somebody asked who the members are, and was told.
     Inquirer,
     /// The caller was refused.
@@ -93,7 +103,7 @@ impl fmt::Display for Refusal {
 /// Sends a greeting and hears the answer.
 pub(crate) fn greet(
     stream: &mut (impl Read + Write),
-    greeting: Greeting,
+    greeting: &Greeting,
 ) -> io::Result<Result<(), Refusal>> {
     let (verdict, detail) = call(stream, greeting)?;
     Ok(match verdict {
@@ -108,7 +118,7 @@ pub(crate) fn greet(
 }
 
 /// Sends a greeting and hears verdict and detail.
-pub(super) fn call(stream: &mut (impl Read + Write), greeting: Greeting) -> io::Result<(u8, u64)> {
+pub(super) fn call(stream: &mut (impl Read + Write), greeting: &Greeting) -> io::Result<(u8, u64)> {
     let mut bytes = Vec::with_capacity(GREETING_BYTES);
     bytes.extend(MAGIC);
     bytes.push(FRAME_VERSION);
@@ -116,6 +126,7 @@ pub(super) fn call(stream: &mut (impl Read + Write), greeting: Greeting) -> io::
     bytes.extend(greeting.from.0.to_le_bytes());
     bytes.extend(greeting.to.0.to_le_bytes());
     seal(&mut bytes);
+    put_addresses(&mut bytes, &greeting.addresses);
     stream.write_all(&bytes)?;
     let mut answer = [0; ANSWER_BYTES];
     stream.read_exact(&mut answer)?;
@@ -142,6 +153,7 @@ pub(crate) fn welcome(
         cluster_id: number_at(&bytes, 9),
         from: NodeId(number_at(&bytes, 17)),
         to: NodeId(number_at(&bytes, 25)),
+        addresses: if bytes[8] == FRAME_VERSION { take_addresses(stream)? } else { Vec::new() },
     };
     let is_inquiry = (theirs.cluster_id, theirs.from) == (0, NodeId(0));
     let (verdict, detail) = if bytes[8] != FRAME_VERSION {
@@ -166,13 +178,49 @@ pub(crate) fn welcome(
     seal(&mut answer);
     stream.write_all(&answer)?;
     Ok(match verdict {
-        WELCOME => Welcome::Peer(theirs.from),
+        WELCOME => Welcome::Peer(theirs.from, theirs.addresses),
         MEMBERS_FOLLOW => {
             inquiry::answer(stream, GroupId(theirs.to.0), peers)?;
             Welcome::Inquirer
         }
         _ => Welcome::Refused,
     })
+}
+
+/// Those that fit; a caller with more is reached at the first ones.
+fn put_addresses(bytes: &mut Vec<u8>, addresses: &[String]) {
+    let mut text = String::new();
+    for address in addresses {
+        if text.len() + address.len() >= ADDRESSES_BYTES_MAX {
+            break;
+        }
+        text.push_str(address);
+        text.push('\n');
+    }
+    let length = u16::try_from(text.len()).unwrap_or(u16::MAX).to_le_bytes();
+    bytes.extend(length);
+    bytes.extend(text.as_bytes());
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&length), text.as_bytes());
+    bytes.extend(checksum.to_le_bytes());
+}
+
+fn take_addresses(stream: &mut impl Read) -> io::Result<Vec<String>> {
+    let invalid = || io::Error::new(io::ErrorKind::InvalidData, "the greeting is no peer's");
+    let mut length = [0; 2];
+    stream.read_exact(&mut length)?;
+    let bytes = usize::from(u16::from_le_bytes(length));
+    if bytes > ADDRESSES_BYTES_MAX {
+        return Err(invalid());
+    }
+    let mut rest = vec![0; bytes + 4];
+    stream.read_exact(&mut rest)?;
+    let (text, checksum) = rest.split_at(bytes);
+    let expected = crc32c::crc32c_append(crc32c::crc32c(&length), text);
+    if checksum != expected.to_le_bytes() {
+        return Err(invalid());
+    }
+    let text = std::str::from_utf8(text).map_err(|_| invalid())?;
+    Ok(text.lines().map(str::to_owned).collect())
 }
 
 fn seal(bytes: &mut Vec<u8>) {
@@ -199,10 +247,18 @@ mod tests {
     use crate::{GroupConfiguration, PeerAddresses};
     use raft::{Configuration, LogIndex};
 
+    fn a_greeting() -> Greeting {
+        let addresses = vec!["a:1".to_owned(), "https://b:2".to_owned()];
+        Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2), addresses }
+    }
+
+    fn one_is_welcome() -> Welcome {
+        Welcome::Peer(NodeId(1), a_greeting().addresses)
+    }
+
     fn greeting_bytes() -> Vec<u8> {
-        let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
         let mut caller = end(Vec::new());
-        assert!(greet(&mut caller, greeting).is_err(), "nobody answers");
+        assert!(greet(&mut caller, &a_greeting()).is_err(), "nobody answers");
         caller.output
     }
 
@@ -215,14 +271,24 @@ mod tests {
         let welcomed =
             welcome(&mut listener, cluster_id, peers, |_| true).expect("a good greeting");
         let mut caller = end(listener.output);
-        let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
-        (welcomed, greet(&mut caller, greeting).expect("a good answer"))
+        (welcomed, greet(&mut caller, &a_greeting()).expect("a good answer"))
     }
 
     #[test]
     fn a_member_is_welcome() {
         let welcomed = exchange(7, &peers_of(NodeId(2)));
-        assert_eq!(welcomed, (Welcome::Peer(NodeId(1)), Ok(())));
+        assert_eq!(welcomed, (one_is_welcome(), Ok(())));
+    }
+
+    #[test]
+    fn as_many_addresses_are_told_as_fit() {
+        let addresses: Vec<String> = (0..9_000).map(|port| format!("host:{port}")).collect();
+        let mut caller = end(Vec::new());
+        assert!(greet(&mut caller, &Greeting { addresses, ..a_greeting() }).is_err());
+        let mut listener = end(caller.output);
+        let welcomed = welcome(&mut listener, 7, &peers_of(NodeId(2)), |_| true);
+        let Ok(Welcome::Peer(_, told)) = welcomed else { panic!("not welcome: {welcomed:?}") };
+        assert!(told.len() > 300 && told[0] == "host:0", "{}", told.len());
     }
 
     #[test]
@@ -246,7 +312,7 @@ mod tests {
             peers.follow(GroupId(1), GroupConfiguration { index, is_committed, configuration });
             exchange(7, &peers)
         };
-        let welcome = (Welcome::Peer(NodeId(1)), Ok(()));
+        let welcome = (one_is_welcome(), Ok(()));
         assert_eq!(tell(0, true, &[2, 3]), welcome, "its addition may not have come here yet");
         assert_eq!(tell(4, true, &[1, 2, 3]), welcome);
         assert_eq!(tell(9, false, &[2, 3]), welcome, "the removal may still be overwritten");
@@ -264,8 +330,7 @@ mod tests {
         let welcomed = welcome(&mut listener, 7, &peers_of(NodeId(2)), judge);
         assert_eq!(welcomed.expect("a good greeting"), Welcome::Refused);
         assert_eq!(judged, Some(NodeId(1)));
-        let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
-        let answer = greet(&mut end(listener.output), greeting).expect("a good answer");
+        let answer = greet(&mut end(listener.output), &a_greeting()).expect("a good answer");
         assert_eq!(answer, Err(Refusal::Certificate));
     }
 
@@ -279,14 +344,13 @@ mod tests {
         let welcomed =
             welcome(&mut listener, 7, &peers_of(NodeId(2)), |_| true).expect("well formed");
         assert_eq!(welcomed, Welcome::Refused);
-        let greeting = Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2) };
-        let answer = greet(&mut end(listener.output), greeting).expect("well formed");
+        let answer = greet(&mut end(listener.output), &a_greeting()).expect("well formed");
         assert_eq!(answer, Err(Refusal::Version(FRAME_VERSION)));
     }
 
     #[test]
     fn no_flipped_bit_of_a_greeting_passes() {
-        for at in 0..GREETING_BYTES {
+        for at in 0..greeting_bytes().len() {
             let mut bytes = greeting_bytes();
             bytes[at] ^= 0x10;
             let welcomed = welcome(&mut end(bytes), 7, &peers_of(NodeId(2)), |_| true);

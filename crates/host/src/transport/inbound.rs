@@ -17,7 +17,7 @@ use super::hurried::Hurried;
 use super::strangers::{self, Strangers};
 use super::tls::PeerTls;
 use crate::frame::{self, FrameFault};
-use crate::{Receiver, StartError};
+use crate::{Caller, Receiver, StartError};
 
 /// After a connection that could not be accepted.
 const ACCEPT_BACK_OFF: Duration = Duration::from_millis(100);
@@ -173,20 +173,21 @@ fn greet_and_read(socket: &TcpStream, address: SocketAddr, shared: &Shared) -> i
     let mut hurried = Hurried::new(socket, &shared.clock, GREETING_TIMEOUT);
     let receiver = &shared.receiver;
     let Some(tls) = &shared.tls else {
-        let from = welcome(&mut hurried, address, receiver, |_| true)?;
+        let caller = welcome(&mut hurried, address, receiver, |_| true)?;
         drop(stranger);
         hurried.relax()?;
-        return from.map_or(Ok(()), |from| read_frames(&mut hurried, from, receiver, || true));
+        return caller
+            .map_or(Ok(()), |caller| read_frames(&mut hurried, &caller, receiver, || true));
     };
     let epoch = tls.epoch();
     let mut stream = tls.accept(hurried)?;
     let certificate = stream.certificate().cloned();
     let admits = |from| strangers::admits(tls, certificate.as_ref(), from, receiver);
-    let from = welcome(&mut stream, address, receiver, admits)?;
+    let caller = welcome(&mut stream, address, receiver, admits)?;
     drop(stranger);
     stream.relax()?;
     let is_fresh = || tls.epoch() == epoch;
-    from.map_or(Ok(()), |from| read_frames(&mut stream, from, receiver, is_fresh))
+    caller.map_or(Ok(()), |caller| read_frames(&mut stream, &caller, receiver, is_fresh))
 }
 
 /// Who will send frames, if anybody.
@@ -195,10 +196,10 @@ fn welcome(
     address: SocketAddr,
     receiver: &Receiver,
     admits: impl FnOnce(Option<NodeId>) -> bool,
-) -> io::Result<Option<NodeId>> {
+) -> io::Result<Option<Caller>> {
     let welcomed = greeting::welcome(stream, receiver.cluster_id(), receiver.peers(), admits)?;
     Ok(match welcomed {
-        Welcome::Peer(from) => Some(from),
+        Welcome::Peer(from, addresses) => Some(receiver.meet(from, addresses)),
         Welcome::Inquirer => None,
         Welcome::Refused => {
             tracing::warn!(
@@ -214,7 +215,7 @@ fn welcome(
 /// Reads until the connection ends, or until `is_fresh` says that it has to be made anew.
 fn read_frames(
     stream: &mut impl Read,
-    from: NodeId,
+    caller: &Caller,
     receiver: &Receiver,
     is_fresh: impl Fn() -> bool,
 ) -> io::Result<()> {
@@ -232,7 +233,7 @@ fn read_frames(
         loop {
             match frame::frame_length(&pending) {
                 Ok(Some(length)) if pending.len() >= length => {
-                    deliver(receiver, from, pending.split_to(length).freeze())?;
+                    deliver(receiver, caller.node(), pending.split_to(length).freeze())?;
                 }
                 Ok(_) => break,
                 Err(fault) => return Err(io::Error::new(io::ErrorKind::InvalidData, fault)),
@@ -270,8 +271,8 @@ mod tests {
         let to = listener.local_addr().expect("bound");
         let peer = thread::spawn(move || {
             let mut stream = TcpStream::connect(to).expect("it listens");
-            let greeting = Greeting { cluster_id: 1, from: NodeId(1), to: NodeId(2) };
-            greeting::greet(&mut stream, greeting)
+            let (from, to, addresses) = (NodeId(1), NodeId(2), Vec::new());
+            greeting::greet(&mut stream, &Greeting { cluster_id: 1, from, to, addresses })
         });
         let (stream, address) = listener.accept().expect("it has connected");
         let peers = Arc::new(Peers::new(NodeId(2), Vec::new(), PeerAddresses::new()));

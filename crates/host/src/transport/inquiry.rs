@@ -62,8 +62,9 @@ pub fn ask_members(
 }
 
 fn ask(stream: &mut (impl Read + Write), group: GroupId) -> io::Result<KnownCluster> {
-    let greeting = Greeting { cluster_id: 0, from: NodeId(0), to: NodeId(group.0) };
-    let (verdict, cluster_id) = greeting::call(stream, greeting)?;
+    let (to, addresses) = (NodeId(group.0), Vec::new());
+    let greeting = Greeting { cluster_id: 0, from: NodeId(0), to, addresses };
+    let (verdict, cluster_id) = greeting::call(stream, &greeting)?;
     if verdict == greeting::NOT_ADMITTED {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,

@@ -34,6 +34,8 @@ pub struct TcpNet {
     cluster_id: u64,
     node_id: NodeId,
     links: RwLock<BTreeMap<u64, Arc<Link>>>,
+    /// Where this node is reached.
+    own_addresses: Arc<Mutex<Vec<String>>>,
     on_removed: Arc<OnRemoved>,
     tls: Option<Arc<PeerTls>>,
 }
@@ -53,7 +55,10 @@ impl fmt::Debug for OnRemoved {
 
 #[derive(Debug)]
 struct Link {
-    greeting: Greeting,
+    cluster_id: u64,
+    from: NodeId,
+    to: NodeId,
+    own_addresses: Arc<Mutex<Vec<String>>>,
     /// Any of them may answer.
     addresses: Mutex<Vec<String>>,
     on_removed: Arc<OnRemoved>,
@@ -88,8 +93,14 @@ impl TcpNet {
         peers: &PeerAddresses,
         tls: Option<Arc<PeerTls>>,
     ) -> io::Result<Arc<Self>> {
-        let (links, on_removed) = (RwLock::default(), Arc::default());
-        let net = Arc::new(Self { cluster_id, node_id, links, on_removed, tls });
+        let net = Arc::new(Self {
+            cluster_id,
+            node_id,
+            links: RwLock::default(),
+            own_addresses: Arc::default(),
+            on_removed: Arc::default(),
+            tls,
+        });
         for (id, addresses) in peers {
             net.link(*id, addresses)?;
         }
@@ -112,9 +123,11 @@ impl TcpNet {
             *link.addresses.lock() = addresses.to_vec();
             return Ok(());
         }
-        let greeting = Greeting { cluster_id: self.cluster_id, from: self.node_id, to: id };
         let link = Arc::new(Link {
-            greeting,
+            cluster_id: self.cluster_id,
+            from: self.node_id,
+            to: id,
+            own_addresses: Arc::clone(&self.own_addresses),
             addresses: Mutex::new(addresses.to_vec()),
             on_removed: Arc::clone(&self.on_removed),
             tls: self.tls.clone(),
@@ -139,6 +152,10 @@ impl Net for TcpNet {
         if let Err(error) = self.link(NodeId(to), addresses) {
             tracing::error!(peer = %NodeId(to), %error, "no thread for a peer's connection");
         }
+    }
+
+    fn set_own_addresses(&self, addresses: &[String]) {
+        *self.own_addresses.lock() = addresses.to_vec();
     }
 
     fn remove_peer(&self, to: u64) {
@@ -211,7 +228,7 @@ impl Link {
         let mut last_complaint = String::new();
         while !self.is_stopping() {
             let ended = self.connect().and_then(|wire| {
-                tracing::info!(peer = %self.greeting.to, "connected to a peer");
+                tracing::info!(peer = %self.to, "connected to a peer");
                 (back_off, last_complaint) = (BACK_OFF_MIN, String::new());
                 self.write_frames(Arc::new(wire))
             });
@@ -229,7 +246,7 @@ impl Link {
     /// Says what is wrong once, not with every attempt.
     fn complain(&self, complaint: &str, last: &mut String) {
         if complaint != last {
-            let (peer, addresses) = (self.greeting.to, self.addresses.lock().join(", "));
+            let (peer, addresses) = (self.to, self.addresses.lock().join(", "));
             tracing::warn!(%peer, addresses, "cannot talk to a peer, trying on: {complaint}");
             complaint.clone_into(last);
         }
@@ -286,13 +303,15 @@ impl Link {
     }
 
     fn greet(&self, stream: &mut (impl Read + Write), address: &str) -> io::Result<()> {
-        match greeting::greet(stream, self.greeting)? {
+        let addresses = self.own_addresses.lock().clone();
+        let (cluster_id, from, to) = (self.cluster_id, self.from, self.to);
+        match greeting::greet(stream, &Greeting { cluster_id, from, to, addresses })? {
             Ok(()) => Ok(()),
             Err(refusal) => {
                 if refusal == Refusal::Removed
                     && let Some(told) = self.on_removed.0.get()
                 {
-                    told(self.greeting.to, address);
+                    told(self.to, address);
                 }
                 Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
             }
@@ -316,7 +335,7 @@ impl Link {
                 (queue.bytes, queue.writing, queue.unflushed) = (0, true, false);
             }
             if !self.is_fresh(&wire) {
-                tracing::info!(peer = %self.greeting.to, "the certificates have changed: connecting anew");
+                tracing::info!(peer = %self.to, "the certificates have changed: connecting anew");
                 return Ok(());
             }
             wire.write_batch(&mut batch)?;
