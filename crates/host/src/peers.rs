@@ -340,7 +340,7 @@ mod tests {
         bed.check(&[(3, &["c:3"])]);
     }
 
-    /// Its new address is in an entry that is not here yet, and does not come before it is answered.
+    /// Its new address is in an entry that is not here yet, and comes only once it is answered.
     #[test]
     fn a_member_that_has_moved_is_reached_where_it_calls_from() {
         let bed = bed();
