@@ -1,48 +1,90 @@
-//! `cargo xtask ci`: every stage in order, one line each, stop at the first that fails.
+//! `cargo xtask ci`: every stage, one line each, in two lanes; stop at the first that fails.
+//!
+//! Half of what the stages take is waiting: one compiler thread at the end of a build, a test that
+//! counts election timeouts. So what is arithmetic alone goes beside the rest, with the lower
+//! priority, into folders of its own below `target`.
 
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+/// Which stages follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lane {
+    /// Debug builds, and the tests that run processes against the clock.
+    Main,
+    /// Release builds, and what needs processors only.
+    Beside,
+}
 
 /// One stage: a name for the line it prints, a cargo command, and variables it needs.
 struct Stage {
+    lane: Lane,
     name: &'static str,
     arguments: &'static [&'static str],
     variables: &'static [(&'static str, &'static str)],
 }
 
+/// What a user builds, but for optimising across crates, which takes minutes more. Each stage has
+/// them, or the next one would build everything again for its own.
 const QUICK_RELEASE: &[(&str, &str)] =
     &[("CARGO_PROFILE_RELEASE_LTO", "off"), ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")];
 
-/// Conformance is last because it is the slowest.
+/// Beside people and the other lane: a fourth of a processor that both want.
+const NICENESS: &str = "5";
+
+/// In each lane the quickest to fail comes first.
 const STAGES: &[Stage] = &[
-    Stage { name: "fmt", arguments: &["fmt", "--all", "--check"], variables: &[] },
     Stage {
+        lane: Lane::Main,
+        name: "fmt",
+        arguments: &["fmt", "--all", "--check"],
+        variables: &[],
+    },
+    Stage {
+        lane: Lane::Main,
         name: "clippy",
         arguments: &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"],
         variables: &[],
     },
     Stage {
+        lane: Lane::Main,
         name: "test",
         arguments: &["test", "--workspace", "--exclude", "conformance"],
         variables: &[],
     },
     Stage {
+        lane: Lane::Main,
         name: "docs",
         arguments: &["doc", "--workspace", "--no-deps", "--quiet"],
         variables: &[("RUSTDOCFLAGS", "-D warnings")],
     },
-    Stage { name: "tidy", arguments: &["xtask", "tidy"], variables: &[] },
-    // What a user builds, but for optimising across crates, which takes two minutes more: the
-    // optimising compiler refuses things that the other one takes.
+    Stage { lane: Lane::Main, name: "tidy", arguments: &["xtask", "tidy"], variables: &[] },
+    // The optimising compiler refuses things that the other one takes.
     Stage {
+        lane: Lane::Beside,
         name: "release",
         arguments: &["build", "--release", "--quiet", "-p", "flotilla"],
         variables: QUICK_RELEASE,
     },
-    // The binary of the stage before: it sees far more worlds in a minute than one for debugging.
     Stage {
+        lane: Lane::Beside,
+        name: "seeded-bugs",
+        arguments: &["xtask", "seeded-bugs"],
+        variables: QUICK_RELEASE,
+    },
+    Stage {
+        lane: Lane::Beside,
+        name: "model-check",
+        arguments: &["xtask", "model-check"],
+        variables: QUICK_RELEASE,
+    },
+    // The release binary: it sees far more worlds in a minute than one for debugging. It goes by the
+    // clock, and comes last, when the other lane waits more than it computes.
+    Stage {
+        lane: Lane::Beside,
         name: "sim",
         arguments: &[
             "run",
@@ -55,11 +97,14 @@ const STAGES: &[Stage] = &[
             "--minutes",
             "1",
         ],
+        variables: QUICK_RELEASE,
+    },
+    Stage {
+        lane: Lane::Main,
+        name: "conformance",
+        arguments: &["xtask", "conformance"],
         variables: &[],
     },
-    Stage { name: "seeded-bugs", arguments: &["xtask", "seeded-bugs"], variables: &[] },
-    Stage { name: "model-check", arguments: &["xtask", "model-check"], variables: &[] },
-    Stage { name: "conformance", arguments: &["xtask", "conformance"], variables: &[] },
 ];
 
 /// Runs the stages, from the first or from the one named by `--from`.
@@ -75,18 +120,65 @@ pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
         _ => return Err("usage: cargo xtask ci [--from <stage>]".to_owned()),
     };
     let begun = now();
-    for stage in &STAGES[first..] {
-        run_stage(root, stage)?;
+    let xtask = own_copy(root).map_err(|error| format!("ci: the stages cannot begin: {error}"))?;
+    let place = Place { root, xtask: &xtask };
+    let failed = AtomicBool::new(false);
+    let run_lane = |lane| {
+        for stage in STAGES[first..].iter().filter(|stage| stage.lane == lane) {
+            if failed.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            run_stage(&place, stage).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+        }
+        Ok(())
+    };
+    let (main, beside) = std::thread::scope(|scope| {
+        let beside = scope.spawn(|| run_lane(Lane::Beside));
+        let main = run_lane(Lane::Main);
+        (main, beside.join().unwrap_or_else(|_| Err("ci: a lane panicked".to_owned())))
+    });
+    match (main, beside) {
+        (Ok(()), Ok(())) => {
+            println!("ci: all green in {}", seconds(begun.elapsed()));
+            Ok(())
+        }
+        (Err(one), Err(other)) => Err(format!("{one}\n{other}")),
+        (Err(error), Ok(())) | (Ok(()), Err(error)) => Err(error),
     }
-    println!("ci: all green in {}", seconds(begun.elapsed()));
-    Ok(())
 }
 
-fn run_stage(root: &Path, stage: &Stage) -> Result<(), String> {
-    let begun = now();
-    let mut command = crate::cargo();
-    command.current_dir(root).args(stage.arguments);
+/// Where stages run.
+struct Place<'a> {
+    root: &'a Path,
+    xtask: &'a Path,
+}
+
+/// A copy of this program for the stages that call it: cargo would wait for the other lane's build
+/// to look whether it is up to date, and may put another file in its place.
+fn own_copy(root: &Path) -> std::io::Result<PathBuf> {
+    let copy = root.join("target").join("xtask-of-ci");
+    std::fs::copy(std::env::current_exe()?, &copy)?;
+    Ok(copy)
+}
+
+fn command_of(place: &Place<'_>, stage: &Stage) -> Command {
+    let (mut command, arguments) = match stage.arguments {
+        ["xtask", rest @ ..] => (Command::new(place.xtask), rest),
+        all => (crate::cargo(), all),
+    };
+    if stage.lane == Lane::Beside && cfg!(unix) {
+        let mut nice = Command::new("nice");
+        nice.args(["-n", NICENESS]).arg(command.get_program());
+        command = nice;
+    }
+    command.current_dir(place.root).args(arguments);
     command.envs(stage.variables.iter().copied());
+    command
+}
+
+fn run_stage(place: &Place<'_>, stage: &Stage) -> Result<(), String> {
+    let begun = now();
+    let mut command = command_of(place, stage);
     let (succeeded, output) = run_and_show_results(&mut command)
         .map_err(|error| format!("ci: {} could not be started: {error}", stage.name))?;
     let taken = seconds(begun.elapsed());
@@ -162,11 +254,14 @@ mod tests {
     #[test]
     fn a_stage_that_fails_ends_the_run_with_the_command_to_repeat() {
         let stage = Stage {
+            lane: Lane::Main,
             name: "broken",
             arguments: &["no-such-subcommand-anywhere"],
             variables: &[("COLOUR", "never")],
         };
-        let message = run_stage(&crate::workspace_root(), &stage).unwrap_err();
+        let root = crate::workspace_root();
+        let place = Place { root: &root, xtask: Path::new("none") };
+        let message = run_stage(&place, &stage).unwrap_err();
         assert_eq!(message, "to repeat: COLOUR='never' cargo no-such-subcommand-anywhere");
     }
 
@@ -174,6 +269,13 @@ mod tests {
     fn an_unknown_stage_is_answered_with_the_names_of_the_stages() {
         let message = run(&crate::workspace_root(), &["--from", "lunch"]).unwrap_err();
         assert!(message.contains("\"lunch\"") && message.contains("clippy"), "{message}");
+    }
+
+    /// A stage with another profile builds everything again: it once took four minutes.
+    #[test]
+    fn the_stages_beside_build_for_each_other() {
+        let mut beside = STAGES.iter().filter(|stage| stage.lane == Lane::Beside);
+        assert!(beside.all(|stage| stage.variables == QUICK_RELEASE));
     }
 
     #[test]
