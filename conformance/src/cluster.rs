@@ -4,7 +4,7 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -245,6 +245,31 @@ impl Cluster {
         let mut child = self.members[number].child.take().expect("only a running member is killed");
         child.kill().expect("a child of ours can be killed");
         child.wait().expect("a child of ours can be waited for");
+    }
+
+    /// Stops a member where it stands: its connections stay, and it says nothing.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn freeze(&self, number: usize) {
+        self.signal(number, "STOP");
+    }
+
+    /// Lets a member that was frozen go on.
+    ///
+    /// # Panics
+    /// It does not run.
+    pub fn thaw(&self, number: usize) {
+        self.signal(number, "CONT");
+    }
+
+    fn signal(&self, number: usize, signal: &str) {
+        let child = self.members[number].child.as_ref();
+        let id = child.expect("only a running member is signalled").id();
+        // The shell's own `kill` is everywhere.
+        let kill = format!("kill -{signal} {id}");
+        let killed = Command::new("sh").args(["-c", &kill]).status();
+        assert!(killed.is_ok_and(|status| status.success()), "{kill}");
     }
 
     /// Starts a member and waits until it serves.

@@ -82,12 +82,24 @@ impl Target {
     /// It is not built.
     #[must_use]
     pub fn ctl(&self) -> Command {
-        let mut command = Command::new(match self {
-            Self::Flotilla(binary) => binary.clone(),
-            Self::Etcd(_) => built_binary(),
-        });
+        let mut command = self.tools();
         command.arg("ctl");
         command
+    }
+
+    /// `flotilla bench`.
+    #[must_use]
+    pub fn bench(&self) -> Command {
+        let mut command = self.tools();
+        command.arg("bench");
+        command
+    }
+
+    fn tools(&self) -> Command {
+        Command::new(match self {
+            Self::Flotilla(binary) => binary.clone(),
+            Self::Etcd(_) => built_binary(),
+        })
     }
 }
 

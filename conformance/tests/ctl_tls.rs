@@ -39,6 +39,22 @@ fn ctl_speaks_tls_as_etcdctl_does() {
     let status = done(&[&flags[..], &["status"]].concat(), &[]);
     assert_eq!(status.matches("127.0.0.1:").count(), 3, "{status}");
 
+    let bench = |arguments: &[&str]| {
+        let mut command = cluster.target().bench();
+        command.args(arguments).args(["--secs", "1", "--warmup-secs", "0", "--clients", "2"]);
+        command.args(["--keys", "10", "--watchers", "2"]).stdin(Stdio::null());
+        command.output().expect("the binary is built")
+    };
+    for workload in ["mixed", "watch"] {
+        let output = bench(&[&flags[..], &[workload, "--json"]].concat());
+        assert!(output.status.success(), "{workload}: {}", text(&output));
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert!(report["operations"].as_u64() > Some(0), "{report}");
+        assert_eq!(report["failures"].as_u64(), Some(0), "{report}");
+    }
+    let nobody = bench(&["--endpoints", &endpoints, "--cacert", ca, "put"]);
+    assert!(text(&nobody).contains("user name is empty"), "{}", text(&nobody));
+
     // Nobody is spoken to who is not who it should be.
     let stranger = ctl(&["--endpoints", &secure, "--user", &user, "get", "k"], &[]);
     assert!(matches!(stranger.status.code(), Some(2 | 3)), "{}", text(&stranger));

@@ -19,7 +19,7 @@ struct Run<'a> {
 
 type Feature = (&'static str, fn(&Run<'_>));
 
-const FEATURES: [Feature; 10] = [
+const FEATURES: [Feature; 11] = [
     ("keys and ranges", keys),
     ("transactions", transactions),
     ("compaction", compaction),
@@ -29,6 +29,7 @@ const FEATURES: [Feature; 10] = [
     ("elections", elections),
     ("members", members),
     ("maintenance", maintenance),
+    ("downgrades", downgrades),
     ("users and roles", users_and_roles),
 ];
 
@@ -55,6 +56,10 @@ fn check(secured: bool) {
         let Some(etcdctl) = Etcdctl::of_version(version) else { continue };
         let run = Run { etcdctl: etcdctl.to_reach(&cluster), cluster: &cluster, secured };
         for (feature, test) in FEATURES {
+            if feature == "downgrades" && version != "3.6" {
+                // It has no such command.
+                continue;
+            }
             test(&run);
             record(&format!("etcdctl {version}"), secured, feature);
         }
@@ -188,6 +193,19 @@ fn maintenance(run: &Run<'_>) {
         run.says(&["check", "perf"], "PASS");
         run.says(&["check", "datascale", "--load=s"], "PASS");
     }
+}
+
+fn downgrades(run: &Run<'_>) {
+    let version = |version: &str| format!("success, cluster version {version}");
+    run.refused(&["downgrade", "validate", "3.x"], "wrong downgrade target version format");
+    run.refused(&["downgrade", "enable", "3.4"], "invalid downgrade target version");
+    run.refused(&["downgrade", "cancel"], "no inflight downgrade job");
+    run.says(&["downgrade", "validate", "3.5"], &version("3.6"));
+    run.says(&["downgrade", "enable", "3.5"], &version("3.6"));
+    // On whichever member answers.
+    run.refused(&["downgrade", "validate", "3.4"], "cluster has a downgrade job in progress");
+    run.says(&["downgrade", "cancel"], &version("3.5"));
+    run.says(&["downgrade", "validate", "3.5"], &version("3.6"));
 }
 
 fn move_leader(run: &Run<'_>) {

@@ -78,16 +78,25 @@ pub(crate) fn differential(root: &Path, arguments: &[&str]) -> Result<(), String
     let mut command = crate::cargo();
     command.current_dir(root).args(["test", "--package", "conformance", "--test", "differential"]);
     let mut rest = arguments.iter();
+    let mut release = false;
     while let Some(&flag) = rest.next() {
         let variable = match flag {
+            "--release" => {
+                release = true;
+                continue;
+            }
             "--requests" => "DIFFERENTIAL_REQUESTS",
             "--seed" => "DIFFERENTIAL_SEED",
+            "--pairs" => "DIFFERENTIAL_PAIRS",
             _ => return Err(format!("differential has no flag {flag:?}; see cargo xtask help")),
         };
         let value = rest.next().filter(|value| value.parse::<u64>().is_ok());
         command.env(variable, value.ok_or_else(|| format!("{flag} needs a number"))?);
     }
-    build_server(root, false)?;
+    build_server(root, release)?;
+    if release {
+        command.arg("--release");
+    }
     let status = command.args(["--", "--nocapture"]).status();
     let status = status.map_err(|error| format!("cargo test could not run: {error}"))?;
     if status.success() { Ok(()) } else { Err("differential: FAILED (see above)".to_owned()) }

@@ -35,9 +35,10 @@ Usage: cargo xtask <command>
   seeded-bugs [--json] [--sim] [bug]...
                           put known bugs back, one at a time: the tests must notice each
   auth-matrix             every method × everybody × every way to ask, with authentication on
-  differential [--requests N] [--seed S]
+  differential [--requests N] [--seed S] [--pairs P] [--release]
                           random requests to Flotilla and to the etcd of this machine: all answers
-                          are equal but for what docs/differences.md has
+                          are equal but for what docs/differences.md has; --pairs asks as many
+                          pairs of servers at a time, each by a seed of its own
   model-check [--long] [--json] [--bug name] [part of a name]...
                           every behaviour of a small group, within bounds
   conformance [--long] [--release] [--etcd] [filter]

@@ -206,7 +206,7 @@ impl Watcher {
             return;
         }
         for (at, count) in &self.bookmarks {
-            let before = wanted.iter().filter(|event| revision(event) <= *at).count();
+            let before = wanted.partition_point(|event| revision(event) <= *at);
             if before != *count {
                 faults.push(format!("{of}: told of all up to {at} with {count} of {before}"));
                 return;

@@ -192,7 +192,8 @@ impl Chooser {
                 id: self.pick(&LEASES),
             }),
             37 => Ask::Revoke(pb::LeaseRevokeRequest { id: self.pick(&LEASES) }),
-            38 if self.compacted > 0 => {
+            // What was compacted at is still there; before 1 there is nothing.
+            38 if self.compacted > 1 => {
                 let gone = self.compacted.unsigned_abs();
                 Ask::WatchGone(i64::try_from(self.below(gone)).unwrap().max(1))
             }

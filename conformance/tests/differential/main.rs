@@ -2,14 +2,18 @@
 //! every answer, revision, error and event is equal, but for ids and for what
 //! `docs/differences.md` has.
 //!
-//! `DIFFERENTIAL_SEED` and `DIFFERENTIAL_REQUESTS` repeat a run: `cargo xtask differential`.
+//! `DIFFERENTIAL_SEED` and `DIFFERENTIAL_REQUESTS` repeat a run: `cargo xtask differential`. With
+//! `DIFFERENTIAL_PAIRS` as many pairs of servers are asked at a time, each by a seed of its own.
 
 #![expect(clippy::unwrap_used, reason = "in a test's helper it fails the test")]
+#![expect(clippy::print_stdout, reason = "how far a long run is, is for who waits for it")]
 
 mod administration;
 mod asks;
 mod settle;
 mod side;
+
+use std::time::Duration;
 
 use administration::{AboutMembers, AboutUsers, Administration};
 use api::authpb;
@@ -27,6 +31,12 @@ const DIFFERENCES_SHOWN: usize = 8;
 const LEFT_SECS_APART_MAX: i64 = 2;
 /// Events are compared after so many requests.
 const REQUESTS_BETWEEN_LOOKS: u64 = 100;
+/// A request that waits longer waits for ever.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
+/// And revisions after so many: what was refused must not have been done.
+const REQUESTS_BETWEEN_REVISIONS: u64 = 4;
+/// How far a long run is, is told after so many requests.
+const REQUESTS_BETWEEN_REPORTS: u64 = 20_000;
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
@@ -64,8 +74,12 @@ impl Pair {
 
     /// Sends it to both; what ours answered.
     async fn send(&mut self, count: u64, ask: &Ask, user: &str) -> String {
-        let (our, our_left) = self.ours.send(ask.clone(), user).await;
-        let (their, their_left) = self.theirs.send(ask.clone(), user).await;
+        let both = (self.ours.send(ask.clone(), user), self.theirs.send(ask.clone(), user));
+        let both = async { tokio::join!(both.0, both.1) };
+        let answered = tokio::time::timeout(ANSWERED_WITHIN, both).await;
+        let Ok(((our, our_left), (their, their_left))) = answered else {
+            panic!("request {count} of {user:?} is not answered: {ask:?}");
+        };
         let apart = our_left.zip(their_left).map_or(0, |(our, their)| (our - their).abs());
         let differs = our != their && !are_both_refused(&our, &their);
         if differs || apart > LEFT_SECS_APART_MAX {
@@ -76,12 +90,24 @@ impl Pair {
         our
     }
 
+    /// The revision of both.
+    async fn revision(&self, seed: u64, last: &[String]) -> i64 {
+        let (ours, theirs) = tokio::join!(self.ours.revision(), self.theirs.revision());
+        let differences = &self.differences;
+        assert_eq!(
+            ours, theirs,
+            "seed {seed}: the revision after {last:#?}; before: {differences:?}"
+        );
+        ours
+    }
+
     /// Compares the events since the last look that are not compacted.
     async fn look(&mut self, compacted: i64, revision: i64) {
         let from = self.compared.max(compacted) + 1;
         if from <= revision {
-            let ours = self.ours.events(from, revision).await;
-            assert_eq!(ours, self.theirs.events(from, revision).await, "events from {from}");
+            let both = (self.ours.events(from, revision), self.theirs.events(from, revision));
+            let (ours, theirs) = tokio::join!(both.0, both.1);
+            assert_eq!(ours, theirs, "events from {from}");
         }
         self.compared = revision;
     }
@@ -97,48 +123,69 @@ impl Pair {
     }
 }
 
+/// Runs each of some pairs in a thread of its own, with its share of the requests.
+fn by_pairs(requests: u64, one: impl Fn(u64, u64) + Sync) {
+    let (pairs, first_seed) = (number("DIFFERENTIAL_PAIRS", 1), number("DIFFERENTIAL_SEED", 1));
+    std::thread::scope(|scope| {
+        let one = &one;
+        let seeds = first_seed..first_seed + pairs;
+        let all: Vec<_> =
+            seeds.map(|seed| scope.spawn(move || one(requests / pairs, seed))).collect();
+        for pair in all {
+            pair.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        }
+    });
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
 #[test]
 fn random_requests_are_answered_as_etcd_answers_them() {
     let Some(etcd) = Target::etcd() else {
         return skip("random_requests_are_answered_as_etcd_answers_them", "etcd");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (requests, seed) = (number("DIFFERENTIAL_REQUESTS", 2000), number("DIFFERENTIAL_SEED", 1));
-    runtime.block_on(async {
-        let mut pair = Pair::start(&etcd).await;
-        let dice = SplitMix::new(seed);
-        let mut chooser = Chooser { dice, revision: 1, compacted: 0, depth: 2, alarmed: false };
-        for count in 0..requests {
-            let ask = chooser.ask();
-            if let Ask::Compact(_) = ask {
-                pair.look(chooser.compacted, chooser.revision).await;
-            }
-            let our = pair.send(count, &ask, "").await;
-            if let (Ask::Compact(compact), true) = (&ask, our.starts_with("Compaction")) {
-                chooser.compacted = compact.revision;
-            }
-            if let Ask::Administer(Administration::Members(AboutMembers::Alarm(alarm))) = &ask
-                && alarm.action != 0
-            {
-                chooser.alarmed = alarm.action == 1;
-            }
-            let revision = pair.ours.revision().await;
-            // Also of what was refused: it must not have been done.
-            assert_eq!(
-                revision,
-                pair.theirs.revision().await,
-                "the revision after request {count} of seed {seed}: {ask:?}, answered {our}; before: \
-                 {:?}",
-                pair.differences
-            );
-            chooser.revision = revision;
-            if count % REQUESTS_BETWEEN_LOOKS == 0 {
-                pair.look(chooser.compacted, revision).await;
-            }
-        }
-        pair.look(chooser.compacted, chooser.revision).await;
-        pair.end(requests, seed);
+    by_pairs(number("DIFFERENTIAL_REQUESTS", 2000), |requests, seed| {
+        runtime().block_on(random_requests(&etcd, requests, seed));
     });
+}
+
+async fn random_requests(etcd: &Target, requests: u64, seed: u64) {
+    let mut pair = Pair::start(etcd).await;
+    let dice = SplitMix::new(seed);
+    let mut chooser = Chooser { dice, revision: 1, compacted: 0, depth: 2, alarmed: false };
+    let mut last = Vec::new();
+    for count in 0..requests {
+        let ask = chooser.ask();
+        if let Ask::Compact(_) = ask {
+            chooser.revision = pair.revision(seed, &last).await;
+            pair.look(chooser.compacted, chooser.revision).await;
+        }
+        let our = pair.send(count, &ask, "").await;
+        if let (Ask::Compact(compact), true) = (&ask, our.starts_with("Compaction")) {
+            chooser.compacted = compact.revision;
+        }
+        if let Ask::Administer(Administration::Members(AboutMembers::Alarm(alarm))) = &ask
+            && alarm.action != 0
+        {
+            chooser.alarmed = alarm.action == 1;
+        }
+        last.push(format!("{count}: {ask:?}, answered {our}"));
+        if count % REQUESTS_BETWEEN_REVISIONS == 0 {
+            chooser.revision = pair.revision(seed, &last).await;
+            last.clear();
+        }
+        if count % REQUESTS_BETWEEN_LOOKS == 0 {
+            pair.look(chooser.compacted, chooser.revision).await;
+        }
+        if count % REQUESTS_BETWEEN_REPORTS == REQUESTS_BETWEEN_REPORTS - 1 {
+            println!("seed {seed}: {} requests, {} differences", count + 1, pair.differences.len());
+        }
+    }
+    let revision = pair.revision(seed, &last).await;
+    pair.look(chooser.compacted, revision).await;
+    pair.end(requests, seed);
 }
 
 /// Makes users and roles on both, and turns authentication on.
@@ -193,27 +240,26 @@ fn requests_of_users_are_answered_as_etcd_answers_them() {
     let Some(etcd) = Target::etcd() else {
         return skip("requests_of_users_are_answered_as_etcd_answers_them", "etcd");
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let (requests, seed) = (number("DIFFERENTIAL_REQUESTS", 2000), number("DIFFERENTIAL_SEED", 1));
-    let requests = requests / 2;
-    runtime.block_on(async {
-        let mut pair = Pair::start(&etcd).await;
-        turn_authentication_on(&mut pair).await;
-        let dice = SplitMix::new(seed);
-        // One transaction, as etcd 3.4 does not look into those inside.
-        let mut chooser = Chooser { dice, revision: 1, compacted: 0, depth: 0, alarmed: false };
-        for count in 0..requests {
-            let users = ["root", "reader", "reader", "author", "author", "idle", "stranger", ""];
-            let user = chooser.pick(&users);
-            let ask = match chooser.below(8) {
-                // Nobody at all is, to etcd 3.4, the user without a name.
-                0 if !user.is_empty() => {
-                    Ask::Administer(Administration::Users(chooser.about_users()))
-                }
-                _ => chooser.ask_of_a_user(),
-            };
-            pair.send(count, &ask, user).await;
-        }
-        pair.end(requests, seed);
+    by_pairs(number("DIFFERENTIAL_REQUESTS", 2000) / 2, |requests, seed| {
+        runtime().block_on(requests_of_users(&etcd, requests, seed));
     });
+}
+
+async fn requests_of_users(etcd: &Target, requests: u64, seed: u64) {
+    let mut pair = Pair::start(etcd).await;
+    turn_authentication_on(&mut pair).await;
+    let dice = SplitMix::new(seed);
+    // One transaction, as etcd 3.4 does not look into those inside.
+    let mut chooser = Chooser { dice, revision: 1, compacted: 0, depth: 0, alarmed: false };
+    for count in 0..requests {
+        let users = ["root", "reader", "reader", "author", "author", "idle", "stranger", ""];
+        let user = chooser.pick(&users);
+        let ask = match chooser.below(8) {
+            // Nobody at all is, to etcd 3.4, the user without a name.
+            0 if !user.is_empty() => Ask::Administer(Administration::Users(chooser.about_users())),
+            _ => chooser.ask_of_a_user(),
+        };
+        pair.send(count, &ask, user).await;
+    }
+    pair.end(requests, seed);
 }

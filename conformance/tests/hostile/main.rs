@@ -5,6 +5,7 @@
 #![expect(clippy::print_stdout, reason = "what was measured is for who reads the test's output")]
 
 mod frames;
+mod held;
 mod streams;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -164,6 +165,23 @@ fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
             }
         });
     });
+    arena.attack("unread leaders", |to| {
+        runtime.block_on(async {
+            held::lead(to, 1 << 20).await;
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(held::unread_leaders(to)));
+            for one in four {
+                one.await.unwrap();
+            }
+        });
+    });
+    arena.attack("a socket that is not read", |to| {
+        runtime.block_on(async {
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(held::unread_socket(to)));
+            for one in four {
+                one.await.unwrap();
+            }
+        });
+    });
     arena.attack("a flood of questions", |to| runtime.block_on(streams::progress_flood(to)));
     arena.attack("an unread watch", |to| {
         let watch = runtime.block_on(streams::unread_watch(to));
@@ -173,6 +191,25 @@ fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
             arena.put(leader, &format!("large/{}", number % 16), 1 << 20);
         }
         drop(watch);
+    });
+}
+
+/// Of a connection: beyond that, each further one is refused, and the connection goes on.
+#[test]
+fn calls_and_watchers_of_a_connection_are_counted() {
+    let arena = Arena::new();
+    let runtime = &arena.runtime;
+    arena.attack("long heads", |to| {
+        let refused = runtime.block_on(held::long_heads(to, 6000));
+        assert!(refused > 1000, "{refused} of 6000 calls were refused, with 90 MB of heads");
+    });
+    arena.attack("open streams", |to| {
+        let refused = runtime.block_on(held::open_streams(to, 6000));
+        assert!(refused > 1000, "{refused} of 6000 streams were refused");
+    });
+    arena.attack("watchers of long keys", |to| {
+        let refused = runtime.block_on(held::watchers(to, 200, 1 << 20));
+        assert!(refused > 100, "{refused} of 200 watchers with 1 MiB of keys were refused");
     });
 }
 

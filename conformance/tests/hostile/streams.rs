@@ -27,7 +27,7 @@ const PATHS: [&str; 9] = [
 ];
 
 /// A connection whose streams may be sent so many bytes before they say that they have read.
-async fn connect(to: SocketAddr, window: u32) -> Option<SendRequest<Bytes>> {
+pub(crate) async fn connect(to: SocketAddr, window: u32) -> Option<SendRequest<Bytes>> {
     let stream = TcpStream::connect(to).await.ok()?;
     let mut builder = h2::client::Builder::new();
     let handshake = builder.initial_window_size(window).handshake(stream).await;
@@ -45,7 +45,10 @@ pub(crate) async fn silent_connection(from: Ipv4Addr, to: SocketAddr) -> Option<
 }
 
 /// Begins a call.
-fn call(send: &mut SendRequest<Bytes>, path: &str) -> Option<(ResponseFuture, SendStream<Bytes>)> {
+pub(crate) fn call(
+    send: &mut SendRequest<Bytes>,
+    path: &str,
+) -> Option<(ResponseFuture, SendStream<Bytes>)> {
     let request = http::Request::post(format!("http://localhost{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
@@ -60,7 +63,7 @@ fn message(bytes: &[u8]) -> Bytes {
     framed.freeze()
 }
 
-fn encoded(message_: &impl prost::Message) -> Bytes {
+pub(crate) fn encoded(message_: &impl prost::Message) -> Bytes {
     message(&message_.encode_to_vec())
 }
 
@@ -84,8 +87,10 @@ pub(crate) async fn unfinished_requests(to: SocketAddr) {
     let Some(mut send) = connect(to, 65_535).await else { return };
     let long = message(&[0; 1_500_000]);
     let mut kept = Vec::new();
-    for _ in 0..300 {
-        let Some((answer, mut body)) = call(&mut send, "/etcdserverpb.KV/Put") else { break };
+    for number in 0..300 {
+        // Of all services: the first ones, and the last, take no message.
+        let path = PATHS[number % (PATHS.len() - 1)];
+        let Some((answer, mut body)) = call(&mut send, path) else { break };
         let _sent = body.send_data(long.slice(..long.len() - 1), false);
         kept.push((answer, body));
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -94,7 +99,7 @@ pub(crate) async fn unfinished_requests(to: SocketAddr) {
 }
 
 /// The code that a call ends with; nothing if it does not end.
-async fn status(answer: ResponseFuture) -> Option<String> {
+pub(crate) async fn status(answer: ResponseFuture) -> Option<String> {
     tokio::time::timeout(Duration::from_secs(2), ended(answer)).await.ok()?
 }
 

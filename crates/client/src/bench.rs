@@ -19,8 +19,9 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use env::Clock;
 use env::os::OsClock;
+use http::HeaderValue;
 
-use crate::{ClientError, Endpoints};
+use crate::{ClientError, Endpoints, TlsOptions, User};
 use caller::Caller;
 use processes::Usage;
 use recorder::Recorders;
@@ -47,9 +48,18 @@ pub struct BenchOptions {
     /// What the clients do.
     #[arg(value_enum)]
     pub workload: Workload,
-    /// The servers, as host:port,host:port.
+    /// The servers, as host:port,https://host:port.
     #[arg(long, env = "FLOTILLA_ENDPOINTS", default_value = "127.0.0.1:2379")]
     pub endpoints: Endpoints,
+    /// Who asks, where authentication is on.
+    #[arg(long, value_name = "NAME[:PASSWORD]")]
+    pub user: Option<User>,
+    /// The password of --user; asked for if it is left out.
+    #[arg(long)]
+    pub password: Option<String>,
+    /// Certificates.
+    #[command(flatten)]
+    pub tls: TlsOptions,
     /// Clients, each with one request under way.
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub clients: u32,
@@ -149,9 +159,15 @@ fn runtime(threads: u32) -> std::io::Result<tokio::runtime::Runtime> {
 
 async fn measure(options: BenchOptions) -> Result<Report, ClientError> {
     let conns = options.conns.min(options.clients);
+    let user = options.user.clone().map(|user| user.or_password(options.password.as_deref()));
+    let endpoints = options.endpoints.clone().signed(user).secured(options.tls.clone());
+    let options = BenchOptions { endpoints, ..options };
+    let token = options.endpoints.token().await?;
+    let token = token.map(|token| token.as_encoded_bytes().to_vec());
+    let token = token.and_then(|token| HeaderValue::from_bytes(&token).ok());
     let mut callers = Vec::new();
     for authority in options.endpoints.iter().cycle().take(usize::try_from(conns).unwrap_or(1)) {
-        callers.push(Caller::connect(authority).await?);
+        callers.push(Caller::connect(&options.endpoints, authority, token.as_ref()).await?);
     }
     let run = Arc::new(Run {
         recorders: Recorders::new(options.clients),

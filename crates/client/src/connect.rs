@@ -164,9 +164,13 @@ impl Endpoints {
     /// A connection to one endpoint.
     pub(crate) async fn connect(&self, authority: &str) -> Result<Connection, ClientError> {
         let channel = self.channel(authority).await?;
-        let Some(User { name, password }) = self.user.clone() else {
-            return Ok(InterceptedService::new(channel, Sign(None)));
-        };
+        let sign = self.sign_in(&channel).await?;
+        Ok(InterceptedService::new(channel, sign))
+    }
+
+    /// What the user's requests are signed with.
+    async fn sign_in(&self, channel: &Channel) -> Result<Sign, ClientError> {
+        let Some(User { name, password }) = self.user.clone() else { return Ok(Sign(None)) };
         let password = password.ok_or_else(|| {
             let message = format!("--user {name} needs a password: --user {name}:… or --password");
             ClientError::Argument(message)
@@ -175,7 +179,7 @@ impl Endpoints {
         let token =
             AuthClient::new(channel.clone()).authenticate(request).await?.into_inner().token;
         let token = token.parse().map_err(|_| Status::internal("the token is no text"))?;
-        Ok(InterceptedService::new(channel, Sign(Some(token))))
+        Ok(Sign(Some(token)))
     }
 
     /// A connection to the first endpoint that answers.
@@ -197,13 +201,47 @@ impl Endpoints {
     /// `count` connections, spread evenly over all endpoints. Each must answer.
     ///
     /// # Errors
-    /// One does not.
-    pub async fn connect_each(&self, count: usize) -> Result<Vec<Channel>, ClientError> {
-        let mut channels = Vec::with_capacity(count);
+    /// One does not, or does not take the user.
+    pub(crate) async fn connect_each(&self, count: usize) -> Result<Vec<Connection>, ClientError> {
+        let mut connections = Vec::with_capacity(count);
+        // Every member knows the token that one of them gave.
+        let mut sign = None;
         for authority in self.authorities.iter().cycle().take(count) {
-            channels.push(self.channel(authority).await?);
+            let channel = self.channel(authority).await?;
+            if sign.is_none() {
+                sign = Some(self.sign_in(&channel).await?);
+            }
+            let sign = sign.clone().unwrap_or(Sign(None));
+            connections.push(InterceptedService::new(channel, sign));
         }
-        Ok(channels)
+        Ok(connections)
+    }
+
+    /// The token of the user, from the first endpoint that answers; `None` without a user.
+    pub(crate) async fn token(&self) -> Result<Option<MetadataValue<Ascii>>, ClientError> {
+        if self.user.is_none() {
+            return Ok(None);
+        }
+        let mut cause = String::new();
+        for authority in &self.authorities {
+            match self.channel(authority).await {
+                Ok(channel) => return Ok(self.sign_in(&channel).await?.0),
+                Err(ClientError::Unreachable { cause: last, .. }) => cause = last,
+                Err(other) => return Err(other),
+            }
+        }
+        Err(ClientError::Unreachable { endpoints: self.to_string(), cause })
+    }
+
+    /// An endpoint as `host:port`, and what to speak TLS with, if it is spoken there.
+    pub(crate) fn place<'a>(
+        &self,
+        authority: &'a str,
+    ) -> Result<(&'a str, Option<Connector>), ClientError> {
+        let place = authority.strip_prefix(SECURE);
+        let is_secure = place.is_some() || self.tls.are_given();
+        let connector = if is_secure { Some(Connector::new(&self.tls)?) } else { None };
+        Ok((place.unwrap_or(authority), connector))
     }
 
     async fn channel(&self, authority: &str) -> Result<Channel, ClientError> {
@@ -211,20 +249,19 @@ impl Endpoints {
             let cause = root_cause(&error);
             ClientError::Unreachable { endpoints: authority.to_owned(), cause }
         };
-        let place = authority.strip_prefix(SECURE);
-        let is_secure = place.is_some() || self.tls.are_given();
-        let place = place.unwrap_or(authority);
+        let (place, connector) = self.place(authority)?;
         let endpoint = Endpoint::from_shared(format!("http://{place}"))
             .map_err(unreachable)?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-        if !is_secure {
-            return endpoint.connect().await.map_err(unreachable);
+        match connector {
+            None => endpoint.connect().await.map_err(unreachable),
+            Some(connector) => {
+                endpoint.connect_with_connector(connector).await.map_err(unreachable)
+            }
         }
-        let connector = Connector::new(&self.tls)?;
-        endpoint.connect_with_connector(connector).await.map_err(unreachable)
     }
 }
 

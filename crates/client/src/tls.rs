@@ -142,6 +142,15 @@ impl Connector {
     }
 }
 
+impl Connector {
+    /// A connection to `host:port`.
+    pub(crate) async fn open(&self, authority: &str) -> io::Result<TlsStream<TcpStream>> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
+        let uri = Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
+        connect(self.tls.clone(), uri.map_err(invalid)?).await
+    }
+}
+
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<TlsStream<TcpStream>>>> + Send>>;
 
 impl Service<Uri> for Connector {
@@ -155,18 +164,20 @@ impl Service<Uri> for Connector {
 
     fn call(&mut self, uri: Uri) -> Connecting {
         let tls = self.tls.clone();
-        Box::pin(async move {
-            let missing = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
-            let host = uri.host().ok_or_else(|| missing("an endpoint without a host"))?;
-            let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-            let port = uri.port_u16().ok_or_else(|| missing("an endpoint without a port"))?;
-            let name = ServerName::try_from(host.clone())
-                .map_err(|_| missing("the endpoint's host cannot be in a certificate"))?;
-            let stream = TcpStream::connect((host, port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(TokioIo::new(tls.connect(name, stream).await?))
-        })
+        Box::pin(async move { connect(tls, uri).await.map(TokioIo::new) })
     }
+}
+
+async fn connect(tls: TlsConnector, uri: Uri) -> io::Result<TlsStream<TcpStream>> {
+    let missing = |what| io::Error::new(io::ErrorKind::InvalidInput, what);
+    let host = uri.host().ok_or_else(|| missing("an endpoint without a host"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = uri.port_u16().ok_or_else(|| missing("an endpoint without a port"))?;
+    let name = ServerName::try_from(host.clone())
+        .map_err(|_| missing("the endpoint's host cannot be in a certificate"))?;
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    tls.connect(name, stream).await
 }
 
 /// Takes the certificate of anybody who has its key.

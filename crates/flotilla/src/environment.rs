@@ -1,7 +1,7 @@
 //! Where flags come from beside the command line, as in etcd: `--data-dir` of `serve` is also
 //! `ETCD_DATA_DIR`, and `FLOTILLA_DATA_DIR`, which wins; a flag on the command line wins over both,
-//! and a configuration file replaces all of them. `--cacert` of `ctl` is also `ETCDCTL_CACERT` and
-//! `FLOTILLA_CACERT`.
+//! and a configuration file replaces all of them. `--cacert` of `ctl` and `bench` is also
+//! `ETCDCTL_CACERT` and `FLOTILLA_CACERT`.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -23,7 +23,7 @@ const NOT_FLAGS: &[&str] = &[
     "FLOTILLA_CONFIG_FILE",
     "ETCD_CONFIG_FILE",
 ];
-/// Flags of `ctl` that variables set.
+/// Flags of `ctl` and `bench` that variables set.
 const OF_CTL: [&str; 7] =
     ["endpoints", "user", "password", "cacert", "cert", "key", "insecure-skip-tls-verify"];
 
@@ -52,11 +52,9 @@ pub(crate) fn expand(
     }
 }
 
-/// Flags that any command of `ctl` takes stand right behind `ctl`.
+/// Flags that any command of `ctl` takes stand right behind `ctl`, and those of `bench` as well.
 fn of_ctl(mut arguments: Vec<OsString>, variables: &BTreeMap<String, String>) -> Expanded {
-    let flags: &[&str] =
-        if arguments.get(1).is_some_and(|word| word == "ctl") { &OF_CTL } else { &OF_CTL[..1] };
-    for flag in flags {
+    for flag in OF_CTL {
         let names = ["FLOTILLA_", "ETCDCTL_"].map(|prefix| variable(prefix, flag));
         let value = names.iter().find_map(|name| variables.get(name));
         if let Some(value) = value.filter(|_| !is_given(&arguments, flag)) {

@@ -53,7 +53,7 @@ enum Command {
     Ctl(Box<client::ctl::CtlOptions>),
     /// Measure any etcd v3 endpoints.
     #[command(after_help = "Example: flotilla bench put --clients 128 --secs 10 --pid 4711")]
-    Bench(client::bench::BenchOptions),
+    Bench(Box<client::bench::BenchOptions>),
     /// Run whole clusters in one thread from one seed, and look at what happened.
     #[command(after_help = SIM_AFTER_HELP)]
     Sim(sim::command::SimOptions),
@@ -94,9 +94,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => serve::run(*options, &expanded.warnings),
         Command::ForceNewCluster(options) => force::run(&options, &mut std::io::stdout().lock()),
         Command::Ctl(options) => ctl(*options),
-        Command::Bench(options) => {
-            client::bench::run(options, &mut std::io::stdout().lock()).map_err(Failure::from)
-        }
+        Command::Bench(options) => bench(*options),
         Command::Sim(options) => {
             sim::command::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
@@ -108,11 +106,25 @@ fn ctl(mut options: client::ctl::CtlOptions) -> Result<(), Failure> {
     if let Some(done) = snapshot::run(&options, &mut out) {
         return done;
     }
-    let nameless = options.user.as_ref().and_then(client::User::lacks_password);
-    if let Some(name) = nameless.filter(|_| options.password.is_none()) {
-        options.password = Some(password::ask(name)?);
-    }
+    ask_for_password(options.user.as_ref(), &mut options.password)?;
     Ok(client::ctl::run(&options, &mut out)?)
+}
+
+fn bench(mut options: client::bench::BenchOptions) -> Result<(), Failure> {
+    ask_for_password(options.user.as_ref(), &mut options.password)?;
+    Ok(client::bench::run(options, &mut std::io::stdout().lock())?)
+}
+
+/// Of a user who came without one.
+fn ask_for_password(
+    user: Option<&client::User>,
+    password: &mut Option<String>,
+) -> Result<(), Failure> {
+    let nameless = user.and_then(client::User::lacks_password);
+    if let Some(name) = nameless.filter(|_| password.is_none()) {
+        *password = Some(password::ask(name)?);
+    }
+    Ok(())
 }
 
 /// A link with the name `etcd` to this program behaves as `flotilla serve`, for start scripts.

@@ -57,8 +57,12 @@ pub(crate) enum ApiError {
     DowngradeFormat,
     /// One that is not just below this one.
     DowngradeTarget,
+    /// Another is under way.
+    DowngradeInProgress,
     /// Nothing goes down.
     NoDowngrade,
+    /// Something is asked about downgrades that there is not.
+    UnknownDowngradeAction,
     /// A password that cannot be hashed; the text says why.
     Password(&'static str),
     /// Somebody signs in at a member that reads signed tokens and cannot make them.
@@ -148,6 +152,11 @@ impl ApiError {
             Self::DowngradeTarget => {
                 (Code::InvalidArgument, "etcdserver: invalid downgrade target version")
             }
+            Self::DowngradeInProgress => {
+                (Code::FailedPrecondition, "etcdserver: cluster has a downgrade job in progress")
+            }
+            // Without a code of its own, as etcd passes on what it has no code for.
+            Self::UnknownDowngradeAction => (Code::Unknown, "etcdserver: unknown method"),
             Self::NoDowngrade => {
                 (Code::FailedPrecondition, "etcdserver: no inflight downgrade job")
             }

@@ -5,18 +5,54 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Of one connection.
+/// Of one connection, whatever is counted.
 const CONNECTION_BYTES_MAX: usize = 64 << 20;
-/// Of all connections together.
+/// Messages of all connections together.
 const ALL_BYTES_MAX: usize = 256 << 20;
+/// Calls of all connections together, beside their messages.
+const ALL_CALLS_BYTES_MAX: usize = 512 << 20;
+/// Watchers of all connections together.
+const ALL_WATCHERS_BYTES_MAX: usize = 512 << 20;
 /// Whatever is shorter is not counted: the number of streams bounds it.
 const COUNTED_BYTES_MIN: usize = 4 << 10;
 
 /// What one connection may hold, and with it all others.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     all: Arc<AtomicUsize>,
+    all_max: usize,
     connection: Arc<AtomicUsize>,
+}
+
+/// All that is counted of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Budgets {
+    /// Messages, of requests that have not ended and of answers that are not read.
+    pub(crate) messages: Budget,
+    /// Calls by themselves: heads, and the buffers of streams.
+    pub(crate) calls: Budget,
+    /// Watchers with their keys.
+    pub(crate) watchers: Budget,
+}
+
+impl Budgets {
+    /// Of a server.
+    pub(crate) fn of_server() -> Self {
+        Self {
+            messages: Budget::new(ALL_BYTES_MAX),
+            calls: Budget::new(ALL_CALLS_BYTES_MAX),
+            watchers: Budget::new(ALL_WATCHERS_BYTES_MAX),
+        }
+    }
+
+    /// Of another connection.
+    pub(crate) fn connection(&self) -> Self {
+        Self {
+            messages: self.messages.connection(),
+            calls: self.calls.connection(),
+            watchers: self.watchers.connection(),
+        }
+    }
 }
 
 /// Bytes that are held, until this is dropped.
@@ -27,9 +63,13 @@ pub(crate) struct Held {
 }
 
 impl Budget {
+    fn new(all_max: usize) -> Self {
+        Self { all: Arc::default(), all_max, connection: Arc::default() }
+    }
+
     /// Of another connection.
-    pub(crate) fn connection(&self) -> Self {
-        Self { all: Arc::clone(&self.all), connection: Arc::default() }
+    fn connection(&self) -> Self {
+        Self { connection: Arc::default(), ..self.clone() }
     }
 
     /// Takes so many bytes; nothing if that would be too much. One message is never too much for
@@ -38,14 +78,31 @@ impl Budget {
         if bytes < COUNTED_BYTES_MIN {
             return Some(Held { budget: None, bytes: 0 });
         }
+        self.hold_all(bytes)
+    }
+
+    /// The same, of what is counted however short it is.
+    pub(crate) fn hold_all(&self, bytes: usize) -> Option<Held> {
         if !take(&self.connection, bytes, CONNECTION_BYTES_MAX) {
             return None;
         }
-        if !take(&self.all, bytes, ALL_BYTES_MAX) {
+        if !take(&self.all, bytes, self.all_max) {
             self.connection.fetch_sub(bytes, Ordering::Relaxed);
             return None;
         }
         Some(Held { budget: Some(self.clone()), bytes })
+    }
+}
+
+#[cfg(test)]
+impl Budget {
+    /// Of messages.
+    pub(crate) fn of_messages() -> Self {
+        Self::new(ALL_BYTES_MAX)
+    }
+
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.connection.load(Ordering::Relaxed)
     }
 }
 
@@ -73,7 +130,7 @@ mod tests {
 
     #[test]
     fn a_connection_has_its_bound_and_all_together_have_theirs() {
-        let first = Budget::default();
+        let first = Budget::of_messages();
         let half = CONNECTION_BYTES_MAX / 2;
         let held: Vec<Held> = (0..2).map_while(|_| first.hold(half)).collect();
         assert_eq!(held.len(), 2);
@@ -88,7 +145,7 @@ mod tests {
 
     #[test]
     fn one_message_may_be_longer_than_all_bounds() {
-        let budget = Budget::default();
+        let budget = Budget::of_messages();
         let held = budget.hold(10 * ALL_BYTES_MAX);
         assert!(held.is_some() && budget.connection().hold(ALL_BYTES_MAX).is_none());
     }

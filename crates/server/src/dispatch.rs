@@ -1,12 +1,11 @@
 //! From a request to the service that answers it. The tonic services are called by their paths
 //! without a router in between: a put costs what it has to, and no more.
 
+mod answer;
+
 use std::convert::Infallible;
 use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use api::etcdserverpb::{
     auth_server::AuthServer, cluster_server::ClusterServer, kv_server::KvServer,
@@ -18,14 +17,15 @@ use api::v3lockpb::lock_server::LockServer;
 use axum::Router;
 use bytes::Bytes;
 use host::ProposeError;
-use http::{HeaderMap, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE};
 use hyper::body::Incoming;
 use tonic::body::Body;
-use tonic::codegen::{BoxFuture, Service, StdError};
+use tonic::codegen::{Service, StdError};
 use tonic::{Code, Status};
 
-use crate::api_error::{ApiError, parse_oversize};
-use crate::budget::Budget;
+use crate::api_error::ApiError;
+use crate::budget::Budgets;
+use crate::counted::{Counted, Kept, hold_head, hold_stream};
 use crate::gate::{CommonName, Credentials};
 use crate::http::gateway;
 use crate::member::Member;
@@ -40,7 +40,9 @@ use crate::service::lease::LeaseService;
 use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::watch::WatchService;
-use crate::unary;
+use crate::unary::{self, Answered};
+pub(crate) use answer::Answer;
+use answer::{Tally, timeout};
 
 /// Everything that a connection may ask for.
 #[derive(Clone)]
@@ -51,7 +53,7 @@ pub(crate) struct Dispatch {
     /// Whether nothing else is served than metrics and health.
     only_metrics: bool,
     /// What the connection may hold.
-    budget: Budget,
+    budgets: Budgets,
     /// The calls of the connection, if they are bounded.
     rate: Option<Arc<Rate>>,
 }
@@ -59,8 +61,6 @@ pub(crate) struct Dispatch {
 struct Services {
     member: Arc<Member>,
     kv: KvServer<KvService>,
-    /// The same, for calls that need no stream.
-    unary_kv: KvService,
     watch: WatchServer<WatchService>,
     lease: LeaseServer<LeaseService>,
     cluster: ClusterServer<ClusterService>,
@@ -87,8 +87,6 @@ pub(crate) trait RequestBody:
 
 impl<B: http_body::Body<Data = Bytes> + Send + Unpin + 'static> RequestBody for B {}
 
-type Answered = BoxFuture<Response<Body>, Infallible>;
-
 impl Dispatch {
     pub(crate) fn new(member: &Arc<Member>, with_gateway: bool) -> Self {
         let member = Arc::clone(member);
@@ -104,7 +102,6 @@ impl Dispatch {
         }
         let services = Arc::new(Services {
             kv: limited!(KvServer(KvService)),
-            unary_kv: KvService(Arc::clone(&member)),
             watch: limited!(WatchServer(WatchService)),
             lease: limited!(LeaseServer(LeaseService)),
             cluster: limited!(ClusterServer(ClusterService)),
@@ -117,15 +114,15 @@ impl Dispatch {
             with_gateway,
             member,
         });
-        let budget = Budget::default();
+        let budgets = Budgets::of_server();
         let rate = Rate::of_server(services.member.limits.connection_calls_per_second);
-        Self { services, common_name: None, only_metrics: false, budget, rate }
+        Self { services, common_name: None, only_metrics: false, budgets, rate }
     }
 
     /// For another connection.
     pub(crate) fn connection(&self) -> Self {
         let rate = self.rate.as_ref().map(|rate| Arc::new(rate.of_connection()));
-        Self { budget: self.budget.connection(), rate, ..self.clone() }
+        Self { budgets: self.budgets.connection(), rate, ..self.clone() }
     }
 
     /// For a connection whose client has shown a certificate.
@@ -144,17 +141,49 @@ impl Dispatch {
         B::Error: Into<StdError> + Send,
     {
         let services = &*self.services;
+        let limits = (services.member.limits.message_bytes_max, self.budgets.messages.clone());
+        let calls = &self.budgets.calls;
+        let head = match waits_for_others(request.uri().path()) {
+            true => hold_stream(calls, request.headers()).map(Some),
+            false => hold_head(calls, request.headers()),
+        };
+        let Some(head) = head else { return refuse(too_many()) };
+        match unary::route(&services.member, limits, request) {
+            Ok(answered) if head.is_none() => answered,
+            Ok(answered) => Box::pin(async move {
+                let _head = head;
+                answered.await
+            }),
+            Err(request) => {
+                drop(head);
+                self.stream(request)
+            }
+        }
+    }
+
+    /// A call that takes or gives more than one message.
+    fn stream<B: RequestBody>(&self, request: Request<B>) -> Answered
+    where
+        B::Error: Into<StdError> + Send,
+    {
+        let Some(held) = hold_stream(&self.budgets.calls, request.headers()) else {
+            return refuse(too_many());
+        };
+        let mut request = request.map(|body| Counted::new(body, self.budgets.messages.clone()));
+        request.extensions_mut().insert(self.budgets.clone());
+        let answered = self.tonic(request);
+        Box::pin(async move { Ok(answered.await?.map(|body| Kept::new(body, held))) })
+    }
+
+    fn tonic<B: RequestBody>(&self, request: Request<B>) -> Answered
+    where
+        B::Error: Into<StdError> + Send,
+    {
+        let services = &*self.services;
         let path = request.uri().path();
         let service = path.get(1..).and_then(|path| path.split_once('/')).map(|(name, _)| name);
         match service {
-            Some("etcdserverpb.KV") => match unary::Call::of(&request) {
-                Some(call) => {
-                    let bytes_max = services.member.limits.message_bytes_max;
-                    let limits = (bytes_max, self.budget.clone());
-                    call.answer(&services.unary_kv, limits, request)
-                }
-                None => services.kv.clone().call(request),
-            },
+            Some("etcdserverpb.KV") => services.kv.clone().call(request),
             Some("etcdserverpb.Watch") => services.watch.clone().call(request),
             Some("etcdserverpb.Lease") => services.lease.clone().call(request),
             Some("etcdserverpb.Cluster") => services.cluster.clone().call(request),
@@ -257,6 +286,15 @@ fn unknown_method(path: &str) -> Status {
     Status::unimplemented(text)
 }
 
+/// A call of a lock or an election may wait as long as a stream lasts, with a watch of its own.
+fn waits_for_others(path: &str) -> bool {
+    path.starts_with("/v3lockpb.") || path.starts_with("/v3electionpb.")
+}
+
+fn too_many() -> Status {
+    ApiError::from(ProposeError::Overloaded).into()
+}
+
 fn refuse(status: Status) -> Answered {
     Box::pin(std::future::ready(Ok(status.into_http())))
 }
@@ -297,106 +335,6 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
             self.grpc_call(request)
         } else {
             Answer { answered: self.plain(request), tally: None, deadline: None }
-        }
-    }
-}
-
-/// Counts how a call ended.
-struct Tally {
-    member: Arc<Member>,
-    place: usize,
-}
-
-/// The answer to come; on its way out it is counted, and tonic's words for an oversized message are
-/// replaced by etcd's.
-pub(crate) struct Answer {
-    answered: Answered,
-    tally: Option<Tally>,
-    /// When the client will have given up.
-    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-/// What a client says of how long it waits: a number of at most eight digits, and a unit.
-fn timeout(value: Option<HeaderValue>) -> Option<Duration> {
-    let value = value?;
-    let (unit, digits) = value.as_bytes().split_last()?;
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    let count: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-    Some(match unit {
-        b'H' => Duration::from_secs(count * 3600),
-        b'M' => Duration::from_secs(count * 60),
-        b'S' => Duration::from_secs(count),
-        b'm' => Duration::from_millis(count),
-        b'u' => Duration::from_micros(count),
-        b'n' => Duration::from_nanos(count),
-        _ => return None,
-    })
-}
-
-impl fmt::Debug for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
-    }
-}
-
-impl Answer {
-    fn is_late(&mut self, cx: &mut Context<'_>) -> bool {
-        self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready())
-    }
-}
-
-impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut polled = self.answered.as_mut().poll(cx);
-        // A stream has its head long before; for all else nobody waits any more.
-        if polled.is_pending() && self.is_late(cx) {
-            let late = Status::deadline_exceeded("context deadline exceeded");
-            polled = Poll::Ready(Ok(late.into_http()));
-        }
-        polled.map(|answered| {
-            let mut response = answered?;
-            // Only a refusal has its code in the head; where all is well it follows the body.
-            let code = match response.headers().get(Status::GRPC_STATUS) {
-                None => Code::Ok,
-                Some(code) => Code::from_bytes(code.as_bytes()),
-            };
-            if code == Code::OutOfRange
-                && let Some(error) = oversize(response.headers())
-            {
-                response = Status::from(error).into_http();
-            }
-            if let Some(tally) = self.tally.take() {
-                tally.member.metrics.rpcs.handled(tally.place, code);
-            }
-            Ok(response)
-        })
-    }
-}
-
-fn oversize(headers: &HeaderMap<HeaderValue>) -> Option<ApiError> {
-    let status = Status::from_header_map(headers)?;
-    parse_oversize(status.code(), status.message())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_timeout_is_a_number_and_a_unit() {
-        let check = |text: &str, expect: Option<Duration>| {
-            assert_eq!(timeout(text.parse().ok()), expect, "{text}");
-        };
-        check("20m", Some(Duration::from_millis(20)));
-        check("7S", Some(Duration::from_secs(7)));
-        check("99999999H", Some(Duration::from_secs(99_999_999 * 3600)));
-        check("1u", Some(Duration::from_micros(1)));
-        for text in ["", "m", "20", "20x", "-1S", "+1S", "100000000S", "1 S"] {
-            check(text, None);
         }
     }
 }

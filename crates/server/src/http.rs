@@ -12,8 +12,9 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::downgrade::cluster_version;
 use crate::member::Member;
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION, FLOTILLA_VERSION};
+use crate::version::{ETCD_VERSION, FLOTILLA_VERSION};
 
 /// All paths.
 pub(crate) fn router(member: Arc<Member>) -> Router {
@@ -28,11 +29,12 @@ pub(crate) fn router(member: Arc<Member>) -> Router {
         .with_state(member)
 }
 
-async fn version() -> impl IntoResponse {
+async fn version(State(member): State<Arc<Member>>) -> impl IntoResponse {
+    let cluster = cluster_version(&member.store);
     let body = serde_json::json!({
         "etcdserver": ETCD_VERSION,
-        "etcdcluster": ETCD_CLUSTER_VERSION,
-        "storage": ETCD_CLUSTER_VERSION,
+        "etcdcluster": cluster,
+        "storage": cluster,
         "flotilla": FLOTILLA_VERSION,
     });
     ([(CONTENT_TYPE, "application/json")], body.to_string())

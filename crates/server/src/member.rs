@@ -74,6 +74,8 @@ pub(crate) struct Member {
     pub(crate) checkpointing: Arc<tokio::sync::Mutex<()>>,
     /// Turns at TLS handshakes, which cost a processor more than most requests.
     pub(crate) handshakes: Semaphore,
+    /// Turns at backups.
+    pub(crate) backups: Arc<Semaphore>,
     /// Turns at hashing passwords.
     pub(crate) hashing: Semaphore,
     /// Makes and reads tokens, if they are signed ones.

@@ -39,6 +39,8 @@ use crate::url::HttpUrl;
 pub(crate) const GROUP: GroupId = GroupId(1);
 /// What a command has beside what its client sent: kind, lengths and flags.
 const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
+/// Backups at a time: each has a file as large as all keys, and a thread that waits for its client.
+const BACKUPS_AT_ONCE: usize = 8;
 /// TLS handshakes at a time. Those of clients that say nothing hold their turn until they are cut
 /// off.
 const HANDSHAKES_AT_ONCE: usize = 1024;
@@ -123,6 +125,7 @@ impl Server {
             raising_alarm: false.into(),
             checkpointing: Arc::default(),
             handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
+            backups: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
             hashing: Semaphore::new(HASHES_AT_ONCE),
             jwt,
         });

@@ -1,15 +1,17 @@
-//! The calls that come by the thousand, without the machinery that streams need: one message in,
-//! one out. tonic's own way takes two buffers of 8 KiB, a decoder and an encoder for each call,
-//! which for a put of some hundred bytes costs more than the put's way through the log.
+//! Calls of one message and one answer, without the machinery that streams need. tonic's own way
+//! takes two buffers of 8 KiB, a decoder and an encoder for each call, which for a put of some
+//! hundred bytes costs more than the put's way through the log. And what is read and answered here
+//! is counted, whichever service it is of.
 //!
 //! What a client sees is the same. Whatever is not plain, such as compression, goes tonic's way.
+
+mod routes;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use api::etcdserverpb::kv_server::Kv;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use host::ProposeError;
 use http::header::CONTENT_TYPE;
@@ -24,7 +26,7 @@ use tonic::metadata::{GRPC_CONTENT_TYPE, MetadataMap};
 use crate::api_error::ApiError;
 use crate::budget::{Budget, Held};
 use crate::dispatch::RequestBody;
-use crate::service::kv::KvService;
+pub(crate) use routes::route;
 
 /// Before each message: one byte for compression, and the length.
 const PREFIX_BYTES: usize = 5;
@@ -33,53 +35,14 @@ const ANSWER_BYTES_MAX: usize = 0x7fff_ffff;
 /// An answer goes to the connection in pieces of this length, each when there is room for it.
 const PIECE_BYTES: usize = 64 << 10;
 
-type Answered = BoxFuture<Response<Body>, Infallible>;
+pub(crate) type Answered = BoxFuture<Response<Body>, Infallible>;
 
-/// A call of KV that is answered here.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Call {
-    Put,
-    Range,
-    Txn,
-}
-
-impl Call {
-    /// `None` for what has to go tonic's way.
-    pub(crate) fn of<B>(request: &Request<B>) -> Option<Self> {
-        if request.headers().contains_key("grpc-encoding") {
-            return None;
-        }
-        match request.uri().path() {
-            "/etcdserverpb.KV/Put" => Some(Self::Put),
-            "/etcdserverpb.KV/Range" => Some(Self::Range),
-            "/etcdserverpb.KV/Txn" => Some(Self::Txn),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn answer<B: RequestBody>(
-        self,
-        kv: &KvService,
-        limits: (usize, Budget),
-        request: Request<B>,
-    ) -> Answered
-    where
-        B::Error: Into<StdError> + Send,
-    {
-        let kv = kv.clone();
-        match self {
-            Self::Put => Box::pin(answer(request, limits, async move |put| kv.put(put).await)),
-            Self::Range => {
-                Box::pin(answer(request, limits, async move |range| kv.range(range).await))
-            }
-            Self::Txn => Box::pin(answer(request, limits, async move |txn| kv.txn(txn).await)),
-        }
-    }
-}
+/// How long a message may be, and what may wait.
+pub(crate) type Limits = (usize, Budget);
 
 async fn answer<B: RequestBody, Q: Message + Default, A: Message>(
     request: Request<B>,
-    (bytes_max, budget): (usize, Budget),
+    (bytes_max, budget): Limits,
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, Status>,
 ) -> Result<Response<Body>, Infallible>
 where

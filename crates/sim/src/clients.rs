@@ -361,6 +361,7 @@ fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
         other @ (Response::Compact { .. }
         | Response::LeaseCheckpoint { .. }
         | Response::Alarm { .. }
+        | Response::Downgrade { .. }
         | Response::Member { .. }
         | Response::Auth { .. }
         | Response::Authenticate { .. }) => panic!("{other:?} answers no request of these clients"),

@@ -20,7 +20,8 @@ use seglog::Position;
 
 use crate::auth::encode_state;
 use crate::codec::{
-    Decoder, Encoder, Malformed, decode_alarm, decode_member, encode_alarm, encode_member,
+    Decoder, Encoder, Malformed, decode_alarm, decode_member, encode_alarm, encode_downgrade,
+    encode_member,
 };
 use crate::index::{Location, Version, Versions};
 use crate::request::{AlarmMember, LeaseId, MemberAttributes};
@@ -40,6 +41,8 @@ const BLOCK_KEYS: u8 = 3;
 const BLOCK_END: u8 = 4;
 /// Users and roles, if there ever were any.
 const BLOCK_AUTH: u8 = 5;
+/// The downgrade under way, if there is one.
+const BLOCK_DOWNGRADE: u8 = 6;
 
 /// Chunks of the index, or this many times 256 revisions, that one step takes under the lock.
 const CHUNKS_PER_STEP: usize = 4;
@@ -71,9 +74,9 @@ pub(crate) struct CheckpointJob {
     written: u64,
     synced: u64,
     encoder: Encoder,
-    /// The block of users and roles, of the same moment as the tables; empty when it is written, or
-    /// if there are none.
-    auth: Vec<u8>,
+    /// The blocks of users and roles and of a downgrade, of the same moment as the tables; those
+    /// that are not written yet, the last one first.
+    rare: Vec<Vec<u8>>,
     next_revision: i64,
     end_revision: i64,
     after: Option<Box<[u8]>>,
@@ -95,7 +98,10 @@ impl CheckpointJob {
             written: 0,
             synced: 0,
             encoder,
-            auth: encode_auth(state),
+            rare: [encode_downgrade_block(state), encode_auth(state)]
+                .into_iter()
+                .flatten()
+                .collect(),
             next_revision: state.history.first,
             end_revision: state.revision,
             after: None,
@@ -119,10 +125,10 @@ impl CheckpointJob {
             file.write_all_at(MAGIC, 0)?;
             self.written = MAGIC.len() as u64;
             self.file = Some(file.into());
-        } else if self.auth.is_empty() {
-            self.collect(&shared.state.read());
+        } else if let Some(block) = self.rare.pop() {
+            self.encoder.bytes = block;
         } else {
-            self.encoder.bytes = std::mem::take(&mut self.auth);
+            self.collect(&shared.state.read());
         }
         self.write_block()?;
         Ok(self.done)
@@ -228,13 +234,18 @@ fn decode_location(d: &mut Decoder) -> Result<Location, Malformed> {
     Ok(Location { segment: decode_u32(d)?, offset: decode_u32(d)?, len_bytes: decode_u32(d)? })
 }
 
-fn encode_auth(state: &State) -> Vec<u8> {
+fn encode_auth(state: &State) -> Option<Vec<u8>> {
     let mut e = Encoder::default();
-    if !state.auth.is_pristine() {
-        e.u8(BLOCK_AUTH);
-        encode_state(&mut e, &state.auth);
-    }
-    e.bytes
+    e.u8(BLOCK_AUTH);
+    encode_state(&mut e, &state.auth);
+    (!state.auth.is_pristine()).then_some(e.bytes)
+}
+
+fn encode_downgrade_block(state: &State) -> Option<Vec<u8>> {
+    let mut e = Encoder::default();
+    e.u8(BLOCK_DOWNGRADE);
+    encode_downgrade(&mut e, state.downgrade);
+    state.downgrade.is_some().then_some(e.bytes)
 }
 
 fn encode_tables(e: &mut Encoder, replay_from: Position, state: &State) {

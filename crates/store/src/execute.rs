@@ -11,8 +11,8 @@ use crate::error::RequestError;
 use crate::index::Place;
 use crate::key_range::KeyRange;
 use crate::request::{
-    AlarmCommand, AlarmKind, Command, CompactRequest, Compare, CompareResult, CompareTarget,
-    DeleteRangeRequest, LeaseId, PutRequest, RangeRequest, RequestOp, TxnRequest,
+    AlarmCommand, AlarmKind, ClusterVersion, Command, CompactRequest, Compare, CompareResult,
+    CompareTarget, DeleteRangeRequest, LeaseId, PutRequest, RangeRequest, RequestOp, TxnRequest,
 };
 use crate::response::{
     DeleteRangeResponse, KeyValue, PutResponse, RangeResponse, Response, ResponseOp, TxnResponse,
@@ -88,6 +88,7 @@ pub(crate) fn plan(
             Response::LeaseCheckpoint { revision }
         }
         Command::Alarm(alarm) => execution.alarm(*alarm),
+        Command::Downgrade { target } => execution.downgrade(*target),
         Command::MemberAttributes(member) => {
             execution.ops.push(LogOp::Member(member.clone()));
             Response::Member { revision }
@@ -151,6 +152,7 @@ fn check_alarms(state: &State, command: &Command) -> Result<(), RequestError> {
         }
         Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
+        | Command::Downgrade { .. }
         | Command::MemberAttributes(_)
         | Command::MemberRemove { .. }
         | Command::Auth(_) => (false, false),
@@ -174,6 +176,7 @@ pub(crate) fn takes_space(command: &Command) -> bool {
         | Command::LeaseRevoke { .. }
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
+        | Command::Downgrade { .. }
         | Command::MemberAttributes(_)
         | Command::MemberRemove { .. }
         | Command::Auth(_) => false,
@@ -325,6 +328,13 @@ impl<'a> Execution<'a> {
         let revision = self.revision_seen();
         self.ops.push(LogOp::LeaseRevoke { id });
         Ok(Response::LeaseRevoke { revision })
+    }
+
+    fn downgrade(&mut self, target: Option<ClusterVersion>) -> Response {
+        if self.view.state.downgrade != target {
+            self.ops.push(LogOp::Downgrade { target });
+        }
+        Response::Downgrade { revision: self.view.state.revision }
     }
 
     fn alarm(&mut self, command: AlarmCommand) -> Response {

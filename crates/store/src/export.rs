@@ -10,7 +10,7 @@ use raft::EntryId;
 use crate::auth::{AuthStatus, PasswordHash, Permission};
 use crate::error::RequestError;
 use crate::index::Versions;
-use crate::request::{AlarmMember, LeaseId, MemberAttributes};
+use crate::request::{AlarmMember, ClusterVersion, LeaseId, MemberAttributes};
 use crate::response::KeyValue;
 use crate::state::State;
 use crate::store::{LeaseInfo, Store};
@@ -43,6 +43,8 @@ pub struct ExportedTables {
     pub leases: Vec<LeaseInfo>,
     /// Alarms that are on.
     pub alarms: Vec<AlarmMember>,
+    /// The version that a downgrade is under way to.
+    pub downgrade: Option<ClusterVersion>,
     /// The table of members.
     pub members: Vec<MemberAttributes>,
     /// Whether requests need a user.
@@ -95,6 +97,7 @@ impl Store {
             applied: state.applied,
             leases: state.leases.iter().map(|(id, lease)| LeaseInfo::of(*id, lease)).collect(),
             alarms: state.alarms.iter().copied().collect(),
+            downgrade: state.downgrade,
             members: state.members.values().cloned().collect(),
             auth: state.auth.status(),
             users: users.into_iter().filter_map(user).collect(),

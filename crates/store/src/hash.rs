@@ -129,6 +129,9 @@ pub(crate) fn hash_tables(state: &State) -> u32 {
     for member in state.members.values() {
         crc = hash_bytes(crc, format!("{member:?}").as_bytes());
     }
+    if let Some(target) = state.downgrade {
+        crc = hash_bytes(crc, format!("{target:?}").as_bytes());
+    }
     if !state.auth.is_pristine() {
         let mut e = Encoder::default();
         encode_state(&mut e, &state.auth);

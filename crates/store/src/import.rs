@@ -150,6 +150,7 @@ fn key_of(op: &LogOp) -> Option<&Bytes> {
         | LogOp::LeaseRevoke { .. }
         | LogOp::Compact { .. }
         | LogOp::Alarm { .. }
+        | LogOp::Downgrade { .. }
         | LogOp::Member(_)
         | LogOp::MemberRemove { .. }
         | LogOp::Auth(_) => None,

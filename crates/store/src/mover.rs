@@ -141,6 +141,7 @@ fn live_values(record: &LogRecord, segment: u32, state: &State) -> Vec<LogOp> {
             | LogOp::LeaseRevoke { .. }
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
+            | LogOp::Downgrade { .. }
             | LogOp::Member(_)
             | LogOp::MemberRemove { .. }
             | LogOp::Auth(_) => continue,

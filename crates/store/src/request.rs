@@ -210,6 +210,15 @@ pub enum AlarmCommand {
     Deactivate(AlarmMember),
 }
 
+/// A version of the cluster: what every member understands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ClusterVersion {
+    /// The first number.
+    pub major: u32,
+    /// The second.
+    pub minor: u32,
+}
+
 /// What a member says of itself. The table of them lives in the store, so that every node can list
 /// the members with their names.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -257,6 +266,11 @@ pub enum Command {
     },
     /// Turns an alarm on or off.
     Alarm(AlarmCommand),
+    /// Begins a downgrade of the cluster, or ends the one that there is.
+    Downgrade {
+        /// What to go down to; `None` ends it.
+        target: Option<ClusterVersion>,
+    },
     /// Adds a member to the table or replaces what it said.
     MemberAttributes(MemberAttributes),
     /// Takes a member from the table.

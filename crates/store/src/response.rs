@@ -142,6 +142,11 @@ pub enum Response {
         /// The alarm that was raised, also if it was before, or put away: none if there was none.
         changed: Vec<AlarmMember>,
     },
+    /// Of a downgrade that was begun or ended.
+    Downgrade {
+        /// The current revision.
+        revision: i64,
+    },
     /// Of a change to the table of members.
     Member {
         /// The current revision.

@@ -10,7 +10,7 @@ use seglog::{Position, Reader};
 use crate::auth::AuthState;
 use crate::codec::{LogOp, LogRecord};
 use crate::index::{Index, Location, Place, Version, Versions};
-use crate::request::{AlarmKind, AlarmMember, LeaseId, MemberAttributes};
+use crate::request::{AlarmKind, AlarmMember, ClusterVersion, LeaseId, MemberAttributes};
 use crate::unwritten::Unwritten;
 
 /// The revision of a store that nothing was written to.
@@ -122,6 +122,8 @@ pub(crate) struct State {
     pub(crate) alarms: BTreeSet<AlarmMember>,
     pub(crate) members: BTreeMap<u64, MemberAttributes>,
     pub(crate) auth: AuthState,
+    /// The version that a downgrade is under way to.
+    pub(crate) downgrade: Option<ClusterVersion>,
     /// All records up to this revision can be read from disk; those behind it are `unwritten`.
     pub(crate) written_revision: i64,
     pub(crate) unwritten: Unwritten,
@@ -145,6 +147,7 @@ impl State {
             alarms: BTreeSet::new(),
             members: BTreeMap::new(),
             auth: AuthState::default(),
+            downgrade: None,
             written_revision: FIRST_REVISION,
             unwritten: Unwritten::default(),
             segments: BTreeMap::new(),
@@ -210,6 +213,7 @@ impl State {
                 LogOp::MemberRemove { id } => {
                     self.members.remove(id);
                 }
+                LogOp::Downgrade { target } => self.downgrade = *target,
                 LogOp::Auth(op) => self.auth.commit(op),
             }
         }

@@ -14,7 +14,9 @@ use crate::error::RequestError;
 use crate::execute::resolve_revision;
 use crate::hash::{HashStep, KeyHash, hash_tables};
 use crate::index::Location;
-use crate::request::{AlarmMember, LeaseId, MemberAttributes, RangeRequest, TxnRequest};
+use crate::request::{
+    AlarmMember, ClusterVersion, LeaseId, MemberAttributes, RangeRequest, TxnRequest,
+};
 use crate::response::{RangeResponse, TxnResponse};
 use crate::state::{Lease, State};
 use crate::sweep::Sweep;
@@ -185,6 +187,7 @@ fn read_value(reader: &Reader, wanted: &Wanted) -> io::Result<Bytes> {
             | LogOp::LeaseRevoke { .. }
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
+            | LogOp::Downgrade { .. }
             | LogOp::Member(_)
             | LogOp::MemberRemove { .. }
             | LogOp::Auth(_) => {}
@@ -254,6 +257,7 @@ impl Shared {
             | LogOp::Moved { .. }
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
+            | LogOp::Downgrade { .. }
             | LogOp::Member(_)
             | LogOp::MemberRemove { .. }
             | LogOp::Auth(_) => return,
@@ -381,6 +385,12 @@ impl Store {
     #[must_use]
     pub fn alarms(&self) -> Vec<AlarmMember> {
         self.shared.state.read().alarms.iter().copied().collect()
+    }
+
+    /// The version that a downgrade is under way to.
+    #[must_use]
+    pub fn downgrade(&self) -> Option<ClusterVersion> {
+        self.shared.state.read().downgrade
     }
 
     /// The table of members, in order of id.

@@ -46,6 +46,7 @@ impl Unwritten {
             | LogOp::LeaseRevoke { .. }
             | LogOp::Compact { .. }
             | LogOp::Alarm { .. }
+            | LogOp::Downgrade { .. }
             | LogOp::Member(_)
             | LogOp::MemberRemove { .. }
             | LogOp::Auth(_) => None,

@@ -77,6 +77,7 @@ pub fn check_command(command: &Command) -> Result<(), RequestError> {
         | Command::LeaseRevoke { .. }
         | Command::LeaseCheckpoint { .. }
         | Command::Alarm(_)
+        | Command::Downgrade { .. }
         | Command::MemberAttributes(_)
         | Command::MemberRemove { .. }
         | Command::Auth(_) => Ok(()),

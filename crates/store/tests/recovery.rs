@@ -467,3 +467,26 @@ fn values_beyond_the_memory_budget_come_from_disk() {
         assert_eq!(kv.value, b(&format!("{n}-").repeat(40)));
     }
 }
+
+/// By the log alone, and by a checkpoint.
+#[test]
+fn a_downgrade_under_way_outlives_a_restart() {
+    let target = Some(ClusterVersion { major: 3, minor: 5 });
+    let mut h = Harness::with(StoreOptions { segment_bytes: 1 << 20, ..small_options() });
+    h.apply(Command::Downgrade { target }).unwrap();
+    h.machine.flush().unwrap();
+    let mut h = h.reopen();
+    assert_eq!(h.store.downgrade(), target);
+    // Enough for a checkpoint behind which the log is not read any more.
+    for round in 0..20 {
+        h.apply_all((0..1000).map(|n| put(&spread(1000 * round + n), "v")));
+        h.machine.flush().unwrap();
+    }
+    let hash = h.state_hash();
+    let mut h = h.reopen();
+    assert_eq!((h.store.downgrade(), h.state_hash()), (target, hash));
+    h.apply(Command::Downgrade { target: None }).unwrap();
+    assert_ne!(h.state_hash(), hash);
+    h.machine.flush().unwrap();
+    assert_eq!(h.reopen().store.downgrade(), None);
+}

@@ -333,3 +333,29 @@ fn watchers_of_one_stream_share_what_waits_for_it() {
     assert_eq!(h.store.status().slow_watcher_count, 0);
     assert_eq!(drain(&s).iter().map(event_bytes).sum::<usize>(), 50 << 20);
 }
+
+#[test]
+fn clients_that_never_read_hold_a_bounded_number_of_bytes_together() {
+    let mut h = Harness::with(large_segments());
+    let streams: Vec<_> = (0..60).map(|_| stream(&h.store)).collect();
+    streams.iter().for_each(|s| assert!(s.create(all(0)).is_ok()));
+    let large = "x".repeat(1 << 20);
+    for n in 0..7 {
+        h.put(&format!("k{n}"), &large);
+    }
+    // Each of them has room for all seven, all together have not.
+    let status = h.store.status();
+    assert!(status.slow_watcher_count > 10, "{status:?}");
+    assert!(status.pending_message_count <= 60 + 256, "{status:?}");
+    for s in &streams {
+        assert_eq!(drain(s).iter().map(event_bytes).sum::<usize>(), 7 << 20);
+    }
+    // What was read is free for the next ones.
+    h.put("k", &large);
+    assert_eq!(h.store.status().slow_watcher_count, 0);
+    streams.into_iter().for_each(drop);
+    let s = stream(&h.store);
+    s.create(all(0)).unwrap();
+    h.put("k", &large);
+    assert_eq!(h.store.status().slow_watcher_count, 0);
+}

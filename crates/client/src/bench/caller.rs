@@ -14,11 +14,13 @@ use h2::{Reason, RecvStream};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tonic::Status;
 
 use crate::ClientError;
-use crate::connect::{CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::connect::{CONNECT_TIMEOUT, CONNECTION_WINDOW_BYTES, Endpoints, STREAM_WINDOW_BYTES};
+use crate::tls::Connector;
 
 /// Before each message: one byte for compression, which is never used here, and the length.
 const PREFIX_BYTES: usize = 5;
@@ -42,13 +44,19 @@ pub(crate) enum Call {
 }
 
 impl Caller {
-    /// Connects to `host:port`.
-    pub(crate) async fn connect(authority: &str) -> Result<Self, ClientError> {
+    /// Connects to one of the endpoints; each request shows the token, if there is one.
+    pub(crate) async fn connect(
+        endpoints: &Endpoints,
+        authority: &str,
+        token: Option<&HeaderValue>,
+    ) -> Result<Self, ClientError> {
+        let (place, connector) = endpoints.place(authority)?;
         let unreachable = |cause: String| {
             let endpoints = authority.to_owned();
             ClientError::Unreachable { endpoints, cause }
         };
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, Self::open(authority)).await;
+        let opening = Self::open(place, connector, token);
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
         let after = |timeout: Duration| format!("no answer in {} s", timeout.as_secs());
         match connecting {
             Ok(connected) => connected.map_err(unreachable),
@@ -56,20 +64,24 @@ impl Caller {
         }
     }
 
-    async fn open(authority: &str) -> Result<Self, String> {
-        let stream = TcpStream::connect(authority).await.map_err(|error| error.to_string())?;
-        stream.set_nodelay(true).map_err(|error| error.to_string())?;
-        let (requests, connection) = h2::client::Builder::new()
-            .initial_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .enable_push(false)
-            .handshake(stream)
-            .await
-            .map_err(|error| error.to_string())?;
-        // Its end shows in the calls that need it.
-        tokio::spawn(connection);
-        let put = head(authority, "/etcdserverpb.KV/Put")?;
-        let range = head(authority, "/etcdserverpb.KV/Range")?;
+    async fn open(
+        place: &str,
+        connector: Option<Connector>,
+        token: Option<&HeaderValue>,
+    ) -> Result<Self, String> {
+        let (requests, scheme) = match connector {
+            None => {
+                let stream = TcpStream::connect(place).await.map_err(|error| error.to_string())?;
+                stream.set_nodelay(true).map_err(|error| error.to_string())?;
+                (requests(stream).await?, "http")
+            }
+            Some(connector) => {
+                let stream = connector.open(place).await.map_err(|error| error.to_string())?;
+                (requests(stream).await?, "https")
+            }
+        };
+        let put = head(scheme, place, "/etcdserverpb.KV/Put", token)?;
+        let range = head(scheme, place, "/etcdserverpb.KV/Range", token)?;
         Ok(Self { requests, put, range })
     }
 
@@ -96,8 +108,30 @@ impl Caller {
     }
 }
 
-fn head(authority: &str, path: &str) -> Result<Request<()>, String> {
-    let uri = Uri::builder().scheme("http").authority(authority).path_and_query(path).build();
+/// Speaks HTTP/2 on a connection.
+async fn requests<S>(stream: S) -> Result<SendRequest<Bytes>, String>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (requests, connection) = h2::client::Builder::new()
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .enable_push(false)
+        .handshake(stream)
+        .await
+        .map_err(|error| error.to_string())?;
+    // Its end shows in the calls that need it.
+    tokio::spawn(connection);
+    Ok(requests)
+}
+
+fn head(
+    scheme: &str,
+    authority: &str,
+    path: &str,
+    token: Option<&HeaderValue>,
+) -> Result<Request<()>, String> {
+    let uri = Uri::builder().scheme(scheme).authority(authority).path_and_query(path).build();
     let uri = uri.map_err(|error| error.to_string())?;
     let mut head = Request::new(());
     *head.method_mut() = Method::POST;
@@ -105,6 +139,9 @@ fn head(authority: &str, path: &str) -> Result<Request<()>, String> {
     *head.uri_mut() = uri;
     head.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     head.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
+    if let Some(token) = token {
+        head.headers_mut().insert("token", token.clone());
+    }
     Ok(head)
 }
 

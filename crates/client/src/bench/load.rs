@@ -9,11 +9,11 @@ use api::etcdserverpb::{
 };
 use bytes::Bytes;
 use env::{Clock, SplitMix};
-use tonic::transport::Channel;
 
 use super::caller::{Call, Caller};
 use super::{MEASURING, Run, STOPPED, Workload};
 use crate::ClientError;
+use crate::connect::Connection;
 
 /// Puts in one loading transaction; etcd allows 128.
 const LOAD_OPS: u64 = 100;
@@ -117,7 +117,7 @@ fn value_of(size: usize) -> Bytes {
 }
 
 /// Puts every key, unless they are all there.
-pub(crate) async fn load_keys(run: &Arc<Run>, channels: &[Channel]) -> Result<(), ClientError> {
+pub(crate) async fn load_keys(run: &Arc<Run>, channels: &[Connection]) -> Result<(), ClientError> {
     if run.options.no_load {
         return Ok(());
     }
@@ -151,7 +151,7 @@ pub(crate) async fn load_keys(run: &Arc<Run>, channels: &[Channel]) -> Result<()
 /// Every fourth batch of keys, from `first` on.
 async fn load_part(
     run: Arc<Run>,
-    mut kv: KvClient<Channel>,
+    mut kv: KvClient<Connection>,
     mut first: u64,
     per_txn: u64,
 ) -> Result<(), tonic::Status> {

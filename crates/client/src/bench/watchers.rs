@@ -13,10 +13,10 @@ use tokio::task::JoinSet;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 use super::{MEASURING, Run};
 use crate::ClientError;
+use crate::connect::Connection;
 
 const STAMP_BYTES: usize = 8;
 
@@ -35,7 +35,7 @@ fn stamp_of(value: &[u8]) -> Option<Moment> {
 /// Opens all watchers and waits until each is confirmed. They end when the set is dropped.
 pub(crate) async fn start(
     run: &Arc<Run>,
-    channels: &[Channel],
+    channels: &[Connection],
 ) -> Result<JoinSet<()>, ClientError> {
     let mut watching = JoinSet::new();
     for number in 0..run.options.watchers {

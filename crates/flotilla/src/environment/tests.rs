@@ -70,6 +70,7 @@ fn variables_of_etcdctl_are_those_of_ctl() {
     check("f ctl get a", &variables, "f ctl --cacert=ca.pem --user=root:x get a", &[]);
     check("f ctl get a --user u", &variables[1..], "f ctl get a --user u", &[]);
     check("f bench put", &[("ETCDCTL_ENDPOINTS", "a:1")], "f bench --endpoints=a:1 put", &[]);
+    check("f bench put", &[("ETCDCTL_CACERT", "ca")], "f bench --cacert=ca put", &[]);
 }
 
 #[test]

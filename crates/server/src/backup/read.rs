@@ -130,6 +130,7 @@ impl Backup {
             applied,
             leases: self.leases()?,
             alarms: Vec::new(),
+            downgrade: None,
             members: Vec::new(),
             auth: self.auth_status()?,
             users: self.users()?,

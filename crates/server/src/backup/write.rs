@@ -13,10 +13,10 @@ use store::{AlarmKind, ExportedTables, ExportedVersion, RequestError};
 use super::LeaseRecord;
 use crate::api_error::ApiError;
 use crate::bbolt::Database;
+use crate::downgrade;
 use crate::member::Member;
 use crate::service::auth::wire_permission;
 use crate::translate::response::key_value;
-use crate::version::ETCD_CLUSTER_VERSION;
 
 /// Compactions may overtake the reading; each must come from a client, so this is a fault.
 const ATTEMPTS: usize = 8;
@@ -158,7 +158,7 @@ fn tables_before_keys(database: &mut Database<'_>, tables: &ExportedTables) -> i
         (user.name.clone().into_bytes(), wire.encode_to_vec())
     });
     whole(database, "authUsers", users)?;
-    let version = ETCD_CLUSTER_VERSION.as_bytes().to_vec();
+    let version = downgrade::version_text(tables.downgrade).into_bytes();
     whole(database, "cluster", [(b"clusterVersion".to_vec(), version)])
 }
 

@@ -5,8 +5,9 @@ use std::fmt::{Display, Write as _};
 
 use host::CountersView;
 
+use crate::downgrade::cluster_version;
 use crate::member::Member;
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION, FLOTILLA_VERSION};
+use crate::version::{ETCD_VERSION, FLOTILLA_VERSION};
 
 /// The page while it is written.
 #[derive(Default)]
@@ -89,7 +90,7 @@ fn raft(page: &mut Page, member: &Member) {
         "etcd_cluster_version",
         "The cluster's version.",
         "cluster_version",
-        ETCD_CLUSTER_VERSION,
+        &cluster_version(&member.store),
     );
     page.label("flotilla_version", "This program.", "version", FLOTILLA_VERSION);
     let ready = u8::from(member.is_ready());

@@ -6,28 +6,35 @@ use api::v3electionpb::{
     CampaignRequest, CampaignResponse, LeaderKey, LeaderRequest, LeaderResponse, ProclaimRequest,
     ProclaimResponse, ResignRequest, ResignResponse, election_server::Election,
 };
+use prost::Message as _;
 use store::{
     DeleteRangeRequest, EventKind, KeyValue, LeaseId, RangeRequest, RequestOp, TxnRequest,
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::recipe::{
     Abandoned, Competitor, RecipeError, created_at, first_kv, first_of, key_of, prefix, put,
 };
+use crate::budget::{Budget, Held};
+use crate::counted::{Handed, hold_message, messages_of};
 use crate::gate::caller;
 use crate::member::Member;
 use crate::translate::response::key_value;
 
-/// Leaders that may wait for a client to read them; then the watch behind waits.
-const LEADERS_MAX: usize = 4;
+/// Leaders that may wait for a client to read them, each with a value that may be long; then the
+/// watch behind waits.
+const LEADERS_MAX: usize = 1;
 
 /// The service.
 #[derive(Clone, Debug)]
 pub(crate) struct ElectionService(pub(crate) Arc<Member>);
 
-type Leaders = mpsc::Sender<Result<LeaderResponse, Status>>;
+/// Who listens to an election.
+struct Leaders {
+    sender: mpsc::Sender<(Result<LeaderResponse, Status>, Option<Held>)>,
+    budget: Option<Budget>,
+}
 
 impl ElectionService {
     fn competitor<T>(&self, request: &Request<T>) -> Competitor {
@@ -96,7 +103,7 @@ impl ElectionService {
                 },
             };
             let key = kv.key.clone();
-            if !self.tell(leaders, revision, kv).await
+            if !self.tell(leaders, revision, kv).await?
                 || !self.tell_values(competitor, key, revision + 1, leaders).await?
             {
                 return Ok(());
@@ -118,7 +125,7 @@ impl ElectionService {
                 if event.kind == EventKind::Delete {
                     return Ok(true);
                 }
-                if !self.tell(leaders, event.kv.mod_revision, event.kv).await {
+                if !self.tell(leaders, event.kv.mod_revision, event.kv).await? {
                     return Ok(false);
                 }
             }
@@ -127,9 +134,16 @@ impl ElectionService {
     }
 
     /// Whether the client still listens.
-    async fn tell(&self, leaders: &Leaders, revision: i64, kv: KeyValue) -> bool {
+    async fn tell(
+        &self,
+        leaders: &Leaders,
+        revision: i64,
+        kv: KeyValue,
+    ) -> Result<bool, RecipeError> {
         let header = self.0.header(revision);
-        leaders.send(Ok(LeaderResponse { header, kv: Some(key_value(kv)) })).await.is_ok()
+        let leader = LeaderResponse { header, kv: Some(key_value(kv)) };
+        let held = hold_message(leaders.budget.as_ref(), leader.encoded_len())?;
+        Ok(leaders.sender.send((Ok(leader), held)).await.is_ok())
     }
 }
 
@@ -182,27 +196,29 @@ impl Election for ElectionService {
         Ok(Response::new(LeaderResponse { header, kv: Some(key_value(kv)) }))
     }
 
-    type ObserveStream = ReceiverStream<Result<LeaderResponse, Status>>;
+    type ObserveStream = Handed<LeaderResponse>;
 
     async fn observe(
         &self,
         request: Request<LeaderRequest>,
     ) -> Result<Response<Self::ObserveStream>, Status> {
         let competitor = self.competitor(&request);
+        let budget = messages_of(&request);
         let name = request.into_inner().name;
-        let (leaders, stream) = mpsc::channel(LEADERS_MAX);
+        let (sender, stream) = mpsc::channel(LEADERS_MAX);
+        let leaders = Leaders { sender, budget };
         let service = self.clone();
         tokio::spawn(async move {
             let ended = tokio::select! {
                 told = service.tell_leaders(&competitor, &name, &leaders) => told,
-                () = leaders.closed() => return,
+                () = leaders.sender.closed() => return,
             };
             if let Err(error) = ended {
                 // The client is gone if this cannot be sent.
-                drop(leaders.send(Err(error.into())).await);
+                drop(leaders.sender.send((Err(error.into()), None)).await);
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(Handed::new(stream)))
     }
 
     async fn resign(

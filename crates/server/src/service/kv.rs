@@ -5,11 +5,11 @@ use std::sync::Arc;
 use api::etcdserverpb::{self as pb, kv_server::Kv};
 use store::{Command, Principal, RangeRequest, RangeResponse, RequestError, Response as Answer};
 use tokio::sync::oneshot;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::range_stream;
 use crate::api_error::ApiError;
+use crate::counted::{Handed, messages_of};
 use crate::gate::caller;
 use crate::member::{Member, tell};
 use crate::translate::{request, response};
@@ -94,15 +94,16 @@ impl Kv for KvService {
         Ok(Response::new(response::range(answer, header)))
     }
 
-    type RangeStreamStream = ReceiverStream<Result<pb::RangeStreamResponse, Status>>;
+    type RangeStreamStream = Handed<pb::RangeStreamResponse>;
 
     async fn range_stream(
         &self,
         wire: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         let who = caller(&wire);
+        let budget = messages_of(&wire);
         let request = request::range(wire.into_inner())?;
-        Ok(Response::new(range_stream::open(&self.0, who, request).await?))
+        Ok(Response::new(range_stream::open(&self.0, who, request, budget).await?))
     }
 
     async fn put(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, maintenance_server::Maintenance};
+use host::ProposeError;
 use raft::NodeId;
 use sha2::{Digest, Sha256};
 use store::{AlarmCommand, AlarmKind, AlarmMember, Command, Principal, Response as Answered};
@@ -12,9 +13,10 @@ use tonic::{Request, Response, Status};
 
 use crate::api_error::ApiError;
 use crate::backup::Backup;
+use crate::downgrade;
 use crate::gate::caller;
 use crate::member::{Member, tell};
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::ETCD_VERSION;
 
 /// Bytes of a piece of a backup, as etcd's.
 const PIECE_BYTES: usize = 32 << 10;
@@ -74,6 +76,7 @@ impl MaintenanceService {
             | Answered::LeaseGrant { .. }
             | Answered::LeaseRevoke { .. }
             | Answered::LeaseCheckpoint { .. }
+            | Answered::Downgrade { .. }
             | Answered::Member { .. }
             | Answered::Auth { .. }
             | Answered::Authenticate { .. } => Err(WRONG_ANSWER),
@@ -160,8 +163,8 @@ impl Maintenance for MaintenanceService {
             raft_applied_index: raft.applied_index.0,
             errors: self.errors(),
             is_learner: raft.is_learner,
-            storage_version: ETCD_CLUSTER_VERSION.to_owned(),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            storage_version: downgrade::cluster_version(&self.0.store),
+            downgrade_info: Some(downgrade::info(&self.0.store)),
         }))
     }
 
@@ -201,11 +204,17 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<pb::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        // Each takes as much of the disk as all keys, until its client has read it.
+        let turn = Arc::clone(&self.0.backups).try_acquire_owned();
+        let turn = turn.map_err(|_| ApiError::from(ProposeError::Overloaded))?;
         let member = Arc::clone(&self.0);
         let written = tokio::task::spawn_blocking(move || crate::backup::write(&member)).await;
         let backup = written.map_err(|_| ApiError::Internal("flotilla: a backup panicked"))??;
         let (pieces, stream) = mpsc::channel(PIECES_MAX);
-        tokio::task::spawn_blocking(move || send_backup(&backup, &pieces));
+        tokio::task::spawn_blocking(move || {
+            send_backup(&backup, &pieces);
+            drop(turn);
+        });
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -231,33 +240,12 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        use pb::downgrade_request::DowngradeAction;
+        let who = caller(&request);
         let request = request.into_inner();
-        match DowngradeAction::try_from(request.action) {
-            Ok(DowngradeAction::Validate | DowngradeAction::Enable) => {
-                check_target(&request.version)?;
-                Err(Status::unimplemented(
-                    "Downgrade: the version of the protocol can go down, and there is no older \
-                     version of this program to go to",
-                ))
-            }
-            Ok(DowngradeAction::Cancel) => Err(ApiError::NoDowngrade.into()),
-            Err(_) => Err(ApiError::UnknownEnumValue.into()),
-        }
+        let version = downgrade::ask(&self.0, who.as_ref(), &request).await?;
+        let header = self.0.header(self.0.store.revision());
+        Ok(Response::new(pb::DowngradeResponse { header, version }))
     }
-}
-
-/// A target is one minor version below this one.
-fn check_target(version: &str) -> Result<(), ApiError> {
-    let numbers = |text: &str| {
-        let mut numbers = text.split('.').map(|number| number.parse::<u32>().ok());
-        Some((numbers.next()??, numbers.next()??))
-    };
-    let (major, minor) = numbers(version).ok_or(ApiError::DowngradeFormat)?;
-    let below = numbers(ETCD_CLUSTER_VERSION).is_some_and(|(own_major, own_minor)| {
-        major == own_major && minor.checked_add(1) == Some(own_minor)
-    });
-    if below { Ok(()) } else { Err(ApiError::DowngradeTarget) }
 }
 
 /// Sends a backup in pieces, and its SHA-256 behind it. Blocks while the client does not read.

@@ -8,10 +8,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use store::{Principal, RangeRequest, SortOrder, SortTarget};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use crate::api_error::ApiError;
+use crate::budget::{Budget, Held};
+use crate::counted::{Handed, hold_message};
 use crate::member::Member;
 use crate::translate::response;
 
@@ -22,14 +23,16 @@ const KEYS_MAX: i64 = 10_000;
 /// Pieces that wait for the client to read them.
 const PIECES_MAX: usize = 1;
 
-type Pieces = mpsc::Sender<Result<pb::RangeStreamResponse, Status>>;
+type Piece = (Result<pb::RangeStreamResponse, Status>, Option<Held>);
+type Pieces = mpsc::Sender<Piece>;
 
 /// Begins a stream: what refuses the whole range refuses the call.
 pub(super) async fn open(
     member: &Arc<Member>,
     who: Option<Principal>,
     request: RangeRequest,
-) -> Result<ReceiverStream<Result<pb::RangeStreamResponse, Status>>, Status> {
+    budget: Option<Budget>,
+) -> Result<Handed<pb::RangeStreamResponse>, Status> {
     if request.sort_order != SortOrder::None || request.sort_target != SortTarget::Key {
         return Err(Status::unimplemented("RangeStream does not support custom sort order"));
     }
@@ -52,17 +55,17 @@ pub(super) async fn open(
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
     let member = Arc::clone(member);
     tokio::spawn(async move {
-        let sending = Sending { member, who, pieces, counted };
+        let sending = Sending { member, who, pieces, counted, budget };
         let ended = tokio::select! {
             ended = sending.run(request) => ended,
             () = sending.pieces.closed() => return,
         };
         if let Err(error) = ended {
             // The client is gone if this cannot be sent.
-            drop(sending.pieces.send(Err(error.into())).await);
+            drop(sending.pieces.send((Err(error.into()), None)).await);
         }
     });
-    Ok(ReceiverStream::new(stream))
+    Ok(Handed::new(stream))
 }
 
 struct Sending {
@@ -70,6 +73,8 @@ struct Sending {
     who: Option<Principal>,
     pieces: Pieces,
     counted: store::RangeResponse,
+    /// What the connection may hold; nothing counts without one.
+    budget: Option<Budget>,
 }
 
 impl Sending {
@@ -95,7 +100,7 @@ impl Sending {
                 ..pb::RangeResponse::default()
             };
             keys = next_keys(keys, wire.encoded_len(), self.member.limits.request_bytes_max);
-            if !self.send(wire).await {
+            if !self.send(wire).await? {
                 return Ok(());
             }
             if request.range_end.is_empty() {
@@ -105,8 +110,7 @@ impl Sending {
         let header = self.member.header(revision);
         let count = self.counted.count;
         let end = pb::RangeResponse { header, more: more && left == 0, count, kvs: Vec::new() };
-        self.send(end).await;
-        Ok(())
+        self.send(end).await.map(drop)
     }
 
     async fn read(&self, request: RangeRequest) -> Result<store::RangeResponse, ApiError> {
@@ -126,9 +130,11 @@ impl Sending {
         })
     }
 
-    async fn send(&self, piece: pb::RangeResponse) -> bool {
+    /// Whether the client still listens.
+    async fn send(&self, piece: pb::RangeResponse) -> Result<bool, ApiError> {
         let piece = pb::RangeStreamResponse { range_response: Some(piece) };
-        self.pieces.send(Ok(piece)).await.is_ok()
+        let held = hold_message(self.budget.as_ref(), piece.encoded_len())?;
+        Ok(self.pieces.send((Ok(piece), held)).await.is_ok())
     }
 }
 

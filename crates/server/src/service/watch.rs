@@ -2,6 +2,7 @@
 //! between the store and the socket: a client that does not read stops its session, and what it
 //! misses it reads from the history later.
 
+mod count;
 mod fragment;
 mod permit;
 mod session;
@@ -11,8 +12,10 @@ use std::sync::Arc;
 use api::etcdserverpb::{self as pb, watch_server::Watch};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::budget::Budgets;
 use crate::gate::{CommonName, Credentials};
 use crate::member::{Member, needs_leader};
+use count::Watchers;
 use session::Session;
 
 /// The service.
@@ -30,7 +33,10 @@ impl Watch for WatchService {
         let needs_leader = needs_leader(request.metadata());
         let headers = request.metadata().clone().into_headers();
         let credentials = Credentials::new(&headers, request.extensions().get::<CommonName>());
-        let session = Session::new(&self.0, request.into_inner(), credentials, needs_leader);
+        let budget = request.extensions().get::<Budgets>().map(|all| all.watchers.clone());
+        let watchers = Watchers::new(budget);
+        let session =
+            Session::new(&self.0, request.into_inner(), credentials, watchers, needs_leader);
         Ok(Response::new(session))
     }
 }

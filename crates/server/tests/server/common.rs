@@ -60,7 +60,8 @@ impl Node {
     }
 }
 
-fn connect(server: &RunningServer) -> Channel {
+/// Another connection.
+pub(crate) fn connect(server: &RunningServer) -> Channel {
     let url = format!("http://{}", server.client_address());
     Channel::from_shared(url).unwrap().connect_lazy()
 }

@@ -1,6 +1,7 @@
 //! One member, everything that a client of it can see.
 
 use crate::common::{bytes, one, one_with, within};
+use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::{self as pb, request_op::Request, response_op::Response as Answer};
 use tonic::{Code, Status};
 
@@ -477,8 +478,41 @@ async fn a_snapshot_is_a_bbolt_file_with_its_hash_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_downgrade_says_what_is_wrong_with_it() {
-    use pb::downgrade_request::DowngradeAction::{Cancel, Validate};
+async fn backups_that_nobody_reads_keep_nobody_else_from_reading() {
+    let node = one().await;
+    for number in 0..4 {
+        let value = vec![b'v'; 1 << 20].into();
+        let key = bytes(&format!("large/{number}"));
+        node.kv().put(pb::PutRequest { key, value, ..Default::default() }).await.unwrap();
+    }
+    let mut unread = Vec::new();
+    let refused = loop {
+        assert!(unread.len() < 100, "a hundred backups are under way");
+        match node.maintenance().snapshot(pb::SnapshotRequest {}).await {
+            Ok(backup) => unread.push(backup),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!((unread.len(), refused.message()), (8, "etcdserver: too many requests"));
+    let (key, range_end) = (bytes("large/"), bytes("large0"));
+    let all = pb::RangeRequest { key, range_end, ..Default::default() };
+    // What is not read fills the window of its connection.
+    let other = crate::common::connect(&node.server);
+    let mut kv = KvClient::new(other).max_decoding_message_size(8 << 20);
+    assert_eq!(kv.range(all).await.unwrap().into_inner().count, 4);
+    drop(unread);
+    within("a turn", async {
+        while node.maintenance().snapshot(pb::SnapshotRequest {}).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    node.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_is_validated_enabled_and_cancelled_as_in_etcd() {
+    use pb::downgrade_request::DowngradeAction::{Cancel, Enable, Validate};
     let node = one().await;
     let mut maintenance = node.maintenance();
     let request = |action: pb::downgrade_request::DowngradeAction, version: &str| {
@@ -491,5 +525,37 @@ async fn a_downgrade_says_what_is_wrong_with_it() {
     check(&refused, Code::InvalidArgument, "etcdserver: invalid downgrade target version");
     let refused = maintenance.downgrade(request(Cancel, "")).await.unwrap_err();
     check(&refused, Code::FailedPrecondition, "etcdserver: no inflight downgrade job");
+    let unknown = pb::DowngradeRequest { action: 9, version: "3.5".to_owned() };
+    let refused = maintenance.downgrade(unknown).await.unwrap_err();
+    check(&refused, Code::Unknown, "etcdserver: unknown method");
+
+    let answer = maintenance.downgrade(request(Validate, "3.5.9")).await.unwrap().into_inner();
+    assert_eq!((answer.version.as_str(), answer.header.is_some()), ("3.6", true));
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(status.downgrade_info, Some(pb::DowngradeInfo::default()));
+
+    let answer = maintenance.downgrade(request(Enable, "3.5")).await.unwrap().into_inner();
+    assert_eq!(answer.version, "3.6", "what it was");
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    let enabled = pb::DowngradeInfo { enabled: true, target_version: "3.5.0".to_owned() };
+    assert_eq!(status.downgrade_info, Some(enabled));
+    assert_eq!(status.storage_version, "3.5.0");
+    assert_eq!(status.version, server::ETCD_VERSION, "the program is what it was");
+    let version = node.get("/version").await.1;
+    assert!(version.contains("\"etcdcluster\":\"3.5.0\""), "{version}");
+    // It is a cluster of 3.5 now: no way leads down to where it is, and one at a time is enough.
+    let refused = maintenance.downgrade(request(Enable, "3.5")).await.unwrap_err();
+    check(&refused, Code::InvalidArgument, "etcdserver: invalid downgrade target version");
+    let refused = maintenance.downgrade(request(Validate, "3.4")).await.unwrap_err();
+    let text = "etcdserver: cluster has a downgrade job in progress";
+    check(&refused, Code::FailedPrecondition, text);
+
+    let answer = maintenance.downgrade(request(Cancel, "")).await.unwrap().into_inner();
+    assert_eq!(answer.version, "3.5");
+    let status = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner();
+    assert_eq!(
+        (status.storage_version.as_str(), status.downgrade_info),
+        ("3.6.0", Some(pb::DowngradeInfo::default()))
+    );
     node.server.shutdown().await;
 }

@@ -30,7 +30,9 @@ pub(crate) fn check_command(
         Command::Txn(txn) => check_txn(state, &auth.standing(who)?, txn),
         Command::LeaseGrant { .. } => auth.named(who).map(drop),
         Command::LeaseRevoke { id } => check_lease(state, &auth.standing(who)?, *id, Access::Write),
-        Command::Compact(_) | Command::Alarm(_) => auth.require_root(who),
+        Command::Compact(_) | Command::Alarm(_) | Command::Downgrade { .. } => {
+            auth.require_root(who)
+        }
         // Signing in is for those who are nobody yet; the server has checked the password.
         Command::Auth(super::AuthCommand::Authenticate { .. }) => Ok(()),
         Command::Auth(_) => auth.require_root(who),

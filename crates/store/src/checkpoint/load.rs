@@ -10,11 +10,11 @@ use raft::EntryId;
 use seglog::Position;
 
 use super::{
-    BLOCK_AUTH, BLOCK_END, BLOCK_HISTORY, BLOCK_KEYS, BLOCK_TABLES, Checkpoint, MAGIC, NEW_SUFFIX,
-    PREFIX, block_crc, decode_history, decode_keys, decode_tables, file_name,
+    BLOCK_AUTH, BLOCK_DOWNGRADE, BLOCK_END, BLOCK_HISTORY, BLOCK_KEYS, BLOCK_TABLES, Checkpoint,
+    MAGIC, NEW_SUFFIX, PREFIX, block_crc, decode_history, decode_keys, decode_tables, file_name,
 };
 use crate::auth::decode_state;
-use crate::codec::{Decoder, Malformed};
+use crate::codec::{Decoder, Malformed, decode_downgrade};
 use crate::state::State;
 
 /// What a checkpoint says, on its way into the state.
@@ -93,6 +93,9 @@ fn read_blocks(file: &dyn File, len_bytes: u64) -> io::Result<Option<(Position, 
             }),
             (Ok(BLOCK_AUTH), Some((_, loaded))) => decode_state(&mut d).map(|auth| {
                 loaded.state.auth = auth;
+            }),
+            (Ok(BLOCK_DOWNGRADE), Some((_, loaded))) => decode_downgrade(&mut d).map(|target| {
+                loaded.state.downgrade = target;
             }),
             (Ok(BLOCK_HISTORY), Some((_, loaded))) => decode_history(&mut d, &mut loaded.state),
             (Ok(BLOCK_KEYS), Some((_, loaded))) => decode_keys(&mut d, &mut loaded.state),

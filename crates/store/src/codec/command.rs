@@ -5,9 +5,9 @@ use bytes::Bytes;
 use super::{Decoder, Encoder, Malformed};
 use crate::auth::{self, Principal};
 use crate::request::{
-    AlarmCommand, AlarmKind, AlarmMember, Command, CompactRequest, Compare, CompareResult,
-    CompareTarget, DeleteRangeRequest, LeaseId, MemberAttributes, PutRequest, RangeRequest,
-    RequestOp, SortOrder, SortTarget, TxnRequest,
+    AlarmCommand, AlarmKind, AlarmMember, ClusterVersion, Command, CompactRequest, Compare,
+    CompareResult, CompareTarget, DeleteRangeRequest, LeaseId, MemberAttributes, PutRequest,
+    RangeRequest, RequestOp, SortOrder, SortTarget, TxnRequest,
 };
 use crate::validate::TXN_DEPTH_MAX;
 
@@ -82,6 +82,10 @@ fn encode_body(e: &mut Encoder, command: &Command) {
             e.u8(10);
             e.u64(*id);
         }
+        Command::Downgrade { target } => {
+            e.u8(11);
+            encode_downgrade(e, *target);
+        }
         Command::Auth(command) => {
             e.u8(21);
             auth::encode_auth_command(e, command);
@@ -117,6 +121,7 @@ pub(crate) fn decode_command(bytes: Bytes) -> Result<(Option<Principal>, Command
         }
         9 => Command::MemberAttributes(decode_member(&mut d)?),
         10 => Command::MemberRemove { id: d.u64()? },
+        11 => Command::Downgrade { target: decode_downgrade(&mut d)? },
         21 => Command::Auth(auth::decode_auth_command(&mut d)?),
         _ => return Err(Malformed),
     };
@@ -139,6 +144,22 @@ pub(crate) fn decode_alarm(d: &mut Decoder) -> Result<AlarmMember, Malformed> {
         _ => return Err(Malformed),
     };
     Ok(AlarmMember { member_id, alarm })
+}
+
+pub(crate) fn encode_downgrade(e: &mut Encoder, target: Option<ClusterVersion>) {
+    e.bool(target.is_some());
+    if let Some(ClusterVersion { major, minor }) = target {
+        e.u64(u64::from(major));
+        e.u64(u64::from(minor));
+    }
+}
+
+pub(crate) fn decode_downgrade(d: &mut Decoder) -> Result<Option<ClusterVersion>, Malformed> {
+    let number = |d: &mut Decoder| u32::try_from(d.u64()?).map_err(|_| Malformed);
+    if !d.bool()? {
+        return Ok(None);
+    }
+    Ok(Some(ClusterVersion { major: number(d)?, minor: number(d)? }))
 }
 
 pub(crate) fn encode_member(e: &mut Encoder, member: &MemberAttributes) {

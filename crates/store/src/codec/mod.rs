@@ -9,7 +9,8 @@ mod record;
 use bytes::Bytes;
 
 pub(crate) use command::{
-    decode_alarm, decode_command, decode_member, encode_alarm, encode_command, encode_member,
+    decode_alarm, decode_command, decode_downgrade, decode_member, encode_alarm, encode_command,
+    encode_downgrade, encode_member,
 };
 pub(crate) use record::{LogOp, LogRecord, Part, decode_record, encode_record};
 

@@ -3,11 +3,13 @@
 use bytes::Bytes;
 use raft::EntryId;
 
-use super::command::{decode_alarm, decode_member, encode_alarm, encode_member};
+use super::command::{
+    decode_alarm, decode_downgrade, decode_member, encode_alarm, encode_downgrade, encode_member,
+};
 use crate::auth::{self, AuthOp};
 
 use super::{Decoder, Encoder, Malformed};
-use crate::request::{AlarmMember, LeaseId, MemberAttributes};
+use crate::request::{AlarmMember, ClusterVersion, LeaseId, MemberAttributes};
 
 const VERSION: u8 = 1;
 
@@ -32,6 +34,8 @@ pub(crate) enum LogOp {
     Member(MemberAttributes),
     /// A member is gone.
     MemberRemove { id: u64 },
+    /// A downgrade has begun, or there is none any more.
+    Downgrade { target: Option<ClusterVersion> },
     /// A change of users and roles.
     Auth(AuthOp),
 }
@@ -118,6 +122,7 @@ fn size_bytes_max(op: &LogOp) -> usize {
         | LogOp::LeaseRevoke { .. }
         | LogOp::Compact { .. }
         | LogOp::Alarm { .. }
+        | LogOp::Downgrade { .. }
         | LogOp::Member(_)
         | LogOp::MemberRemove { .. } => NUMBERS,
         LogOp::Auth(op) => NUMBERS + op.size_bytes_max(),
@@ -172,6 +177,10 @@ fn encode_op(e: &mut Encoder, op: &LogOp) {
             e.u8(9);
             e.u64(*id);
         }
+        LogOp::Downgrade { target } => {
+            e.u8(10);
+            encode_downgrade(e, *target);
+        }
         LogOp::Auth(op) => {
             e.u8(20);
             auth::encode_op(e, op);
@@ -217,6 +226,7 @@ fn decode_op(d: &mut Decoder) -> Result<LogOp, Malformed> {
         7 => LogOp::Alarm { alarm: decode_alarm(d)?, on: d.bool()? },
         8 => LogOp::Member(decode_member(d)?),
         9 => LogOp::MemberRemove { id: d.u64()? },
+        10 => LogOp::Downgrade { target: decode_downgrade(d)? },
         20 => LogOp::Auth(auth::decode_op(d)?),
         _ => return Err(Malformed),
     })

@@ -68,6 +68,8 @@ fn everything() -> Vec<Command> {
             client_urls: vec![],
         }),
         Command::MemberRemove { id: 7 },
+        Command::Downgrade { target: Some(ClusterVersion { major: 3, minor: 300 }) },
+        Command::Downgrade { target: None },
     ]
 }
 
@@ -168,9 +170,12 @@ fn records() -> Vec<LogRecord> {
         LogOp::MemberRemove { id: 2 },
     ];
     let id = raft::EntryId::new(3, 1000);
+    let target = Some(ClusterVersion { major: 3, minor: 5 });
+    let downgrade = vec![LogOp::Downgrade { target }, LogOp::Downgrade { target: None }];
     vec![
         LogRecord { id, revision: 400, part: Part::WHOLE, ops },
         LogRecord { id, revision: 1, part: Part::WHOLE, ops: Vec::new() },
+        LogRecord { id, revision: 1, part: Part::WHOLE, ops: downgrade },
     ]
 }
 

@@ -28,9 +28,9 @@ impl Hub {
         let revision = inner.revision();
         for (watch_id, reason) in denied {
             inner.remove(WatcherId { stream, watcher: watch_id });
-            let stream = inner.stream_mut(stream);
             // What waits may be of after the change: it goes with its watcher.
-            stream.drop_events(watch_id);
+            inner.drop_events(stream, watch_id);
+            let stream = inner.stream_mut(stream);
             stream.push(WatchMessage::Denied { watch_id, revision, reason }, &mut wakes);
         }
         self.release(inner, wakes);

@@ -47,6 +47,7 @@ pub(crate) fn event_of(op: &LogOp, mod_revision: i64) -> Option<Event> {
         | LogOp::LeaseRevoke { .. }
         | LogOp::Compact { .. }
         | LogOp::Alarm { .. }
+        | LogOp::Downgrade { .. }
         | LogOp::Member(_)
         | LogOp::MemberRemove { .. }
         | LogOp::Auth(_) => None,
@@ -79,6 +80,7 @@ fn op_bytes(op: &LogOp) -> usize {
         | LogOp::LeaseRevoke { .. }
         | LogOp::Compact { .. }
         | LogOp::Alarm { .. }
+        | LogOp::Downgrade { .. }
         | LogOp::Member(_)
         | LogOp::MemberRemove { .. }
         | LogOp::Auth(_) => 0,

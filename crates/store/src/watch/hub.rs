@@ -80,6 +80,8 @@ pub(super) struct Inner {
     synced_count: usize,
     prev_kv_count: usize,
     events_total: u64,
+    /// Of the batches that streams keep in memory, once for each stream.
+    queued_bytes: usize,
 }
 
 /// See the module.
@@ -190,7 +192,8 @@ impl Hub {
         for watcher in ids {
             inner.remove(WatcherId { stream: id, watcher });
         }
-        inner.streams.remove(&id);
+        let closed = inner.streams.remove(&id);
+        inner.queued_bytes -= closed.map_or(0, |stream| stream.queue.bytes());
         self.release(inner, Wakes::new());
     }
 
@@ -258,10 +261,10 @@ impl Hub {
     pub(super) fn next(&self, stream: u64, revisions_max: i64) -> Next {
         let mut inner = self.inner.lock();
         let revision = inner.revision;
-        let stream = inner.stream_mut(stream);
-        if let Some(message) = stream.queue.pop() {
+        if let Some(message) = inner.pop(stream) {
             return Next::Message(message);
         }
+        let stream = inner.stream_mut(stream);
         // The one that is furthest behind first, so that no one starves.
         let behind = stream.unsynced.iter().min_by_key(|id| {
             stream.watchers.get(id).map_or(i64::MAX, |watcher| watcher.next_revision)
@@ -340,11 +343,6 @@ impl Hub {
 }
 
 impl Stream {
-    /// Events that wait for a watcher that is gone.
-    pub(super) fn drop_events(&mut self, gone: i64) {
-        self.queue.drop_events(gone);
-    }
-
     pub(super) fn push(&mut self, message: WatchMessage, wakes: &mut Wakes) {
         self.wake_if_quiet(wakes);
         self.queue.push(message);
@@ -369,6 +367,25 @@ impl Watcher {
 impl Inner {
     fn stream(&self, id: u64) -> &Stream {
         self.streams.get(&id).expect("a stream lives as long as its handle")
+    }
+
+    /// The next message that waits in a stream.
+    fn pop(&mut self, id: u64) -> Option<WatchMessage> {
+        let queue = &mut self.stream_mut(id).queue;
+        let before = queue.bytes();
+        let message = queue.pop();
+        let freed = before - queue.bytes();
+        self.queued_bytes -= freed;
+        message
+    }
+
+    /// Forgets events that wait in a stream for a watcher that is gone.
+    pub(super) fn drop_events(&mut self, id: u64, gone: i64) {
+        let queue = &mut self.stream_mut(id).queue;
+        let before = queue.bytes();
+        queue.drop_events(gone);
+        let freed = before - queue.bytes();
+        self.queued_bytes -= freed;
     }
 
     pub(super) fn revision(&self) -> i64 {
@@ -540,8 +557,9 @@ impl Inner {
         shared: &WatchEvents,
         wakes: &mut Wakes,
     ) {
+        let all_bytes = self.queued_bytes;
         let stream = self.stream_mut(id.stream);
-        let room = stream.queue.room(batch.last, bytes);
+        let room = stream.queue.room(batch.last, bytes, all_bytes);
         let watcher = stream.watchers.get_mut(&id.watcher).expect("a group has no others");
         let events = shared.for_watcher(watcher.prev_kv, |event| {
             event.revision() >= watcher.next_revision && watcher.wants(event)
@@ -559,7 +577,10 @@ impl Inner {
         let count = events.len() as u64;
         let message = WatchMessage::Events { watch_id: id.watcher, revision: batch.last, events };
         stream.wake_if_quiet(wakes);
+        let before = stream.queue.bytes();
         stream.queue.push_events(message, batch.last, bytes);
+        let added = stream.queue.bytes() - before;
+        self.queued_bytes += added;
         self.events_total += count;
     }
 }

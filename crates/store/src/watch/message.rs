@@ -39,6 +39,8 @@ pub enum WatchRejection {
     EmptyRange,
     /// The start revision is negative.
     NegativeStart,
+    /// The client has more watchers than it may.
+    TooMany,
     /// Who asks may not read the range.
     Denied(RequestError),
 }
@@ -49,6 +51,7 @@ impl std::fmt::Display for WatchRejection {
             Self::DuplicateId => "mvcc: duplicate watch ID provided on the WatchStream",
             Self::EmptyRange => "mvcc: watcher range is empty",
             Self::NegativeStart => "etcdserver: mvcc: required revision has been compacted",
+            Self::TooMany => "etcdserver: too many requests",
             Self::Denied(error) => return error.fmt(f),
         })
     }

@@ -66,7 +66,8 @@ pub(super) fn reason_text(reason: WatchRejection) -> String {
         WatchRejection::Denied(error) => go_text(error),
         other @ (WatchRejection::DuplicateId
         | WatchRejection::EmptyRange
-        | WatchRejection::NegativeStart) => other.to_string(),
+        | WatchRejection::NegativeStart
+        | WatchRejection::TooMany) => other.to_string(),
     }
 }
 

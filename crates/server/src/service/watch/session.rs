@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 use tokio_stream::Stream;
 use tonic::{Status, Streaming};
 
+use super::count::Watchers;
 use super::fragment;
 use super::permit::{Permit, go_text, reason_text};
 use crate::api_error::{ApiError, remap_oversize};
@@ -56,6 +57,7 @@ pub(crate) struct Session {
     requests_ended: bool,
     watchers: WatchStream,
     bell: Arc<Bell>,
+    counted: Watchers,
     /// Watchers that take the events of one revision in pieces.
     fragmented: BTreeSet<i64>,
     pieces: VecDeque<WatchResponse>,
@@ -79,6 +81,7 @@ impl Session {
         member: &Arc<Member>,
         requests: Streaming<pb::WatchRequest>,
         credentials: Credentials,
+        counted: Watchers,
         needs_leader: bool,
     ) -> Self {
         let bell = Arc::new(Bell::default());
@@ -90,6 +93,7 @@ impl Session {
             requests,
             requests_ended: false,
             bell,
+            counted,
             fragmented: BTreeSet::new(),
             pieces: VecDeque::new(),
             is_busy: false,
@@ -122,7 +126,7 @@ impl Session {
         match request.request_union {
             Some(RequestUnion::CreateRequest(create)) => self.create(create),
             Some(RequestUnion::CancelRequest(cancel)) => {
-                self.fragmented.remove(&cancel.watch_id);
+                self.forget(cancel.watch_id);
                 // Nobody answers the cancellation of what there is not.
                 self.watchers.cancel(cancel.watch_id);
             }
@@ -140,13 +144,23 @@ impl Session {
         if let Err(error) = self.permit.admit(&self.member, &create) {
             return self.watchers.reject(WatchRejection::Denied(error));
         }
+        let Some(held) = self.counted.hold(&create) else {
+            return self.watchers.reject(WatchRejection::TooMany);
+        };
         let Ok(id) = self.watchers.create(create) else { return };
+        self.counted.keep(id, held);
         if fragment {
             self.fragmented.insert(id);
         }
         if progress_notify && self.progress.is_none() {
             self.progress = Some(self.progress_interval());
         }
+    }
+
+    /// A watcher is gone.
+    fn forget(&mut self, id: i64) {
+        self.fragmented.remove(&id);
+        self.counted.release(id);
     }
 
     /// With up to a tenth more, so that the watchers of a cluster do not all speak at once.
@@ -196,7 +210,7 @@ impl Session {
                 WatchResponse { header: self.header(revision), watch_id, canceled: true, ..nothing }
             }
             WatchMessage::Compacted { watch_id, compact_revision } => {
-                self.fragmented.remove(&watch_id);
+                self.forget(watch_id);
                 WatchResponse {
                     // Not of any revision: what it could say is gone.
                     header: self.header(0),
@@ -207,7 +221,7 @@ impl Session {
                 }
             }
             WatchMessage::Denied { watch_id, revision, reason } => {
-                self.fragmented.remove(&watch_id);
+                self.forget(watch_id);
                 WatchResponse {
                     header: self.header(revision),
                     watch_id,
