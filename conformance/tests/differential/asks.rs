@@ -168,7 +168,9 @@ impl Chooser {
     fn txn(&mut self, depth: u64) -> pb::TxnRequest {
         let operations = |chooser: &mut Self| {
             let count = chooser.below(4);
-            (0..count).map(|_| chooser.operation(depth)).collect()
+            let mut operations: Vec<_> = (0..count).map(|_| chooser.operation(depth)).collect();
+            untangle(&mut operations);
+            operations
         };
         let (success, failure) = (operations(self), operations(self));
         let compares = self.below(3);
@@ -229,6 +231,40 @@ impl Chooser {
                 txn.success.iter_mut().chain(&mut txn.failure).for_each(plain);
                 Ask::Txn(txn)
             }
+        }
+    }
+}
+
+/// Takes the deletes out of transactions that stand behind one with puts: see "a put in one inside
+/// it and, in a later one inside it, a delete" in `docs/differences.md`.
+fn untangle(operations: &mut [pb::RequestOp]) {
+    let mut has_puts = false;
+    for operation in operations {
+        let Some(Op::RequestTxn(txn)) = &mut operation.request else { continue };
+        if has_puts {
+            without_deletes(txn);
+        }
+        has_puts |= puts_inside(txn);
+    }
+}
+
+fn puts_inside(txn: &pb::TxnRequest) -> bool {
+    txn.success.iter().chain(&txn.failure).any(|operation| match &operation.request {
+        Some(Op::RequestPut(_)) => true,
+        Some(Op::RequestTxn(txn)) => puts_inside(txn),
+        Some(Op::RequestRange(_) | Op::RequestDeleteRange(_)) | None => false,
+    })
+}
+
+fn without_deletes(txn: &mut pb::TxnRequest) {
+    for operation in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut operation.request {
+            Some(Op::RequestTxn(txn)) => without_deletes(txn),
+            Some(Op::RequestDeleteRange(delete)) => {
+                let range = pb::RangeRequest { key: delete.key.clone(), ..Default::default() };
+                operation.request = Some(Op::RequestRange(range));
+            }
+            Some(Op::RequestPut(_) | Op::RequestRange(_)) | None => {}
         }
     }
 }
