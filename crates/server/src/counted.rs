@@ -167,7 +167,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    pub(crate) fn new(body: Body, held: Held) -> Body {
+    pub(crate) fn body(body: Body, held: Held) -> Body {
         Body::new(Self { body, _held: held })
     }
 }

@@ -172,7 +172,7 @@ impl Dispatch {
         let mut request = request.map(|body| Counted::new(body, self.budgets.messages.clone()));
         request.extensions_mut().insert(self.budgets.clone());
         let answered = self.tonic(request);
-        Box::pin(async move { Ok(answered.await?.map(|body| Kept::new(body, held))) })
+        Box::pin(async move { Ok(answered.await?.map(|body| Kept::body(body, held))) })
     }
 
     fn tonic<B: RequestBody>(&self, request: Request<B>) -> Answered

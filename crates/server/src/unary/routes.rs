@@ -31,6 +31,10 @@ macro_rules! routes {
 
         /// Answers a call; the request comes back if its method is none of these, or if its message
         /// is encoded in a way that tonic is to refuse.
+        #[expect(
+            clippy::result_large_err,
+            reason = "it is the request that goes on its way, moved once"
+        )]
         pub(crate) fn route<B: RequestBody>(
             member: &Arc<Member>,
             limits: Limits,
