@@ -39,6 +39,7 @@ pub(crate) struct Limits {
     pub(crate) bcrypt_cost: u32,
     /// 0 for no bound.
     pub(crate) connection_calls_per_second: u32,
+    pub(crate) leases_max: usize,
 }
 
 /// Where a server is in its life.

@@ -71,6 +71,8 @@ pub struct ServerOptions {
     pub max_concurrent_streams: u32,
     /// Calls that one connection may make in a second; 0 for any number.
     pub max_requests_per_second: u32,
+    /// Leases that there may be; none of them counts for the quota.
+    pub leases_max: usize,
     /// Milliseconds of silence after which a connection is pinged.
     pub grpc_keepalive_interval_ms: u64,
     /// Milliseconds to wait for the answer to that.
@@ -137,6 +139,7 @@ impl Default for ServerOptions {
             // honest user, a Kubernetes API server, has some hundreds on a connection.
             max_concurrent_streams: 16_384,
             max_requests_per_second: 0,
+            leases_max: 1_000_000,
             grpc_keepalive_interval_ms: 7_200_000,
             grpc_keepalive_timeout_ms: 20_000,
             watch_progress_notify_interval_ms: 600_000,

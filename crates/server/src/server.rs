@@ -262,6 +262,7 @@ fn limits(options: &ServerOptions) -> Limits {
         auth_token_ttl: Duration::from_secs(options.auth_token_ttl_secs),
         bcrypt_cost: options.bcrypt_cost,
         connection_calls_per_second: options.max_requests_per_second,
+        leases_max: options.leases_max,
     }
 }
 

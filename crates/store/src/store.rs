@@ -387,6 +387,12 @@ impl Store {
         self.shared.state.read().alarms.iter().copied().collect()
     }
 
+    /// How many leases there are.
+    #[must_use]
+    pub fn lease_count(&self) -> usize {
+        self.shared.state.read().leases.len()
+    }
+
     /// The version that a downgrade is under way to.
     #[must_use]
     pub fn downgrade(&self) -> Option<ClusterVersion> {

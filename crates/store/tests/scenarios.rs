@@ -238,9 +238,10 @@ fn w8_a_transaction_gives_each_event_once() {
 fn s10_a_receiver_that_crashes_starts_again_though_the_files_are_gone_at_the_sender() {
     let entries = entries(&history());
     let mut seen = [false, false];
-    for nth in 1..20 {
+    for nth in 1..40 {
         let mut ahead = Harness::new();
         apply_rest(&mut ahead, &entries).unwrap();
+        ahead.index = ahead.machine.applied().index.0;
         ahead.machine.checkpoint().unwrap();
         let new = ahead.state_hash();
         let mut snapshot = ahead.machine.snapshot().unwrap();
@@ -276,8 +277,8 @@ fn s10_a_receiver_that_crashes_starts_again_though_the_files_are_gone_at_the_sen
     assert_eq!(seen, [true, true]);
 }
 
-/// S13: the newest checkpoint is damaged. There is no older one, and the log behind it has no
-/// beginning: whatever could be read would be a state that never was.
+/// S13: the newest checkpoint is damaged. One before it may be there still, and the log between the
+/// two may not: whatever could be read would be a state that never was.
 #[test]
 fn s13_a_damaged_checkpoint_is_named_and_nothing_older_is_taken_for_it() {
     let mut h = Harness::new();
@@ -287,12 +288,11 @@ fn s13_a_damaged_checkpoint_is_named_and_nothing_older_is_taken_for_it() {
         h.machine.checkpoint().unwrap();
     }
     let is_checkpoint = |path: &std::path::Path| path.to_string_lossy().contains("checkpoint-");
-    let checkpoints: Vec<_> =
-        h.disk.files().into_iter().filter(|(path, _)| is_checkpoint(path)).collect();
-    let [(path, length)] = &checkpoints[..] else { panic!("{checkpoints:?}") };
-    for at in (8..*length).step_by(97) {
+    let checkpoints = h.disk.files().into_iter().filter(|(path, _)| is_checkpoint(path));
+    let (path, length) = checkpoints.max().expect("a checkpoint was made");
+    for at in (8..length).step_by(97) {
         let disk = h.disk.fork();
-        disk.corrupt(path, at, 0x10);
+        disk.corrupt(&path, at, 0x10);
         let opened = StoreMachine::open(Arc::new(disk), DIR.as_ref(), h.options.clone());
         let error = opened.err().unwrap_or_else(|| panic!("byte {at}: it was taken"));
         assert!(error.to_string().contains("is damaged"), "byte {at}: {error}");

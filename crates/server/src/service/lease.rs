@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, lease_server::Lease};
+use host::ProposeError;
 use store::{Access, Command, LeaseId, Principal, Response as Answered};
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -27,6 +28,15 @@ const WRONG_ANSWER: ApiError =
     ApiError::Internal("flotilla: a command was answered by another kind of response");
 
 impl Member {
+    /// Refuses one more lease where there are too many: none of them counts for the quota, and each
+    /// takes memory on every member. Requests under way may pass it by as many.
+    pub(crate) fn check_lease_count(&self) -> Result<(), ApiError> {
+        if self.store.lease_count() < self.limits.leases_max {
+            return Ok(());
+        }
+        Err(ProposeError::Overloaded.into())
+    }
+
     /// Positive and not in use; a client's own choice may be anything but 0.
     pub(crate) fn choose_lease_id(&self) -> LeaseId {
         loop {
@@ -115,6 +125,7 @@ impl Lease for LeaseService {
         let who = caller(&request);
         let request = request.into_inner();
         store::check_lease_grant(request.ttl).map_err(ApiError::from)?;
+        self.0.check_lease_count()?;
         let id = if request.id == 0 { self.0.choose_lease_id() } else { LeaseId(request.id) };
         let ttl = request.ttl.max(self.0.limits.lease_ttl_secs_min);
         let command = Command::LeaseGrant { id, ttl };

@@ -149,6 +149,7 @@ impl Competitor {
         if lease != 0 {
             return Ok(LeaseId(lease));
         }
+        self.member.check_lease_count()?;
         let id = self.member.choose_lease_id();
         let ttl = LEASE_TTL_SECS.max(self.member.limits.lease_ttl_secs_min);
         let command = Command::LeaseGrant { id, ttl };

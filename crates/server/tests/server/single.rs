@@ -478,6 +478,24 @@ async fn a_snapshot_is_a_bbolt_file_with_its_hash_behind_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn leases_are_bounded_in_number() {
+    let node = one_with(|options| options.leases_max = 3).await;
+    let grant = async |id| node.lease().lease_grant(pb::LeaseGrantRequest { ttl: 600, id }).await;
+    for id in 1..=3 {
+        grant(id).await.unwrap();
+    }
+    assert_eq!(grant(4).await.unwrap_err().message(), "etcdserver: too many requests");
+    let name = bytes("lock");
+    let lock = api::v3lockpb::LockRequest { name, lease: 0 };
+    let mut locks = api::v3lockpb::lock_client::LockClient::new(node.channel.clone());
+    let refused = locks.lock(lock).await.unwrap_err();
+    check(&refused, Code::Unknown, "etcdserver: too many requests");
+    node.lease().lease_revoke(pb::LeaseRevokeRequest { id: 1 }).await.unwrap();
+    grant(4).await.unwrap();
+    node.server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn backups_that_nobody_reads_keep_nobody_else_from_reading() {
     let node = one().await;
     for number in 0..4 {
