@@ -221,7 +221,6 @@ impl Cluster {
             .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
             .args(["--initial-cluster", &cluster.join(",")])
             .args(["--initial-cluster-state", state])
-            .args(self.election_timeout())
             .args(&self.plan.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file can be shared"))
@@ -236,13 +235,6 @@ impl Cluster {
         let child = command.spawn();
         let child = child.unwrap_or_else(|error| panic!("{:?}: {error}", self.target));
         self.members[number].child = Some(child);
-    }
-
-    /// Unless the plan has its own: a cluster that begins, or lost its leader, is there again in half
-    /// the time that the default would take, and five heartbeats still fit.
-    fn election_timeout(&self) -> Option<&'static str> {
-        let has_own = self.plan.flags.iter().any(|flag| flag.starts_with("--election-timeout"));
-        (!has_own).then_some("--election-timeout=500")
     }
 
     /// SIGKILL, and waits until the process is gone.
