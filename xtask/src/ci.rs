@@ -81,8 +81,8 @@ const STAGES: &[Stage] = &[
         arguments: &["xtask", "model-check"],
         variables: QUICK_RELEASE,
     },
-    // The release binary: it sees far more worlds in a minute than one for debugging. It goes by the
-    // clock, and comes last, when the other lane waits more than it computes.
+    // The release binary: it sees far more worlds in a minute than one for debugging. It goes by
+    // the clock, and comes last, when the other lane waits more than it computes.
     Stage {
         lane: Lane::Beside,
         name: "sim",

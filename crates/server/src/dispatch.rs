@@ -156,7 +156,7 @@ impl Dispatch {
             }),
             Err(request) => {
                 drop(head);
-                self.stream(request)
+                self.stream(*request)
             }
         }
     }

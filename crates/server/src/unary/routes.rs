@@ -31,21 +31,17 @@ macro_rules! routes {
 
         /// Answers a call; the request comes back if its method is none of these, or if its message
         /// is encoded in a way that tonic is to refuse.
-        #[expect(
-            clippy::result_large_err,
-            reason = "it is the request that goes on its way, moved once"
-        )]
         pub(crate) fn route<B: RequestBody>(
             member: &Arc<Member>,
             limits: Limits,
             request: Request<B>,
-        ) -> Result<Answered, Request<B>>
+        ) -> Result<Answered, Box<Request<B>>>
         where
             B::Error: Into<StdError> + Send,
         {
             let encoding = request.headers().get("grpc-encoding");
             if encoding.is_some_and(|encoding| encoding.as_bytes() != b"identity") {
-                return Err(request);
+                return Err(Box::new(request));
             }
             match request.uri().path() {
                 $($path => {
@@ -54,7 +50,7 @@ macro_rules! routes {
                         service.$method(message).await
                     })))
                 })*
-                _ => Err(request),
+                _ => Err(Box::new(request)),
             }
         }
     };
