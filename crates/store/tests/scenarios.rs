@@ -232,3 +232,69 @@ fn w8_a_transaction_gives_each_event_once() {
     assert_eq!(of_transaction(&watch(&h, 4)), expected);
     assert_eq!(of_transaction(&watch(&h, 2)), expected);
 }
+
+/// S10: the files of a snapshot go while its receiver is still at it, and the receiver crashes.
+#[test]
+fn s10_a_receiver_that_crashes_starts_again_though_the_files_are_gone_at_the_sender() {
+    let entries = entries(&history());
+    let mut seen = [false, false];
+    for nth in 1..40 {
+        let mut ahead = Harness::new();
+        apply_rest(&mut ahead, &entries).unwrap();
+        ahead.index = ahead.machine.applied().index.0;
+        ahead.machine.checkpoint().unwrap();
+        let new = ahead.state_hash();
+        let mut snapshot = ahead.machine.snapshot().unwrap();
+        // All that the snapshot is made of is replaced, and given back as far as nobody reads it.
+        for round in 0..3 {
+            ahead.apply_all(
+                (0..200).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(400))),
+            );
+            let newest = ahead.store.revision();
+            ahead.compact(newest).unwrap();
+            while ahead.machine.maintain().unwrap() {}
+            ahead.machine.flush().unwrap();
+            ahead.machine.checkpoint().unwrap();
+        }
+        let mut h = Harness::new();
+        h.put("mine", "1");
+        h.machine.flush().unwrap();
+        let old = h.state_hash();
+        h.disk.fail(Operation::Sync, nth, io::ErrorKind::Other);
+        let _any = h.machine.restore(snapshot.last(), &mut *snapshot);
+        drop(snapshot);
+        h.disk.clear_faults();
+        h.disk.crash(&mut SplitMix::new(nth));
+        let mut h = h.reopen();
+        let hash = h.state_hash();
+        assert!(hash == old || hash == new, "sync {nth}");
+        seen[usize::from(hash == new)] = true;
+        // The next snapshot is of now, and is taken.
+        let mut snapshot = ahead.machine.snapshot().unwrap();
+        h.machine.restore(snapshot.last(), &mut *snapshot).unwrap();
+        assert_eq!(h.reopen().state_hash(), ahead.state_hash(), "sync {nth}");
+    }
+    assert_eq!(seen, [true, true]);
+}
+
+/// S13: the newest checkpoint is damaged. One before it may be there still, and the log between the
+/// two may not: whatever could be read would be a state that never was.
+#[test]
+fn s13_a_damaged_checkpoint_is_named_and_nothing_older_is_taken_for_it() {
+    let mut h = Harness::new();
+    for round in 0..4 {
+        h.apply_all((0..300).map(|n| put(&format!("k{n}"), &format!("{round}").repeat(200))));
+        h.machine.flush().unwrap();
+        h.machine.checkpoint().unwrap();
+    }
+    let is_checkpoint = |path: &std::path::Path| path.to_string_lossy().contains("checkpoint-");
+    let checkpoints = h.disk.files().into_iter().filter(|(path, _)| is_checkpoint(path));
+    let (path, length) = checkpoints.max().expect("a checkpoint was made");
+    for at in (8..length).step_by(97) {
+        let disk = h.disk.fork();
+        disk.corrupt(&path, at, 0x10);
+        let opened = StoreMachine::open(Arc::new(disk), DIR.as_ref(), h.options.clone());
+        let error = opened.err().unwrap_or_else(|| panic!("byte {at}: it was taken"));
+        assert!(error.to_string().contains("is damaged"), "byte {at}: {error}");
+    }
+}
