@@ -155,7 +155,7 @@ impl Proposals {
         if proposals.is_empty() {
             return;
         }
-        let commands = proposals.iter().map(|proposal| proposal.sealed.clone()).collect();
+        let commands = proposals.iter().map(|proposal| proposal.sealed.clone());
         let outcome = if overloaded { None } else { Some(node.propose(tick, commands)) };
         match outcome {
             Some(Ok(first)) => self.note_in_flight(first.term, proposals),

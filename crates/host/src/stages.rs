@@ -263,7 +263,7 @@ fn bootstrap<S>(
             group: setup.id,
             persist: Persist {
                 number: raft::PersistNumber(0),
-                mark: Some(MarkWrite { mark: mark.clone(), reset: false }),
+                mark: Some(MarkWrite { mark: mark.clone().into(), reset: false }),
                 hard_state: None,
                 entries: raft::Entries::new(),
             },
@@ -343,6 +343,7 @@ impl Shared {
             outbox: Outbox::new(Arc::clone(&self.world.net), header),
             peers: Arc::clone(&self.peers),
             writes: Vec::new(),
+            output: raft::Output::default(),
             log_batches_in_flight: 0,
             log_busy_since: None,
             gathering: BTreeSet::new(),

@@ -69,6 +69,8 @@ pub(crate) struct Worker {
     pub(crate) outbox: Outbox,
     pub(crate) peers: Arc<Peers>,
     pub(crate) writes: Vec<WalWrite>,
+    /// Room for what a node says; empty between two of them.
+    pub(crate) output: Output,
     /// Batches that the log's writer has and that are not durable.
     pub(crate) log_batches_in_flight: usize,
     /// Since when the log's writer owes an answer: since it gave the last one, or was asked.
@@ -444,7 +446,8 @@ impl Worker {
             group.errands.run((now, tick), &mut group.node, &mut sends);
             sends.into_iter().for_each(|(to, body)| self.outbox.push(to, id, &body));
         }
-        let output = group.node.take_output();
+        let mut output = std::mem::take(&mut self.output);
+        group.node.take_output_into(&mut output);
         group.membership.follow(id, &group.node, &self.peers);
         let changed = group.refresh_status();
         if changed {
@@ -460,7 +463,8 @@ impl Worker {
             );
             (self.options.observer)(id, &status);
         }
-        self.carry_out(id, output);
+        self.carry_out(id, &mut output);
+        self.output = output;
         self.set_timer(id);
     }
 
@@ -498,21 +502,21 @@ impl Worker {
         self.gather_until = Some(self.gather_until.map_or(until, |earlier| earlier.min(until)));
     }
 
-    fn carry_out(&mut self, id: GroupId, output: Output) {
+    fn carry_out(&mut self, id: GroupId, output: &mut Output) {
         let Some(group) = self.groups.get_mut(&id) else {
             return;
         };
         self.writes
-            .extend(output.persists.into_iter().map(|persist| WalWrite { group: id, persist }));
+            .extend(output.persists.drain(..).map(|persist| WalWrite { group: id, persist }));
         for message in &output.messages {
             self.outbox.push_message(id, message);
         }
-        for outcome in output.reads {
+        for outcome in output.reads.drain(..) {
             let Ended { confirmed, failed } = group.take_read_outcome(outcome);
             Counters::add(&self.counters.reads_confirmed, confirmed as u64);
             Counters::add(&self.counters.reads_failed, failed as u64);
         }
-        for notice in output.slow_followers {
+        for notice in output.slow_followers.drain(..) {
             Counters::add(&self.counters.slow_follower_notices, u64::from(notice.is_slow));
             let (follower, match_index) = (notice.node, notice.match_index.0);
             if notice.is_slow {
@@ -522,23 +526,23 @@ impl Worker {
             }
         }
         // Pushing to a closed mailbox means that the node is stopping, and nobody waits any more.
-        if let Some(mark) = output.install_snapshot {
+        if let Some(mark) = output.install_snapshot.take() {
             let _ = self.applier.push(ApplyItem::Install { group: id, mark });
         }
         if let Some(last) = output.committed.last() {
             group.committed_index = last.id.index;
             group.proposals.note_committed(&output.committed);
-            let entries = output.committed;
+            let entries = std::mem::take(&mut output.committed);
             let _ = self.applier.push(ApplyItem::Entries { group: id, entries });
         }
-        if let Some(by) = output.removed {
+        if let Some(by) = output.removed.take() {
             tracing::warn!(group = id.0, by = %by.last, "this node was removed from the group");
             (self.options.on_removed)(id);
         }
-        for fetch in output.fetches {
+        for fetch in output.fetches.drain(..) {
             let _ = self.bulk.push(BulkItem::Fetch { group: id, fetch });
         }
-        for wanted in output.send_snapshots {
+        for wanted in output.send_snapshots.drain(..) {
             let raft::SendSnapshot { to, term, at_least } = wanted;
             let _ = self.applier.push(ApplyItem::Snapshot { group: id, to, term, at_least });
         }

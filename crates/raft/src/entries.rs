@@ -17,19 +17,39 @@ use crate::Entry;
 /// is a part.
 #[derive(Clone, Default)]
 pub struct Entries {
-    /// `None` for no entries, which are most messages' and outputs'.
-    run: Option<Arc<Vec<Entry>>>,
+    run: Run,
     /// Invariant: within the run.
     begin: usize,
     /// Invariant: within the run, at or behind `begin`.
     end: usize,
 }
 
+/// What is shared.
+#[derive(Clone, Default)]
+enum Run {
+    /// As in most messages and outputs.
+    #[default]
+    Nothing,
+    /// As where clients come one at a time: the entry lies beside its count, and not behind a list.
+    One(Arc<Entry>),
+    Many(Arc<Vec<Entry>>),
+}
+
+impl Run {
+    fn as_slice(&self) -> &[Entry] {
+        match self {
+            Self::Nothing => &[],
+            Self::One(entry) => core::slice::from_ref(entry),
+            Self::Many(entries) => entries,
+        }
+    }
+}
+
 impl Entries {
     /// No entries.
     #[must_use]
     pub const fn new() -> Self {
-        Self { run: None, begin: 0, end: 0 }
+        Self { run: Run::Nothing, begin: 0, end: 0 }
     }
 
     /// A part of these, by places. Panics if `places` reaches beyond the end, as a slice does.
@@ -61,15 +81,17 @@ impl Entries {
     #[must_use]
     pub fn into_vec(self) -> Vec<Entry> {
         let (begin, end) = (self.begin, self.end);
-        let Some(run) = self.run else { return Vec::new() };
-        match Arc::try_unwrap(run) {
-            Ok(mut entries) => {
-                entries.truncate(end);
-                entries.drain(..begin);
-                entries
-            }
-            Err(shared) => shared[begin..end].to_vec(),
-        }
+        let mut entries = match self.run {
+            Run::Nothing => Vec::new(),
+            Run::One(entry) => alloc::vec![Arc::unwrap_or_clone(entry)],
+            Run::Many(entries) => match Arc::try_unwrap(entries) {
+                Ok(entries) => entries,
+                Err(shared) => return shared[begin..end].to_vec(),
+            },
+        };
+        entries.truncate(end);
+        entries.drain(..begin);
+        entries
     }
 }
 
@@ -77,7 +99,7 @@ impl Deref for Entries {
     type Target = [Entry];
 
     fn deref(&self) -> &[Entry] {
-        self.run.as_ref().map_or(&[], |run| &run[self.begin..self.end])
+        &self.run.as_slice()[self.begin..self.end]
     }
 }
 
@@ -87,16 +109,29 @@ impl AsRef<[Entry]> for Entries {
     }
 }
 
+impl From<Entry> for Entries {
+    fn from(entry: Entry) -> Self {
+        Self { run: Run::One(Arc::new(entry)), begin: 0, end: 1 }
+    }
+}
+
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        let end = entries.len();
-        Self { run: (end > 0).then(|| Arc::new(entries)), begin: 0, end }
+        match entries.len() {
+            0 | 1 => entries.into_iter().next().map_or_else(Self::new, Self::from),
+            end => Self { run: Run::Many(Arc::new(entries)), begin: 0, end },
+        }
     }
 }
 
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
-        Vec::from_iter(entries).into()
+        let mut entries = entries.into_iter();
+        let Some(first) = entries.next() else { return Self::new() };
+        let Some(second) = entries.next() else { return first.into() };
+        let mut all = Vec::with_capacity(2 + entries.size_hint().0);
+        all.extend([first, second].into_iter().chain(entries));
+        all.into()
     }
 }
 
@@ -171,6 +206,20 @@ mod tests {
         alone.advance(1);
         assert_eq!(indexes(&alone.into_vec()), [2, 3], "moved");
         assert_eq!(indexes(&shared), [1, 2, 3, 4]);
+    }
+
+    /// However they came together, and however few they are.
+    #[test]
+    fn a_run_of_one_is_like_any_other() {
+        for len in 0..=3 {
+            let entries = run(len).into_vec();
+            assert_eq!(indexes(&entries), (1..=len).collect::<Vec<_>>());
+            let (all, mut none) = (Entries::from(entries.clone()), Entries::from(entries));
+            assert_eq!((&all, all.len()), (&run(len), none.len()));
+            assert_eq!(all.slice(0..all.len()).into_vec(), all.clone().into_vec(), "copied");
+            none.advance(none.len());
+            assert!(none.is_empty() && none.into_vec().is_empty());
+        }
     }
 
     #[test]

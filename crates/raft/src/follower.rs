@@ -149,12 +149,12 @@ impl Node {
         let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
         let (first, last) = (first.id, last.id);
         self.touch();
-        self.log.append(entries.clone());
         let is_change = !bug(Bug::ConfigurationOnCommit) && self.configurations.append(&entries);
+        self.lease_times.note(&entries);
+        self.log.append(entries);
         if is_change {
             self.adopt_configuration();
         }
-        self.lease_times.note(&entries);
         self.note_growth(last.index);
         self.persister.write_entries(first.index, last.index);
         self.record(|| Event::Appended { first, last });

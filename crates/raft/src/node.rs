@@ -20,8 +20,7 @@ use crate::role::{Role, RoleState};
 use crate::{
     CampaignError, ChangeError, Configuration, ConfigurationChange, EntryId, Event, HardState,
     Incarnation, Input, KeyedCommand, LogIndex, NodeId, Options, OptionsError, Output, PeerFault,
-    Persist, ProposeError, ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts,
-    TransferError,
+    ProposeError, ReadRequest, Restored, SnapshotMark, Term, Tick, Timeouts, TransferError,
 };
 
 /// One member of one group. See the [crate's manual](crate).
@@ -120,7 +119,11 @@ impl Node {
     ///
     /// # Errors
     /// The commands are in no log and never will be.
-    pub fn propose(&mut self, now: Tick, commands: Vec<Bytes>) -> Result<EntryId, ProposeError> {
+    pub fn propose(
+        &mut self,
+        now: Tick,
+        commands: impl IntoIterator<Item = Bytes, IntoIter: ExactSizeIterator>,
+    ) -> Result<EntryId, ProposeError> {
         self.tell_time(now);
         self.propose_commands(commands)
     }
@@ -262,6 +265,15 @@ impl Node {
     /// What must be done now. Call it after every input, or after as many as were waiting: what
     /// they asked for together goes out in larger pieces.
     pub fn take_output(&mut self) -> Output {
+        let mut output = Output::default();
+        self.take_output_into(&mut output);
+        output
+    }
+
+    /// As [`take_output`](Self::take_output), in the place of an output that was carried out. Lists
+    /// change places with the node's, so that a host which goes on with the same output allocates
+    /// none.
+    pub fn take_output_into(&mut self, output: &mut Output) {
         self.answer_awaited();
         self.begin_read_round();
         self.forward_reads();
@@ -271,23 +283,11 @@ impl Node {
         }
         self.replicate();
         self.hand_out_committed();
-        let mut output = core::mem::take(&mut self.output);
-        output.persists.extend(self.take_persist());
-        output.messages = self.outbox.take();
-        output
-    }
-
-    /// What must be written, with the entries as the log has them.
-    fn take_persist(&mut self) -> Option<Persist> {
-        let last = self.log.last().index;
-        let from = self.persister.pending_from().filter(|from| *from <= last);
-        let mut persist = self.persister.take_pending(self.now)?;
-        if let Some(from) = from {
-            // Nothing is dropped from memory that was not handed out, and only what is durable is.
-            let entries = self.log.read(from, last, usize::MAX);
-            persist.entries = entries.expect("what is not durable yet is in memory");
+        output.refill(&mut self.output);
+        if let Some(persist) = self.take_persist() {
+            output.persists.push(persist);
         }
-        Some(persist)
+        self.outbox.take_into(&mut output.messages);
     }
 
     /// The mark for a snapshot of the state as of `index`, with the configuration in force there.

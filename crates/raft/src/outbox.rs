@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::output::refill;
 use crate::seeded::{Bug, bug};
 use crate::{AppendOutcome, Body, Message, PersistNumber, Term};
 
@@ -87,8 +88,9 @@ impl Outbox {
         }
     }
 
-    pub(crate) fn take(&mut self) -> Vec<Message> {
-        core::mem::take(&mut self.ready)
+    /// What may go, in the place of `messages`.
+    pub(crate) fn take_into(&mut self, messages: &mut Vec<Message>) {
+        refill(messages, &mut self.ready);
     }
 }
 

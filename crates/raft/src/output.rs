@@ -50,6 +50,31 @@ pub struct Output {
     pub events: Vec<Event>,
 }
 
+impl Output {
+    /// Becomes what `from` is, which is empty afterwards.
+    pub(crate) fn refill(&mut self, from: &mut Self) {
+        refill(&mut self.persists, &mut from.persists);
+        refill(&mut self.messages, &mut from.messages);
+        self.committed = core::mem::take(&mut from.committed);
+        refill(&mut self.reads, &mut from.reads);
+        refill(&mut self.fetches, &mut from.fetches);
+        refill(&mut self.slow_followers, &mut from.slow_followers);
+        refill(&mut self.send_snapshots, &mut from.send_snapshots);
+        self.install_snapshot = from.install_snapshot.take();
+        self.removed = from.removed.take();
+        refill(&mut self.events, &mut from.events);
+    }
+}
+
+/// Takes what `from` holds and leaves it the room of what was here before: both go on without
+/// allocating, and most lists are empty and not touched.
+pub(crate) fn refill<T>(list: &mut Vec<T>, from: &mut Vec<T>) {
+    list.clear();
+    if !from.is_empty() {
+        core::mem::swap(list, from);
+    }
+}
+
 /// One write to the log, atomic and in this order: mark, hard state, entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Persist {
@@ -68,7 +93,7 @@ pub struct Persist {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MarkWrite {
     /// What stands for all before.
-    pub mark: SnapshotMark,
+    pub mark: Box<SnapshotMark>,
     /// Whether entries behind the mark go as well: the log conflicts with the snapshot, or does
     /// not reach it (Raft Figure 13, step 7).
     pub reset: bool,
@@ -118,4 +143,34 @@ pub struct SendSnapshot {
     pub term: Term,
     /// The snapshot must cover at least this index.
     pub at_least: LogIndex,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Configuration, Input, Node, Options, Restored, Tick};
+
+    /// A host that goes on with an output it has not even looked at is told what it would be told
+    /// in a new one, and both of the node's outputs keep their room.
+    #[test]
+    fn an_output_that_is_used_again_says_what_a_new_one_would() {
+        let voters = Configuration::of_voters([NodeId(1)]);
+        let options = Options { record_events: true, ..Options::new(NodeId(1), 1) };
+        let node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
+        let (mut one, mut other) = (node.clone(), node);
+        let mut used = Output::default();
+        for round in 0..8 {
+            for node in [&mut one, &mut other] {
+                if round % 2 == 0 {
+                    node.handle(Tick(round), Input::Tick);
+                    drop(node.propose(Tick(round), ["x".into()]));
+                } else {
+                    node.handle(Tick(round), Input::Persisted(PersistNumber(round.div_ceil(2))));
+                }
+            }
+            one.take_output_into(&mut used);
+            assert_eq!(used, other.take_output(), "round {round}");
+        }
+        assert!(used.persists.capacity() > 0 && used.events.capacity() > 0);
+    }
 }

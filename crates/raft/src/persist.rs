@@ -19,7 +19,7 @@ use alloc::collections::VecDeque;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
-use crate::{Entries, HardState, LogIndex, MarkWrite, Persist, PersistNumber, Tick};
+use crate::{Entries, HardState, LogIndex, MarkWrite, Node, Persist, PersistNumber, Tick};
 
 #[derive(Clone, Debug)]
 struct Flight {
@@ -183,6 +183,21 @@ impl Persister {
         let flight = self.flights.iter().find(|flight| flight.proves_index >= index);
         let flight = flight.expect("what is in the log and not on disk is in flight");
         flight.number.max(self.hard_state)
+    }
+}
+
+impl Node {
+    /// What must be written, with the entries as the log has them.
+    pub(crate) fn take_persist(&mut self) -> Option<Persist> {
+        let last = self.log.last().index;
+        let from = self.persister.pending_from().filter(|from| *from <= last);
+        let mut persist = self.persister.take_pending(self.now)?;
+        if let Some(from) = from {
+            // Nothing is dropped from memory that was not handed out, and only what is durable is.
+            let entries = self.log.read(from, last, usize::MAX);
+            persist.entries = entries.expect("what is not durable yet is in memory");
+        }
+        Some(persist)
     }
 }
 

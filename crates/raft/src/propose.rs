@@ -7,12 +7,12 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::role::RoleState;
-use crate::{Entry, EntryId, KeyedCommand, Node, Payload, ProposeError};
+use crate::{Entries, Entry, EntryId, KeyedCommand, Node, Payload, ProposeError};
 
 impl Node {
     pub(crate) fn propose_commands(
         &mut self,
-        commands: Vec<Bytes>,
+        commands: impl IntoIterator<Item = Bytes, IntoIter: ExactSizeIterator>,
     ) -> Result<EntryId, ProposeError> {
         self.propose_payloads(commands.into_iter().map(Payload::Command))
     }
@@ -40,16 +40,15 @@ impl Node {
         if payloads.len() == 0 {
             return Err(ProposeError::Empty);
         }
-        let mut index = first.index;
+        let mut next = first;
         let mut bytes = 0;
-        let mut entries = Vec::with_capacity(payloads.len());
-        for payload in payloads {
-            let id = EntryId { term: first.term, index };
-            let entry = Entry { id, payload };
+        let to_entry = |payload| {
+            let entry = Entry { id: next, payload };
             bytes += entry.size_bytes();
-            entries.push(entry);
-            index = index.next();
-        }
+            next.index = next.index.next();
+            entry
+        };
+        let entries: Entries = payloads.map(to_entry).collect();
         // An empty pipe takes anything: a limit below one batch must not stop the group for good.
         let limit = self.options.uncommitted_bytes_max;
         if leader.uncommitted_bytes > 0 && leader.uncommitted_bytes.saturating_add(bytes) > limit {
@@ -57,7 +56,7 @@ impl Node {
             return Err(ProposeError::Overloaded { uncommitted_bytes });
         }
         leader.uncommitted_bytes += bytes;
-        self.append(entries.into());
+        self.append(entries);
         Ok(first)
     }
 }

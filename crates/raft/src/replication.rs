@@ -64,8 +64,9 @@ impl Node {
         match feeder.feed(member) {
             Feed::Quiet => false,
             Feed::Send(body) => {
+                let is_behind = member.next_index <= self.log.last().index;
                 self.send_as_leader(to, body);
-                true
+                is_behind
             }
             Feed::Fetch(fetch) => {
                 self.fetch(fetch);
@@ -259,13 +260,13 @@ impl Node {
     pub(crate) fn answering_member(&mut self, from: NodeId) -> Option<&mut Progress> {
         let (now, term) = (self.now, self.current_term());
         let RoleState::Leader(leader) = &mut self.role else { return None };
-        if leader.members.binary_search_by_key(&from, |member| member.id).is_err() {
+        let Ok(place) = leader.members.binary_search_by_key(&from, |member| member.id) else {
             // A member that was removed since it was asked, or a stranger: it counts for nothing.
             self.record(|| Event::StaleMessage { from, term });
             return None;
-        }
+        };
         let RoleState::Leader(leader) = &mut self.role else { return None };
-        let member = leader.member(from)?;
+        let member = &mut leader.members[place];
         member.is_active = true;
         member.heard_at = Some(now);
         member.silent_since = now;

@@ -36,7 +36,7 @@ impl Node {
         let mark = self.log.compact(index);
         self.configurations.compact(index);
         let mark_write =
-            MarkWrite { mark: SnapshotMark { last: mark, configuration }, reset: false };
+            MarkWrite { mark: SnapshotMark { last: mark, configuration }.into(), reset: false };
         self.persister.write_mark(mark_write, index);
         self.record(|| Event::Compacted { mark });
     }
@@ -120,7 +120,7 @@ impl Node {
         }
         self.configurations = ConfigurationHistory::new(&mark);
         let reset = !bug(Bug::SnapshotKeepsTheTail);
-        self.persister.write_mark(MarkWrite { mark: mark.clone(), reset }, kept);
+        self.persister.write_mark(MarkWrite { mark: mark.clone().into(), reset }, kept);
         self.commit_index = last.index;
         self.apply.begin_installation(mark);
         self.record(|| Event::SnapshotAccepted { last });

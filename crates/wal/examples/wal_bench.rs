@@ -89,7 +89,7 @@ fn bench_wal(folder: &Path, clock: &OsClock, batch: u64) -> Result<(), Box<dyn E
         times.push(clock.now().since(begun));
         if round % 500 == 0 {
             let mark = SnapshotMark { last: EntryId::new(1, next - 100), ..Default::default() };
-            let mark = Some(MarkWrite { mark, reset: false });
+            let mark = Some(MarkWrite { mark: mark.into(), reset: false });
             let persist = Persist { mark, ..write_of(next, 0).persist };
             wal.append(&[WalWrite { group: GroupId(1), persist }])?;
         }

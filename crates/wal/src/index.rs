@@ -84,7 +84,7 @@ impl Group {
             self.runs.cut_upto(index.0, live);
             self.configurations = self.configurations.split_off(&LogIndex(index.0 + 1));
         }
-        self.mark = write.mark.clone();
+        self.mark = (*write.mark).clone();
     }
 
     fn place(&mut self, position: Position, entries: &[Entry], live: &mut Live) {

@@ -120,7 +120,7 @@ impl Record {
         record.is_last = flags & LAST != 0;
         record.cut_from = input.try_get_u64_le().ok()?;
         if flags & MARK != 0 {
-            record.mark = Some(MarkWrite { mark: codec::take_mark(&mut input)?, reset });
+            record.mark = Some(MarkWrite { mark: codec::take_mark(&mut input)?.into(), reset });
         }
         if flags & HARD_STATE != 0 {
             record.hard_state = Some(codec::take_hard_state(&mut input)?);

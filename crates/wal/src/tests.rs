@@ -70,7 +70,7 @@ fn mark_of(term: u64, index: u64) -> SnapshotMark {
 }
 
 fn mark(group: u64, term: u64, index: u64, reset: bool) -> WalWrite {
-    let mark = Some(MarkWrite { mark: mark_of(term, index), reset });
+    let mark = Some(MarkWrite { mark: mark_of(term, index).into(), reset });
     WalWrite { group: GroupId(group), persist: Persist { mark, ..empty_persist() } }
 }
 

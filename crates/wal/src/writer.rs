@@ -263,7 +263,7 @@ impl Wal {
     fn write_states(&mut self) -> io::Result<()> {
         let begin = self.log.end().segment;
         let record = |(id, group): (&GroupId, &Group)| Record {
-            mark: Some(MarkWrite { mark: group.mark.clone(), reset: false }),
+            mark: Some(MarkWrite { mark: group.mark.clone().into(), reset: false }),
             hard_state: Some(group.hard_state),
             ..Record::of(Kind::State, *id)
         };

@@ -49,7 +49,7 @@ fn write_of(group: u64, index: u64) -> WalWrite {
     let mark = index.is_multiple_of(KEPT).then(|| {
         let last = EntryId::new((index - KEPT / 2) / 10 + 1, index - KEPT / 2);
         let mark = SnapshotMark { last, configuration: Configuration::default() };
-        MarkWrite { mark, reset: false }
+        MarkWrite { mark: mark.into(), reset: false }
     });
     let number = PersistNumber(index);
     let persist =

@@ -137,7 +137,7 @@ impl Bed {
             .map(|index| Entry { id: EntryId::new(1, index), payload: Payload::Noop });
         let persist = Persist {
             number: PersistNumber(1),
-            mark: Some(MarkWrite { mark, reset: false }),
+            mark: Some(MarkWrite { mark: mark.into(), reset: false }),
             hard_state: Some(HardState { current_term: Term(1), voted_for: Some(id) }),
             entries: entries.collect(),
         };

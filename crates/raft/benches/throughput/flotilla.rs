@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use raft::{
-    Configuration, Entries, Input, Message, Node, NodeId, Options, Payload, Restored, Role,
+    Configuration, Entries, Input, Message, Node, NodeId, Options, Output, Payload, Restored, Role,
 };
 use raft::{LogIndex, Tick};
 
@@ -17,11 +17,13 @@ struct Host {
     applied_bytes: u64,
     cut_at: u64,
     inbox: Vec<Message>,
+    output: Output,
 }
 
 /// Three nodes, their hosts, and the messages between them.
 pub(crate) struct Flotilla {
     hosts: Vec<Host>,
+    outgoing: Vec<Message>,
     now: Tick,
 }
 
@@ -41,6 +43,7 @@ impl Host {
             applied_bytes: 0,
             cut_at: CUT_EVERY,
             inbox: Vec::new(),
+            output: Output::default(),
         }
     }
 
@@ -50,10 +53,11 @@ impl Host {
             self.node.handle(now, Input::Message(message));
         }
         loop {
-            let mut output = self.node.take_output();
+            let output = &mut self.output;
+            self.node.take_output_into(output);
             outgoing.append(&mut output.messages);
             let persisted = output.persists.last().map(|persist| persist.number);
-            for persist in output.persists {
+            for persist in output.persists.drain(..) {
                 if let Some(write) = persist.mark {
                     let last = write.mark.last.index;
                     let is_gone =
@@ -96,14 +100,16 @@ impl Host {
 impl Flotilla {
     /// One turn of every node: the followers answer what the leader said, and the leader goes on.
     fn turn(&mut self) {
-        let mut outgoing = Vec::new();
         // The leader last: it hears both followers at once.
-        for place in [1, 2, 0] {
-            self.hosts[place].settle(self.now, &mut outgoing);
-            for message in outgoing.drain(..) {
-                let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
-                self.hosts[to].inbox.push(message);
-            }
+        [1, 2, 0].into_iter().for_each(|place| self.settle(place));
+    }
+
+    /// What one node has to do, and what it has to say to the others.
+    fn settle(&mut self, place: usize) {
+        self.hosts[place].settle(self.now, &mut self.outgoing);
+        for message in self.outgoing.drain(..) {
+            let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
+            self.hosts[to].inbox.push(message);
         }
     }
 }
@@ -112,7 +118,7 @@ impl Group for Flotilla {
     fn new() -> Self {
         let voters = Configuration::of_voters((1..=3).map(NodeId));
         let hosts = (1..=3).map(|id| Host::new(id, &voters)).collect();
-        let mut group = Self { hosts, now: Tick(0) };
+        let mut group = Self { hosts, outgoing: Vec::new(), now: Tick(0) };
         group.hosts[0].node.handle(Tick(0), Input::Tick);
         while group.hosts[0].node.role() != Role::Leader {
             let first = &mut group.hosts[0].node;
@@ -136,18 +142,13 @@ impl Group for Flotilla {
                 break;
             }
             while proposed < entries && proposed - applied + batch <= window {
-                let commands = (0..load.batch).map(|_| load.command()).collect();
+                let commands = (0..load.batch).map(|_| load.command());
                 let refused = self.hosts[0].node.propose(self.now, commands).err();
                 assert_eq!(refused, None, "a leader takes commands");
                 proposed += batch;
             }
             // What was proposed leaves, and then everybody has a turn.
-            let mut outgoing = Vec::new();
-            self.hosts[0].settle(self.now, &mut outgoing);
-            for message in outgoing {
-                let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
-                self.hosts[to].inbox.push(message);
-            }
+            self.settle(0);
             self.turn();
         }
     }

@@ -27,6 +27,24 @@ fn distance(from: LogIndex, to: LogIndex) -> usize {
     usize::try_from(to.0.saturating_sub(from.0)).unwrap_or(usize::MAX)
 }
 
+/// How many of these entries, up to `last`, fit into `bytes_max`; at least one, if there is one.
+fn fitting<'a>(
+    entries: impl IntoIterator<Item = &'a Entry>,
+    last: LogIndex,
+    bytes_max: usize,
+) -> usize {
+    let mut bytes = 0;
+    let mut count = 0;
+    for entry in entries {
+        bytes += entry.size_bytes();
+        if entry.id.index > last || (count > 0 && bytes > bytes_max) {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
 impl Cache {
     pub(crate) fn push(&mut self, entries: Entries) {
         let Some(first) = entries.first() else { return };
@@ -79,10 +97,10 @@ impl Cache {
 
     /// Makes one run of all that lies at `from` or behind, so that whoever reads there shares it.
     pub(crate) fn gather(&mut self, from: LogIndex) {
-        let begin = self.run_of(from);
-        if self.runs.len() - begin < 2 {
+        let Some((begin, _)) = self.find(from).filter(|(begin, _)| begin + 1 < self.runs.len())
+        else {
             return;
-        }
+        };
         let mut gathered = Vec::with_capacity(self.runs.range(begin..).map(|run| run.len()).sum());
         self.runs.drain(begin..).for_each(|run| gathered.append(&mut run.into_vec()));
         self.runs.push_back(gathered.into());
@@ -90,73 +108,60 @@ impl Cache {
 
     /// Whether the entry at `index` is here.
     pub(crate) fn contains(&self, index: LogIndex) -> bool {
-        self.runs.front().is_some_and(|run| first_of(run) <= index)
-            && self.runs.back().is_some_and(|run| index <= last_of(run))
+        self.find(index).is_some()
     }
 
-    /// The place of the first run that ends at or behind `index`.
-    fn run_of(&self, index: LogIndex) -> usize {
+    /// The place of the run that has the entry at `index`, and the entry's place in it.
+    fn find(&self, index: LogIndex) -> Option<(usize, usize)> {
         // What is wanted is at the end, mostly: look there before searching all.
         const NEAR: usize = 4;
-        let len = self.runs.len();
-        let near = len.saturating_sub(NEAR);
-        let is_near = near == 0 || last_of(&self.runs[near - 1]) < index;
-        if !is_near {
-            return self.runs.partition_point(|run| last_of(run) < index);
+        self.runs.back().filter(|run| index <= last_of(run))?;
+        for (place, run) in self.runs.iter().enumerate().rev().take(NEAR) {
+            if first_of(run) <= index {
+                return Some((place, distance(first_of(run), index)));
+            }
         }
-        near + self.runs.range(near..).take_while(|run| last_of(run) < index).count()
+        let place = self.runs.partition_point(|run| last_of(run) < index);
+        let first = first_of(&self.runs[place]);
+        (first <= index).then(|| (place, distance(first, index)))
     }
 
-    /// The runs from the one with `index` on, and the place of `index` in the first of them.
-    fn runs_from(&self, index: LogIndex) -> (impl Iterator<Item = &Entries>, usize) {
-        let begin = self.run_of(index);
-        let place = self.runs.get(begin).map_or(0, |run| distance(first_of(run), index));
-        (self.runs.range(begin..), place)
-    }
-
-    /// The entries that are here, from `index` on; all, if it lies before them.
-    fn iter_from(&self, index: LogIndex) -> impl Iterator<Item = &Entry> {
-        let (runs, place) = self.runs_from(index);
-        runs.flat_map(|run| run.iter()).skip(place)
+    /// The entries from this place on.
+    fn iter_at(&self, (run, place): (usize, usize)) -> impl Iterator<Item = &Entry> {
+        self.runs.range(run..).flat_map(|run| run.iter()).skip(place)
     }
 
     /// The entries of `from..=last` that fit into `bytes_max`, at least one; `None` if `from` is
     /// not here. Shared if they lie in one run, copied together if not.
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
-        if !self.contains(from) {
-            return None;
+        let at @ (run, place) = self.find(from)?;
+        let first = &self.runs[run];
+        let mut count = fitting(&first[place..], last, bytes_max);
+        if place + count == first.len() && last_of(first) < last {
+            count = fitting(self.iter_at(at), last, bytes_max);
         }
-        let mut count = 0;
-        let mut bytes = 0;
-        for entry in self.iter_from(from) {
-            bytes += entry.size_bytes();
-            if entry.id.index > last || (count > 0 && bytes > bytes_max) {
-                break;
-            }
-            count += 1;
-        }
-        let (mut runs, place) = self.runs_from(from);
-        let first = runs.next()?;
         if place + count <= first.len() {
             return Some(first.slice(place..place + count));
         }
-        Some(self.iter_from(from).take(count).cloned().collect())
+        Some(self.iter_at(at).take(count).cloned().collect())
     }
 
     /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
     pub(crate) fn first_command(&self, floor: LogIndex, upto: LogIndex) -> Option<LogIndex> {
         let from = floor.next();
-        if !self.contains(from) {
+        let Some(at) = self.find(from) else {
             return (from <= upto).then_some(from);
-        }
-        let mut entries = self.iter_from(from).take_while(|entry| entry.id.index <= upto);
+        };
+        let mut entries = self.iter_at(at).take_while(|entry| entry.id.index <= upto);
         entries.find(|entry| entry.payload.is_command()).map(|entry| entry.id.index)
     }
 
     /// Bytes of the entries of `first..=last` that are here.
     pub(crate) fn size_bytes_of(&self, first: LogIndex, last: LogIndex) -> usize {
-        let entries = self.iter_from(first).take_while(|entry| entry.id.index <= last);
-        entries.map(Entry::size_bytes).sum()
+        // If the first is not here, all that is here may be behind it.
+        let entries = self.iter_at(self.find(first).unwrap_or_default());
+        let entries = entries.skip_while(|entry| entry.id.index < first);
+        entries.take_while(|entry| entry.id.index <= last).map(Entry::size_bytes).sum()
     }
 
     #[cfg(any(test, feature = "invariants"))]

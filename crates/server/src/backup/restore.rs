@@ -240,7 +240,7 @@ fn begin_log(disk: &Arc<dyn Disk>, dir: &Path, identity: &Identity) -> io::Resul
     let group: GroupId = GROUP;
     let persist = Persist {
         number: PersistNumber(0),
-        mark: Some(MarkWrite { mark, reset: false }),
+        mark: Some(MarkWrite { mark: mark.into(), reset: false }),
         hard_state: Some(HardState { current_term: Term(1), voted_for: None }),
         entries: raft::Entries::new(),
     };

@@ -29,7 +29,7 @@ impl CoreDisk {
     pub(super) fn write(&mut self, persist: Persist) {
         if let Some(MarkWrite { mark, reset }) = persist.mark {
             self.entries.retain(|entry| !reset && entry.id.index > mark.last.index);
-            self.mark = mark;
+            self.mark = *mark;
         }
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;

@@ -16,7 +16,7 @@ fn full_record() -> Record {
     Record {
         is_first: false,
         cut_from: 9,
-        mark: Some(MarkWrite { mark: mark_of(2, 8), reset: true }),
+        mark: Some(MarkWrite { mark: mark_of(2, 8).into(), reset: true }),
         hard_state: Some(HardState { current_term: Term(3), voted_for: Some(NodeId(2)) }),
         entries: vec![
             Entry { id: EntryId::new(3, 9), payload: Payload::Noop },
@@ -248,7 +248,7 @@ fn cut_and_extended_records_are_refused() {
 fn impossible_indexes_are_refused() {
     let entry = |index| Entry { id: EntryId::new(1, index), payload: Payload::Noop };
     let decode = |entries: Vec<Entry>, mark: u64| {
-        let mark = Some(MarkWrite { mark: mark_of(1, 0), reset: false }).map(|mut write| {
+        let mark = Some(MarkWrite { mark: mark_of(1, 0).into(), reset: false }).map(|mut write| {
             write.mark.last.index = LogIndex(mark);
             write
         });

@@ -28,7 +28,7 @@ impl GroupModel {
                 self.entries.clear();
             }
             self.entries.retain(|entry| entry.id.index > write.mark.last.index);
-            self.mark = write.mark.clone();
+            self.mark = (*write.mark).clone();
         }
         if let Some(hard_state) = persist.hard_state {
             self.hard_state = hard_state;
@@ -56,12 +56,13 @@ fn random_persist(group: &GroupModel, dice: &mut SplitMix) -> Persist {
             let entry = group.entries.iter().find(|entry| entry.id.index.0 == at);
             mark = entry.expect("the model's log has no hole").id;
             persist.mark =
-                Some(MarkWrite { mark: mark_of(mark.term.0, mark.index.0), reset: false });
+                Some(MarkWrite { mark: mark_of(mark.term.0, mark.index.0).into(), reset: false });
         }
         1 if dice.below(4) == 0 => {
             mark = EntryId::new(term, last.index.0 + dice.below(5));
             last = mark;
-            persist.mark = Some(MarkWrite { mark: mark_of(term, mark.index.0), reset: true });
+            persist.mark =
+                Some(MarkWrite { mark: mark_of(term, mark.index.0).into(), reset: true });
         }
         _ => {}
     }

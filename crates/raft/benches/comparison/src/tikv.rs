@@ -20,6 +20,7 @@ struct Host {
 
 pub(crate) struct Tikv {
     hosts: Vec<Host>,
+    outgoing: Vec<Message>,
 }
 
 impl Host {
@@ -88,15 +89,12 @@ impl Host {
 
 impl Tikv {
     fn turn(&mut self) {
-        let mut outgoing = Vec::new();
-        for place in [1, 2, 0] {
-            self.hosts[place].settle(&mut outgoing);
-            self.post(&mut outgoing);
-        }
+        [1, 2, 0].into_iter().for_each(|place| self.settle(place));
     }
 
-    fn post(&mut self, outgoing: &mut Vec<Message>) {
-        for message in outgoing.drain(..) {
+    fn settle(&mut self, place: usize) {
+        self.hosts[place].settle(&mut self.outgoing);
+        for message in self.outgoing.drain(..) {
             self.hosts[message.to as usize - 1].inbox.push(message);
         }
     }
@@ -113,12 +111,11 @@ fn proposal(commands: impl Iterator<Item = Bytes>) -> Message {
 
 impl Group for Tikv {
     fn new() -> Self {
-        let mut group = Self { hosts: (1..=3).map(Host::new).collect() };
+        let hosts = (1..=3).map(Host::new).collect();
+        let mut group = Self { hosts, outgoing: Vec::new() };
         group.hosts[0].node.campaign().expect("it may campaign");
         for _ in 0..8 {
-            let mut outgoing = Vec::new();
-            group.hosts[0].settle(&mut outgoing);
-            group.post(&mut outgoing);
+            group.settle(0);
             group.turn();
         }
         assert_eq!(group.hosts[0].node.raft.state, StateRole::Leader);
@@ -140,9 +137,7 @@ impl Group for Tikv {
                 self.hosts[0].node.step(proposal(commands)).expect("a leader takes commands");
                 proposed += batch;
             }
-            let mut outgoing = Vec::new();
-            self.hosts[0].settle(&mut outgoing);
-            self.post(&mut outgoing);
+            self.settle(0);
             self.turn();
         }
     }
