@@ -1,76 +1,142 @@
-//! The groups that are explored.
+//! What may happen to a group, and how often.
 
-use raft::{MemberChange, NodeId};
+use raft::*;
 
-use crate::world::Bounds;
+use crate::peer::Writes;
+use crate::state::Budget;
 
-const NOTHING: &[MemberChange] = &[];
-/// Of two voters the first is replaced: C_old and C_new share one voter only.
-const REPLACE: &[MemberChange] =
-    &[MemberChange::AddVoter(NodeId(3)), MemberChange::Remove(NodeId(1))];
-/// Of three voters the third is replaced.
-const REPLACE_THIRD: &[MemberChange] =
-    &[MemberChange::AddVoter(NodeId(4)), MemberChange::Remove(NodeId(3))];
+/// Ticks of the two timers where time is forgotten; their sizes mean nothing, only which of them is
+/// due.
+pub(crate) const HEARTBEAT: Tick = Tick(10);
+pub(crate) const ELECTION: Tick = Tick(100);
+/// Ticks of the two timers where time is kept: the shortest for which there are leases, of two
+/// ticks each.
+const SHORT_HEARTBEAT_TICKS: u64 = 1;
+const SHORT_ELECTION_TICKS: u64 = 4;
+/// An entry is a lease for one tick, and who is elected waits for two.
+const LEASE: LeaseTerms = LeaseTerms::monotonic(1000, 0);
 
-/// Three voters, two of which campaign, in two terms; nothing is asked of them.
-const THREE: Bounds = Bounds {
-    name: "three nodes",
-    nodes: 3,
-    voters: 3,
-    candidates: 2,
-    term_max: 2,
-    entries_max: 2,
-    proposals: 0,
-    crashes: 0,
-    transfers: 0,
-    beats: 0,
-    changes: NOTHING,
-    pre_vote: false,
-    slow_disks: false,
-};
-
-/// One of two voters is replaced by a third node.
-const CHANGE: Bounds = Bounds { voters: 2, changes: REPLACE, entries_max: 4, ..THREE };
-
-/// About a minute on two cores, all together.
-pub(crate) fn short() -> Vec<Bounds> {
-    vec![
-        Bounds { name: "three candidates", candidates: 3, ..THREE },
-        Bounds { name: "elections and a crash", crashes: 1, ..THREE },
-        Bounds {
-            name: "two nodes with slow disks and a crash",
-            nodes: 2,
-            voters: 2,
-            candidates: 1,
-            term_max: 1,
-            slow_disks: true,
-            crashes: 1,
-            ..THREE
-        },
-        Bounds { name: "a command and a crash", proposals: 1, crashes: 1, candidates: 1, ..THREE },
-        Bounds { name: "a change of members", ..CHANGE },
-        Bounds { name: "pre-vote and check-quorum", pre_vote: true, ..THREE },
-        Bounds { name: "a transfer", transfers: 1, candidates: 1, ..THREE },
-    ]
+/// What may happen, and how often.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) name: &'static str,
+    pub(crate) nodes: u64,
+    /// The first members are these; the other nodes wait to be added.
+    pub(crate) voters: u64,
+    /// So many of the nodes have election timers; the others only vote.
+    pub(crate) candidates: u8,
+    pub(crate) term_max: u64,
+    pub(crate) entries_max: u64,
+    pub(crate) proposals: u8,
+    pub(crate) crashes: u8,
+    pub(crate) transfers: u8,
+    pub(crate) beats: u8,
+    pub(crate) changes: &'static [MemberChange],
+    pub(crate) pre_vote: bool,
+    pub(crate) slow_disks: bool,
+    /// Logs that are cut, each up to what is applied.
+    pub(crate) compactions: u8,
+    /// Reads, asked of whoever leads.
+    pub(crate) reads: u8,
+    pub(crate) read_mode: ReadMode,
+    /// The last voter is a witness.
+    pub(crate) has_witness: bool,
+    /// The group may rest.
+    pub(crate) may_rest: bool,
+    /// Times that ticks may pass; 0 where time is forgotten.
+    pub(crate) passes: u64,
+    /// The world begins when the first node leads and has committed its first entry with the
+    /// second; what was said until then is lost.
+    pub(crate) is_led: bool,
 }
 
-/// Many minutes and some gigabytes.
-pub(crate) fn long() -> Vec<Bounds> {
-    vec![
-        Bounds { name: "three terms", term_max: 3, ..THREE },
-        Bounds { name: "a command", proposals: 1, ..THREE },
-        Bounds { name: "three candidates and a crash", candidates: 3, crashes: 1, ..THREE },
-        Bounds { name: "slow disks", slow_disks: true, ..THREE },
-        Bounds { name: "a change of members and a crash", crashes: 1, ..CHANGE },
-        Bounds {
-            name: "a change of one in three and a crash",
-            nodes: 4,
-            voters: 3,
-            changes: REPLACE_THIRD,
-            crashes: 1,
-            ..CHANGE
-        },
-        Bounds { name: "pre-vote and a crash", pre_vote: true, crashes: 1, ..THREE },
-        Bounds { name: "a transfer between candidates", transfers: 1, ..THREE },
-    ]
+impl Bounds {
+    pub(crate) fn options(&self, node: u8) -> Options {
+        let is_timed = self.passes > 0;
+        let has_leases = self.read_mode == ReadMode::Lease;
+        let timers = (SHORT_ELECTION_TICKS, SHORT_HEARTBEAT_TICKS);
+        let (election, heartbeat) = if is_timed { timers } else { (ELECTION.0, HEARTBEAT.0) };
+        Options {
+            election_timeout_ticks: election,
+            heartbeat_interval_ticks: heartbeat,
+            write_stall_ticks_max: u64::MAX,
+            pre_vote: self.pre_vote,
+            check_quorum: self.pre_vote || has_leases,
+            lease_drift_ppm: has_leases.then_some(0),
+            quiesce_after_ticks: self.may_rest.then_some(1),
+            is_witness: self.has_witness && u64::from(node) + 1 == self.voters,
+            log_tail_kept: 0,
+            ..Options::new(NodeId(u64::from(node) + 1), 0)
+        }
+    }
+
+    pub(crate) fn configuration(&self) -> Configuration {
+        let witnesses = self.has_witness.then_some(NodeId(self.voters));
+        let has_lease = matches!(self.read_mode, ReadMode::LeaseGuard { .. });
+        Configuration {
+            witnesses: witnesses.into_iter().collect(),
+            lease: has_lease.then_some(LEASE),
+            ..Configuration::of_voters((1..=self.voters).map(NodeId))
+        }
+    }
+
+    /// When the world begins: the nodes have promised nothing that is not over.
+    pub(crate) fn begins_at(&self) -> Tick {
+        Tick(if self.read_mode == ReadMode::Lease { SHORT_ELECTION_TICKS } else { 0 })
+    }
+
+    /// The time after `now`, if it may come: one at which something ends that rests on clocks.
+    pub(crate) fn time_after(&self, now: Tick) -> Option<Tick> {
+        // A lease is half of the election timeout.
+        let has_leases = self.read_mode == ReadMode::Lease;
+        let ticks = if has_leases { SHORT_ELECTION_TICKS / 2 } else { 1 };
+        let end = self.begins_at().after(ticks * self.passes);
+        Some(now.after(ticks)).filter(|next| *next <= end)
+    }
+
+    /// Whether a message is let into the network.
+    pub(crate) fn carries(&self, message: &Message) -> bool {
+        let is_counted = self.beats > 0;
+        match message.body {
+            // One that tells nothing changes only the time at which somebody was heard.
+            Body::Heartbeat { commit_index, round } => {
+                round > 0 || is_counted && commit_index.0 > 0
+            }
+            Body::HeartbeatResponse { round, .. } => round > 0 || is_counted,
+            Body::PreVote { .. }
+            | Body::PreVoteResponse { .. }
+            | Body::RequestVote { .. }
+            | Body::RequestVoteResponse { .. }
+            | Body::AppendEntries { .. }
+            | Body::AppendEntriesResponse(_)
+            | Body::InstallSnapshot { .. }
+            | Body::InstallSnapshotResponse { .. }
+            | Body::Quiesce { .. }
+            | Body::TimeoutNow { .. }
+            | Body::ReadIndex { .. }
+            | Body::ReadIndexResponse { .. }
+            | Body::Removed { .. } => true,
+        }
+    }
+
+    pub(crate) fn budget(&self) -> Budget {
+        Budget {
+            proposals: self.proposals,
+            crashes: self.crashes,
+            transfers: self.transfers,
+            beats: self.beats,
+            changes: u8::from(!self.changes.is_empty()),
+            compactions: self.compactions,
+            reads: self.reads,
+        }
+    }
+
+    /// The ways in which the disk may behave in a step that writes.
+    pub(crate) fn writes(&self, budget: Budget) -> &'static [Writes] {
+        match (self.slow_disks, budget.crashes) {
+            (true, _) => &[Writes::Wait],
+            (false, 0) => &[Writes::Land],
+            (false, _) => &[Writes::Land, Writes::CrashBefore],
+        }
+    }
 }

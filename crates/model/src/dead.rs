@@ -35,7 +35,3 @@ pub(crate) fn is_dead(message: &Message, from: &Peer, to: &Peer) -> bool {
         | Body::ReadIndex { .. } => is_old && !is_news_to_sender,
     }
 }
-
-pub(crate) fn is_of_heartbeats(message: &Message) -> bool {
-    matches!(message.body, Body::Heartbeat { .. } | Body::HeartbeatResponse { .. })
-}

@@ -10,7 +10,11 @@
 
 mod bounds;
 mod dead;
+mod disk;
+mod groups;
 mod peer;
+mod properties;
+mod shared;
 mod state;
 mod world;
 
@@ -20,7 +24,7 @@ use std::time::Duration;
 use serde_json::json;
 use stateright::{Checker, HasDiscoveries, Model};
 
-use world::Bounds;
+use bounds::Bounds;
 
 const USAGE: &str = "\
 Explores every behaviour of a small group of nodes within bounds.
@@ -45,7 +49,7 @@ fn main() -> ExitCode {
     }
     let names: Vec<&String> =
         arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let all = if has("--long") { bounds::long() } else { bounds::short() };
+    let all = if has("--long") { groups::long() } else { groups::short() };
     let is_wanted = |bounds: &Bounds| {
         names.is_empty() || names.iter().any(|name| bounds.name.contains(name.as_str()))
     };

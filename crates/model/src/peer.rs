@@ -1,87 +1,13 @@
 //! One node with its disk and its state machine.
 
 use std::collections::VecDeque;
-use std::fmt::Write;
-use std::hash::{DefaultHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
-use raft::invariants::timeless::forget_time;
-use raft::invariants::{self, Before, Cluster as History, Durable, Violation};
+use raft::invariants::timeless::{forget_time, hold_timers};
+use raft::invariants::{self, Before, Cluster as History, Violation};
 use raft::*;
 
-/// The 64 bits by which two values are told apart.
-pub(crate) fn fingerprint(value: &impl std::fmt::Debug) -> u64 {
-    struct Sink(DefaultHasher);
-    impl Write for Sink {
-        fn write_str(&mut self, text: &str) -> std::fmt::Result {
-            self.0.write(text.as_bytes());
-            Ok(())
-        }
-    }
-    let mut sink = Sink(DefaultHasher::new());
-    write!(sink, "{value:?}").expect("the sink takes everything");
-    sink.0.finish()
-}
-
-/// What survives a crash.
-#[derive(Clone, Debug)]
-pub(crate) struct Disk {
-    hard_state: HardState,
-    mark: SnapshotMark,
-    entries: Vec<Entry>,
-}
-
-impl Disk {
-    fn write(&mut self, persist: Persist) {
-        if let Some(MarkWrite { mark, reset }) = persist.mark {
-            self.entries.retain(|entry| !reset && entry.id.index > mark.last.index);
-            self.mark = mark;
-        }
-        if let Some(hard_state) = persist.hard_state {
-            self.hard_state = hard_state;
-        }
-        if let Some(first) = persist.entries.first() {
-            self.entries.retain(|entry| entry.id.index < first.id.index);
-        }
-        self.entries.extend(persist.entries);
-    }
-
-    fn restored(&self) -> Restored {
-        let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
-        let mut configurations = Vec::new();
-        for entry in &self.entries {
-            if term_runs.last().is_none_or(|(_, term)| *term < entry.id.term) {
-                term_runs.push((entry.id.index, entry.id.term));
-            }
-            if let Payload::Configuration(configuration) = &entry.payload {
-                configurations.push((entry.id.index, configuration.as_ref().clone()));
-            }
-        }
-        Restored {
-            hard_state: self.hard_state,
-            mark: self.mark.clone(),
-            entries: self.entries.clone(),
-            term_runs,
-            last: self.entries.last().map_or(self.mark.last, |entry| entry.id),
-            applied: LogIndex(0),
-            configurations,
-        }
-    }
-
-    fn durable(&self) -> Durable<'_> {
-        Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
-    }
-
-    /// Term and vote as a crash would leave them.
-    pub(crate) fn hard_state(&self) -> HardState {
-        self.hard_state
-    }
-
-    pub(crate) fn holds(&self, entry: EntryId) -> bool {
-        self.durable().holds(entry)
-    }
-}
+use crate::disk::Disk;
 
 /// A node, its disk, and what is on its way there.
 #[derive(Clone, Debug)]
@@ -89,6 +15,8 @@ pub(crate) struct Peer {
     pub(crate) node: Node,
     pub(crate) disk: Disk,
     pub(crate) in_flight: VecDeque<Persist>,
+    /// Snapshots on their way to followers, oldest first.
+    pub(crate) sending: VecDeque<(NodeId, SnapshotMark)>,
 }
 
 /// How the disk behaves during one step.
@@ -106,33 +34,72 @@ pub(crate) enum Writes {
 #[derive(Default)]
 pub(crate) struct Outcome {
     pub(crate) messages: Vec<Message>,
+    pub(crate) reads: Vec<ReadOutcome>,
     pub(crate) is_crashed: bool,
 }
 
+/// What time it is, where that matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Time {
+    /// Nobody can tell; any timer may fire.
+    Forgotten,
+    /// The clocks of all nodes say this, as soon as they are looked at. Elections and heartbeats
+    /// are called for, and no timer of theirs fires.
+    Kept(Tick),
+}
+
+impl Time {
+    pub(crate) fn now(self) -> Tick {
+        match self {
+            Self::Forgotten => Tick(0),
+            Self::Kept(now) => now,
+        }
+    }
+
+    /// Takes out of a node what makes no difference; returns by how much the numbers of the writes
+    /// that are on their way became smaller.
+    fn forget(self, node: &mut Node) -> u64 {
+        match self {
+            Self::Forgotten => forget_time(node),
+            Self::Kept(now) => hold_timers(node, now),
+        }
+    }
+}
+
 impl Peer {
-    pub(crate) fn new(options: &Options, configuration: &Configuration) -> Option<Self> {
+    pub(crate) fn new(
+        options: &Options,
+        configuration: &Configuration,
+        time: Time,
+    ) -> Option<Self> {
         // Whoever is not among the first members waits to be added and knows of nobody.
         let is_member = configuration.contains(options.id);
         let known = if is_member { configuration.clone() } else { Configuration::default() };
         let mark = SnapshotMark { last: EntryId::default(), configuration: known };
-        let disk = Disk { hard_state: HardState::default(), mark, entries: Vec::new() };
-        let node = Self::begin(options, &disk)?;
-        Some(Self { node, disk, in_flight: VecDeque::new() })
+        let disk = Disk::new(mark);
+        let node = Self::begin(options, &disk, time)?;
+        Some(Self { node, disk, in_flight: VecDeque::new(), sending: VecDeque::new() })
     }
 
-    fn begin(options: &Options, disk: &Disk) -> Option<Node> {
+    fn begin(options: &Options, disk: &Disk, time: Time) -> Option<Node> {
         let mut node = Node::new(options.clone(), disk.restored()).ok()?;
         // The first input tells the time; nothing is due yet.
-        node.handle(Tick(0), Input::Tick);
-        forget_time(&mut node);
+        node.handle(time.now(), Input::Tick);
+        time.forget(&mut node);
         Some(node)
     }
 
     /// Loses all that is not on disk, and begins anew.
-    pub(crate) fn crash(&mut self, options: &Options, history: &mut History) -> Option<()> {
+    pub(crate) fn crash(
+        &mut self,
+        options: &Options,
+        history: &mut History,
+        time: Time,
+    ) -> Option<()> {
         history.restarted(options.id);
         self.in_flight.clear();
-        self.node = Self::begin(options, &self.disk)?;
+        self.sending.clear();
+        self.node = Self::begin(options, &self.disk, time)?;
         Some(())
     }
 
@@ -140,10 +107,10 @@ impl Peer {
     pub(crate) fn act(
         &mut self,
         history: &mut History,
-        writes: Writes,
+        (writes, time): (Writes, Time),
         act: impl FnOnce(&mut Node),
     ) -> Result<Outcome, Violation> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.settle(history, writes, act)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.settle(history, writes, time, act)));
         // An assertion of the core's is a violation like any other.
         outcome.unwrap_or_else(|panic| {
             let said = panic.downcast_ref::<String>().cloned();
@@ -157,8 +124,10 @@ impl Peer {
         &mut self,
         history: &mut History,
         writes: Writes,
+        time: Time,
         act: impl FnOnce(&mut Node),
     ) -> Result<Outcome, Violation> {
+        let now = time.now();
         let mut outcome = Outcome::default();
         let mut output = self.checked(history, act)?;
         loop {
@@ -167,11 +136,16 @@ impl Peer {
                 history.observe_message(message)?;
             }
             outcome.messages.append(&mut output.messages);
+            outcome.reads.append(&mut output.reads);
+            self.send_snapshots(&mut output, &mut outcome)?;
             history.observe_applied(self.node.id(), &output.committed)?;
-            if let Some(last) = output.committed.last() {
-                let index = last.id.index;
+            let applied = output.committed.last().map(|last| last.id.index);
+            let installed = self.install(&mut output)?;
+            if applied.is_some() || installed.is_some() {
                 output = self.merged(history, output, |node| {
-                    node.handle(Tick(0), Input::Applied(index));
+                    applied.into_iter().for_each(|index| node.handle(now, Input::Applied(index)));
+                    let installed = installed.into_iter();
+                    installed.for_each(|mark| node.handle(now, Input::SnapshotInstalled(mark)));
                 })?;
                 continue;
             }
@@ -184,30 +158,87 @@ impl Peer {
                 }
                 Writes::Land | Writes::CrashBefore => {}
             }
-            let Some(next) = self.write_one(history)? else { break };
+            let Some(next) = self.write_one(history, now)? else { break };
             output = next;
         }
-        let landed = forget_time(&mut self.node);
+        let landed = time.forget(&mut self.node);
         for persist in &mut self.in_flight {
             persist.number.0 -= landed;
         }
         Ok(outcome)
     }
 
+    /// The host has a snapshot of what is applied at once; the bytes arrive when the message does.
+    fn send_snapshots(
+        &mut self,
+        output: &mut Output,
+        outcome: &mut Outcome,
+    ) -> Result<(), Violation> {
+        for SendSnapshot { to, term, at_least } in output.send_snapshots.drain(..) {
+            let applied = self.node.applied_index();
+            let mark = self.node.snapshot_mark(applied).filter(|mark| mark.last.index >= at_least);
+            let Some(mark) = mark else {
+                let detail = format!("a snapshot of {at_least} is asked for, {applied} is applied");
+                return Err(Violation { property: "what was cut is applied", detail });
+            };
+            self.sending.push_back((to, mark.clone()));
+            let body = Body::InstallSnapshot { mark: mark.into() };
+            outcome.messages.push(Message::new(self.node.id(), to, term, body));
+        }
+        Ok(())
+    }
+
+    /// The state machine becomes the snapshot's, and is durable then.
+    fn install(&mut self, output: &mut Output) -> Result<Option<Box<SnapshotMark>>, Violation> {
+        let Some(mark) = output.install_snapshot.take() else { return Ok(None) };
+        if self.disk.mark != *mark {
+            let detail = format!("{:?} is to be installed, {:?} is on disk", mark, self.disk.mark);
+            return Err(Violation { property: "the mark is on disk before the state", detail });
+        }
+        self.disk.applied = mark.last.index;
+        Ok(Some(mark))
+    }
+
+    /// The oldest snapshot on its way has been delivered, or not.
+    pub(crate) fn snapshot_sent(
+        &mut self,
+        history: &mut History,
+        how: (Writes, Time),
+        is_delivered: bool,
+    ) -> Result<Outcome, Violation> {
+        let Some((to, mark)) = self.sending.pop_front() else { return Ok(Outcome::default()) };
+        let delivered = is_delivered.then(|| mark.into());
+        self.act(history, how, |node| {
+            node.handle(how.1.now(), Input::SnapshotSent { to, delivered });
+        })
+    }
+
+    /// The state is made durable, and the log before it may go.
+    pub(crate) fn compact(
+        &mut self,
+        history: &mut History,
+        how: (Writes, Time),
+    ) -> Result<Outcome, Violation> {
+        let upto = self.node.applied_index();
+        self.disk.applied = upto;
+        self.act(history, how, |node| node.handle(how.1.now(), Input::Compact { upto }))
+    }
+
     /// The oldest write lands; what the node wants then.
-    fn write_one(&mut self, history: &mut History) -> Result<Option<Output>, Violation> {
+    fn write_one(&mut self, history: &mut History, now: Tick) -> Result<Option<Output>, Violation> {
         let Some(persist) = self.in_flight.pop_front() else { return Ok(None) };
         let number = persist.number;
         self.disk.write(persist);
-        self.checked(history, |node| node.handle(Tick(0), Input::Persisted(number))).map(Some)
+        self.checked(history, |node| node.handle(now, Input::Persisted(number))).map(Some)
     }
 
     /// A step of its own: the oldest write lands.
-    pub(crate) fn land(&mut self, history: &mut History) -> Result<Outcome, Violation> {
+    pub(crate) fn land(&mut self, history: &mut History, time: Time) -> Result<Outcome, Violation> {
         let Some(persist) = self.in_flight.pop_front() else { return Ok(Outcome::default()) };
         let number = persist.number;
         self.disk.write(persist);
-        self.act(history, Writes::Wait, |node| node.handle(Tick(0), Input::Persisted(number)))
+        let how = (Writes::Wait, time);
+        self.act(history, how, |node| node.handle(time.now(), Input::Persisted(number)))
     }
 
     fn merged(
@@ -233,43 +264,11 @@ impl Peer {
         before.check(&self.node)?;
         invariants::check_state(&self.node)?;
         history.observe(&self.node)?;
-        let faults = self.node.status().peer_faults;
+        let faults = self.node.peer_faults();
         if faults.total() > 0 {
             let detail = format!("node {}: {faults:?}", self.node.id());
             return Err(Violation { property: "honest peers make no faults", detail });
         }
         Ok(output)
-    }
-}
-
-/// A value that is shared between states, with its fingerprint.
-#[derive(Debug)]
-pub(crate) struct Shared<T> {
-    value: Arc<T>,
-    fingerprint: u64,
-}
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self { value: Arc::clone(&self.value), fingerprint: self.fingerprint }
-    }
-}
-
-impl<T: std::fmt::Debug> Shared<T> {
-    pub(crate) fn new(value: T) -> Self {
-        let fingerprint = fingerprint(&value);
-        Self { value: Arc::new(value), fingerprint }
-    }
-
-    pub(crate) fn fingerprint(&self) -> u64 {
-        self.fingerprint
-    }
-}
-
-impl<T> std::ops::Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.value
     }
 }

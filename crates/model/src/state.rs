@@ -8,7 +8,9 @@ use raft::invariants::{Cluster as History, Violation};
 use raft::*;
 
 use crate::dead::is_dead;
-use crate::peer::{Peer, Shared, fingerprint};
+use crate::peer::Peer;
+use crate::shared::{Shared, fingerprint};
+use crate::world::Action;
 
 /// How much of what is bounded is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +20,17 @@ pub(crate) struct Budget {
     pub(crate) transfers: u8,
     pub(crate) beats: u8,
     pub(crate) changes: u8,
+    pub(crate) compactions: u8,
+    pub(crate) reads: u8,
+}
+
+/// A read that is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Asked {
+    context: u64,
+    pub(crate) node: u8,
+    /// What was committed, anywhere, when it was asked for.
+    committed: LogIndex,
 }
 
 #[derive(Clone, Debug)]
@@ -27,6 +40,10 @@ pub(crate) struct State {
     pub(crate) messages: Arc<BTreeMap<u64, Arc<Message>>>,
     pub(crate) history: Shared<History>,
     pub(crate) budget: Budget,
+    pub(crate) now: Tick,
+    pub(crate) asked: Vec<Asked>,
+    /// Reads that were answered; those that were without a round are counted apart.
+    pub(crate) answered: (u8, u8),
     pub(crate) violation: Option<Violation>,
 }
 
@@ -65,6 +82,9 @@ impl Hash for State {
         self.messages.keys().for_each(|message| hasher.write_u64(*message));
         hasher.write_u64(self.history.fingerprint());
         self.budget.hash(hasher);
+        self.now.hash(hasher);
+        self.asked.hash(hasher);
+        self.answered.hash(hasher);
         hasher.write_u8(u8::from(self.violation.is_some()));
     }
 }
@@ -77,6 +97,9 @@ impl PartialEq for State {
             && self.messages.keys().eq(other.messages.keys())
             && self.history.fingerprint() == other.history.fingerprint()
             && self.budget == other.budget
+            && self.now == other.now
+            && self.asked == other.asked
+            && self.answered == other.answered
             && self.violation == other.violation
     }
 }
@@ -90,14 +113,76 @@ pub(crate) fn add(messages: &mut Arc<BTreeMap<u64, Arc<Message>>>, new: Vec<Mess
     }
 }
 
-/// What a leader commits is on a quorum of disks.
-pub(crate) fn check_commit(state: &State, node: usize) -> Result<(), Violation> {
-    let leader = &state.peers[node].node;
-    if leader.role() != Role::Leader {
-        return Ok(());
+impl State {
+    /// A read is asked for; its name is what is left of the budget.
+    pub(crate) fn ask(&mut self, node: u8) {
+        let (context, committed) = (u64::from(self.budget.reads), self.history.committed());
+        self.asked.push(Asked { context, node, committed });
     }
-    let holds = |voter: NodeId, entry| {
-        state.peers.iter().any(|peer| peer.node.id() == voter && peer.disk.holds(entry))
-    };
-    History::observe_commit(leader, holds)
+
+    /// What was committed when a read was asked for, it sees: linearizability, for one value.
+    pub(crate) fn hear(
+        &mut self,
+        outcomes: &[ReadOutcome],
+        action: &Action,
+    ) -> Result<(), Violation> {
+        for ReadOutcome { context, result } in outcomes {
+            let place = self.asked.iter().position(|asked| asked.context == *context);
+            let Some(asked) = place.map(|place| self.asked.remove(place)) else { continue };
+            let Ok(point) = result else { continue };
+            let is_at_once = matches!(action, Action::Read(..));
+            self.answered.0 += 1;
+            self.answered.1 += u8::from(is_at_once);
+            if point.index < asked.committed {
+                let detail = format!("{asked:?} is answered at {}", point.index);
+                return Err(Violation { property: "no read is stale", detail });
+            }
+        }
+        Ok(())
+    }
+
+    /// What must hold between the nodes after a step of one of them.
+    pub(crate) fn check_step(
+        &self,
+        before: &Self,
+        node: u8,
+        action: &Action,
+    ) -> Result<(), Violation> {
+        let (was, is) = (&before.peer(node).node, &self.peer(node).node);
+        if is.commit_index() > was.commit_index() {
+            self.check_commit(is)?;
+        }
+        if is.is_resting() {
+            self.check_rest(is, action)?;
+        }
+        Ok(())
+    }
+
+    /// What a leader commits is on a quorum of disks.
+    fn check_commit(&self, leader: &Node) -> Result<(), Violation> {
+        if leader.role() != Role::Leader {
+            return Ok(());
+        }
+        let holds = |voter: NodeId, entry| {
+            self.peers.iter().any(|peer| peer.node.id() == voter && peer.disk.holds(entry))
+        };
+        History::observe_commit(leader, holds)
+    }
+
+    /// Who is asked for something does not rest, and a leader that rests has nothing to tell: all
+    /// of its log is committed, and on every disk.
+    fn check_rest(&self, node: &Node, action: &Action) -> Result<(), Violation> {
+        let was_asked = matches!(action, Action::Read(..) | Action::Propose(..));
+        let leads = node.role() == Role::Leader;
+        let members: Vec<NodeId> = node.configuration().members().collect();
+        let is_told = self
+            .peers
+            .iter()
+            .all(|peer| !members.contains(&peer.node.id()) || peer.disk.holds(node.last()));
+        if !was_asked && (!leads || is_told && node.commit_index() == node.last().index) {
+            return Ok(());
+        }
+        let detail = format!("node {} rests after {action:?}", node.id());
+        Err(Violation { property: "who has something to do does not rest", detail })
+    }
 }

@@ -3,8 +3,10 @@
 //! The network is the set of all messages that were ever sent. Any of them may arrive at any time,
 //! as often as it likes, or never: loss, duplication and reordering are one rule. Time is not kept:
 //! a timer that runs may fire at any moment. Both allow more than the world does, so what is proved
-//! here holds there. A disk either writes at once, and then a crash may come just before each of
-//! its writes, or takes its time, as the configuration says.
+//! here holds there. Where something rests on clocks a few ticks are kept, which pass for all nodes
+//! at once, and a node campaigns at any moment at which it may. A disk either writes at once, and
+//! then a crash may come just before each of its writes, or takes its time, as the configuration
+//! says.
 
 use std::sync::Arc;
 
@@ -13,33 +15,11 @@ use raft::invariants::{Cluster as History, Violation};
 use raft::*;
 use stateright::{Model, Property};
 
-use crate::dead::is_of_heartbeats;
-use crate::peer::{Outcome, Peer, Shared, Writes};
-use crate::state::{Budget, State, add, check_commit};
-
-/// Ticks of the two timers; their sizes mean nothing, only which of them is due.
-pub(crate) const HEARTBEAT: Tick = Tick(10);
-pub(crate) const ELECTION: Tick = Tick(100);
-
-/// What may happen, and how often.
-#[derive(Clone, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) name: &'static str,
-    pub(crate) nodes: u64,
-    /// The first members are these; the other nodes wait to be added.
-    pub(crate) voters: u64,
-    /// So many of the nodes have election timers; the others only vote.
-    pub(crate) candidates: u8,
-    pub(crate) term_max: u64,
-    pub(crate) entries_max: u64,
-    pub(crate) proposals: u8,
-    pub(crate) crashes: u8,
-    pub(crate) transfers: u8,
-    pub(crate) beats: u8,
-    pub(crate) changes: &'static [MemberChange],
-    pub(crate) pre_vote: bool,
-    pub(crate) slow_disks: bool,
-}
+use crate::bounds::{Bounds, ELECTION, HEARTBEAT};
+use crate::peer::{Outcome, Peer, Time, Writes};
+use crate::properties;
+use crate::shared::Shared;
+use crate::state::{Budget, State, add};
 
 /// What happens; nodes are counted from 0.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +31,18 @@ pub(crate) enum Action {
     Beat(u8),
     /// An election timeout has passed on a leader: it counts whom it hears and ends a transfer.
     CheckQuorum(u8),
+    /// Time passes, for everybody.
+    Pass,
+    /// A timer that is no heartbeat's and no election's has run out.
+    Wake(u8),
+    /// The host has not heard of other nodes for an election timeout.
+    PeerLost(u8),
     Propose(u8, Writes),
+    Read(u8, Writes),
+    /// The log is cut up to what is applied.
+    Compact(u8, Writes),
+    /// The oldest snapshot on its way is delivered, or given up.
+    SnapshotSent(u8, bool),
     Change(u8, Writes),
     Transfer(u8, u8),
     /// The oldest write lands.
@@ -67,11 +58,17 @@ impl Action {
             Self::Timeout(node, _)
             | Self::Beat(node)
             | Self::CheckQuorum(node)
+            | Self::Wake(node)
+            | Self::PeerLost(node)
             | Self::Propose(node, _)
+            | Self::Read(node, _)
+            | Self::Compact(node, _)
+            | Self::SnapshotSent(node, _)
             | Self::Change(node, _)
             | Self::Transfer(node, _)
             | Self::Land(node)
             | Self::Crash(node) => *node,
+            Self::Pass => 0,
         }
     }
 
@@ -80,9 +77,15 @@ impl Action {
             Self::Deliver(_, writes)
             | Self::Timeout(_, writes)
             | Self::Propose(_, writes)
+            | Self::Read(_, writes)
+            | Self::Compact(_, writes)
             | Self::Change(_, writes) => *writes,
             Self::Beat(_)
             | Self::CheckQuorum(_)
+            | Self::Pass
+            | Self::Wake(_)
+            | Self::PeerLost(_)
+            | Self::SnapshotSent(..)
             | Self::Transfer(..)
             | Self::Land(_)
             | Self::Crash(_) => Writes::Land,
@@ -91,30 +94,6 @@ impl Action {
 }
 
 impl Bounds {
-    fn options(&self, node: u8) -> Options {
-        Options {
-            election_timeout_ticks: ELECTION.0,
-            heartbeat_interval_ticks: HEARTBEAT.0,
-            write_stall_ticks_max: u64::MAX,
-            pre_vote: self.pre_vote,
-            check_quorum: self.pre_vote,
-            ..Options::new(NodeId(u64::from(node) + 1), 0)
-        }
-    }
-
-    fn configuration(&self) -> Configuration {
-        Configuration::of_voters((1..=self.voters).map(NodeId))
-    }
-
-    /// The ways in which the disk may behave in a step that writes.
-    fn writes(&self, budget: Budget) -> &'static [Writes] {
-        match (self.slow_disks, budget.crashes) {
-            (true, _) => &[Writes::Wait],
-            (false, 0) => &[Writes::Land],
-            (false, _) => &[Writes::Land, Writes::CrashBefore],
-        }
-    }
-
     fn spend(&self, budget: &mut Budget, action: &Action) {
         match action {
             Action::Propose(..) => budget.proposals -= 1,
@@ -122,7 +101,15 @@ impl Bounds {
             Action::Transfer(..) => budget.transfers -= 1,
             Action::Beat(_) | Action::CheckQuorum(_) => budget.beats -= 1,
             Action::Crash(_) => budget.crashes -= 1,
-            Action::Deliver(..) | Action::Timeout(..) | Action::Land(_) => {}
+            Action::Read(..) => budget.reads -= 1,
+            Action::Compact(..) => budget.compactions -= 1,
+            Action::Deliver(..)
+            | Action::Timeout(..)
+            | Action::Pass
+            | Action::Wake(_)
+            | Action::PeerLost(_)
+            | Action::SnapshotSent(..)
+            | Action::Land(_) => {}
         }
         if matches!(action.writes(), Writes::CrashBefore) {
             budget.crashes -= 1;
@@ -138,6 +125,12 @@ impl Bounds {
         if budget.changes > 0 && raft.last().index.0 + 1 < self.entries_max {
             actions.extend(writes.iter().map(|writes| Action::Change(node, *writes)));
         }
+        // As long as nobody begins a later term this leader alone commits, and knows it: a read that
+        // is asked for before could not be stale.
+        let is_last_term = state.nodes().any(|node| node.term().0 == self.term_max);
+        if budget.reads > 0 && is_last_term {
+            actions.extend(writes.iter().map(|writes| Action::Read(node, *writes)));
+        }
         if budget.transfers > 0 {
             let others = raft.configuration().members().filter(|member| *member != raft.id());
             let others = others.filter_map(|member| u8::try_from(member.0 - 1).ok());
@@ -151,43 +144,96 @@ impl Bounds {
         }
     }
 
+    /// What the host does on its own.
+    fn host_actions(&self, state: &State, node: u8, actions: &mut Vec<Action>) {
+        let (peer, writes) = (state.peer(node), self.writes(state.budget));
+        if !peer.in_flight.is_empty() {
+            actions.push(Action::Land(node));
+        }
+        if !peer.sending.is_empty() {
+            actions.extend([true, false].map(|delivered| Action::SnapshotSent(node, delivered)));
+        }
+        let is_cut = peer.node.mark().index >= peer.node.applied_index();
+        if state.budget.compactions > 0 && !is_cut {
+            actions.extend(writes.iter().map(|writes| Action::Compact(node, *writes)));
+        }
+        if self.passes > 0 && peer.node.next_deadline().is_some_and(|at| at <= state.now) {
+            actions.push(Action::Wake(node));
+        }
+        if self.may_rest && peer.node.is_resting() {
+            actions.push(Action::PeerLost(node));
+        }
+    }
+
+    /// The first node is elected by the second, and commits its first entry with it.
+    fn led(&self, mut state: State) -> State {
+        let mut next = self.next_state(&state, Action::Timeout(0, Writes::Land));
+        while let Some(after) = next {
+            state = after;
+            if state.peer(0).node.commit_index().0 > 0 {
+                break;
+            }
+            let between = |message: &&Arc<Message>| message.from.0 <= 2 && message.to.0 <= 2;
+            let messages: Vec<Arc<Message>> =
+                state.messages.values().filter(between).cloned().collect();
+            let mut deliveries =
+                messages.into_iter().map(|message| Action::Deliver(message, Writes::Land));
+            next = deliveries.find_map(|delivery| self.next_state(&state, delivery));
+        }
+        state.messages = Arc::default();
+        state
+    }
+
+    fn time(&self, now: Tick) -> Time {
+        if self.passes > 0 { Time::Kept(now) } else { Time::Forgotten }
+    }
+
     /// What `action` comes to on its own node.
     fn act(
         &self,
         action: &Action,
         peer: &mut Peer,
         history: &mut History,
+        (time, budget): (Time, Budget),
     ) -> Result<Outcome, Violation> {
         let writes = if self.slow_disks { Writes::Wait } else { action.writes() };
-        let own = peer.node.id();
-        match action {
-            Action::Deliver(message, _) => peer.act(history, writes, |node| {
-                node.handle(Tick(0), Input::Message(Message::clone(message)));
-            }),
+        let how = (writes, time);
+        let input = match action {
+            Action::Deliver(message, _) => Input::Message(Message::clone(message)),
+            Action::Timeout(..) if time != Time::Forgotten => Input::Campaign,
             Action::Timeout(..) | Action::CheckQuorum(_) => {
-                peer.act(history, writes, |node| node.handle(ELECTION, Input::Tick))
+                return peer.act(history, how, |node| node.handle(ELECTION, Input::Tick));
             }
             Action::Beat(_) => {
-                peer.act(history, writes, |node| node.handle(HEARTBEAT, Input::Tick))
+                return peer.act(history, how, |node| node.handle(HEARTBEAT, Input::Tick));
             }
-            Action::Propose(..) => peer.act(history, writes, |node| {
+            Action::Pass | Action::Wake(_) => Input::Tick,
+            Action::PeerLost(node) => Input::PeerLost(NodeId(u64::from(*node) + 1)),
+            Action::Propose(..) => {
                 // Says who proposed it, so that two entries of one name would differ.
-                let command = Bytes::from(vec![u8::try_from(own.0).unwrap_or(0)]);
-                node.handle(Tick(0), Input::Propose(vec![command]));
-            }),
-            Action::Change(..) => peer.act(history, writes, |node| {
-                let members = self.changes.iter().copied();
-                let change =
-                    ConfigurationChange { allow_stall: true, ..ConfigurationChange::of(members) };
-                node.handle(Tick(0), Input::ChangeConfiguration(change.into()));
-            }),
-            Action::Transfer(_, to) => peer.act(history, writes, |node| {
-                let to = Some(NodeId(u64::from(*to) + 1));
-                node.handle(Tick(0), Input::TransferLeadership { to });
-            }),
-            Action::Land(_) => peer.land(history),
-            Action::Crash(_) => Ok(Outcome { is_crashed: true, ..Outcome::default() }),
-        }
+                let own = u8::try_from(peer.node.id().0).unwrap_or(0);
+                Input::Propose(vec![Bytes::from(vec![own])])
+            }
+            Action::Read(..) => {
+                let context = u64::from(budget.reads);
+                Input::Read(ReadRequest { context, mode: self.read_mode })
+            }
+            Action::Change(..) => {
+                let change = ConfigurationChange::of(self.changes.iter().copied());
+                let change = ConfigurationChange { allow_stall: true, ..change };
+                Input::ChangeConfiguration(change.into())
+            }
+            Action::Transfer(_, to) => {
+                Input::TransferLeadership { to: Some(NodeId(u64::from(*to) + 1)) }
+            }
+            Action::Compact(..) => return peer.compact(history, how),
+            Action::SnapshotSent(_, is_delivered) => {
+                return peer.snapshot_sent(history, how, *is_delivered);
+            }
+            Action::Land(_) => return peer.land(history, time),
+            Action::Crash(_) => return Ok(Outcome { is_crashed: true, ..Outcome::default() }),
+        };
+        peer.act(history, how, |node| node.handle(time.now(), input))
     }
 }
 
@@ -198,20 +244,20 @@ impl Model for Bounds {
     fn init_states(&self) -> Vec<State> {
         let configuration = self.configuration();
         let count = u8::try_from(self.nodes).unwrap_or(0);
-        let peers = (0..count).filter_map(|node| Peer::new(&self.options(node), &configuration));
-        vec![State {
+        let time = self.time(Tick(0));
+        let peers =
+            (0..count).filter_map(|node| Peer::new(&self.options(node), &configuration, time));
+        let state = State {
             peers: peers.map(Shared::new).collect(),
             messages: Arc::default(),
             history: Shared::new(History::default()),
-            budget: Budget {
-                proposals: self.proposals,
-                crashes: self.crashes,
-                transfers: self.transfers,
-                beats: self.beats,
-                changes: u8::from(!self.changes.is_empty()),
-            },
+            budget: self.budget(),
+            now: self.begins_at(),
+            asked: Vec::new(),
+            answered: (0, 0),
             violation: None,
-        }]
+        };
+        vec![if self.is_led { self.led(state) } else { state }]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
@@ -223,7 +269,10 @@ impl Model for Bounds {
             let delivered = writes.iter().map(|writes| Action::Deliver(message.clone(), *writes));
             actions.extend(delivered);
         }
-        let is_first = state.messages.is_empty();
+        let is_first = state.messages.is_empty() && state.nodes().all(|node| node.term().0 == 0);
+        if !is_first && self.time_after(state.now).is_some() {
+            actions.push(Action::Pass);
+        }
         for (node, peer) in (0u8..).zip(&state.peers) {
             if peer.node.role() == Role::Leader {
                 self.leader_actions(state, node, actions);
@@ -234,9 +283,7 @@ impl Model for Bounds {
             {
                 actions.extend(writes.iter().map(|writes| Action::Timeout(node, *writes)));
             }
-            if !peer.in_flight.is_empty() {
-                actions.push(Action::Land(node));
-            }
+            self.host_actions(state, node, actions);
             if state.budget.crashes > 0 && !is_first {
                 actions.push(Action::Crash(node));
             }
@@ -244,35 +291,43 @@ impl Model for Bounds {
     }
 
     fn next_state(&self, before: &State, action: Action) -> Option<State> {
+        if action == Action::Pass {
+            let now = self.time_after(before.now)?;
+            return Some(State { now, ..before.clone() });
+        }
         let node_id = action.node();
         let node = usize::from(node_id);
         let mut peer = Peer::clone(before.peers.get(node)?);
         let mut history = History::clone(&before.history);
-        let mut budget = before.budget;
-        self.spend(&mut budget, &action);
-        let outcome = self.act(&action, &mut peer, &mut history);
+        let mut state = before.clone();
+        self.spend(&mut state.budget, &action);
+        let time = self.time(before.now);
+        if matches!(action, Action::Read(..)) {
+            state.ask(node_id);
+        }
+        let outcome = self.act(&action, &mut peer, &mut history, (time, state.budget));
         let must_crash = action.writes() == Writes::CrashBefore;
         let mut messages = Vec::new();
-        let mut violation = None;
         match outcome {
-            Err(broken) => violation = Some(broken),
+            Err(broken) => state.violation = Some(broken),
             Ok(outcome) => {
                 if must_crash && !outcome.is_crashed {
                     return None; // It wrote nothing.
                 }
                 if outcome.is_crashed {
-                    peer.crash(&self.options(node_id), &mut history)?;
+                    peer.crash(&self.options(node_id), &mut history, time)?;
+                    state.asked.retain(|asked| asked.node != node_id);
                 }
+                state.violation = state.hear(&outcome.reads, &action).err();
                 messages = outcome.messages;
-                messages.retain(|message| self.beats > 0 || !is_of_heartbeats(message));
+                messages.retain(|message| self.carries(message));
             }
         }
         let peer = Shared::new(peer);
         let is_same = peer.fingerprint() == before.peers[node].fingerprint();
-        if is_same && messages.is_empty() && violation.is_none() {
+        if is_same && messages.is_empty() && state.violation.is_none() {
             return None;
         }
-        let mut state = State { budget, violation, ..before.clone() };
         state.peers[node] = peer;
         add(&mut state.messages, messages);
         state.forget_dead_messages();
@@ -280,49 +335,14 @@ impl Model for Bounds {
         {
             return None;
         }
-        let is_commit =
-            state.peer(node_id).node.commit_index() > before.peer(node_id).node.commit_index();
-        if is_commit && state.violation.is_none() {
-            state.violation = check_commit(&state, node).err();
+        if state.violation.is_none() {
+            state.violation = state.check_step(before, node_id, &action).err();
         }
         state.history = Shared::new(history);
         Some(state)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
-        let mut all = vec![
-            Property::always("every invariant holds", |_, state: &State| state.violation.is_none()),
-            Property::sometimes("a leader leads", |_, state: &State| {
-                state.nodes().any(|node| node.role() == Role::Leader)
-            }),
-            Property::sometimes("something is committed", |_, state: &State| {
-                state.nodes().any(|node| node.commit_index().0 > 0)
-            }),
-        ];
-        if self.candidates > 1 && self.term_max > 1 {
-            all.push(Property::sometimes("two lead at once, in two terms", |_, state: &State| {
-                state.nodes().filter(|node| node.role() == Role::Leader).count() == 2
-            }));
-        }
-        if !self.changes.is_empty() {
-            all.push(Property::sometimes("a change of members is over", |bounds: &Self, state| {
-                let first = bounds.configuration();
-                state.nodes().any(|node| {
-                    let now = node.configuration();
-                    !now.voters.is_empty()
-                        && now.voters != first.voters
-                        && !now.is_joint()
-                        && node.status().configuration_index <= node.commit_index()
-                })
-            }));
-        }
-        if self.transfers > 0 {
-            all.push(Property::sometimes("leadership is handed over", |_, state: &State| {
-                state.messages.values().any(|message| {
-                    matches!(message.body, Body::RequestVote { leadership_transfer: true, .. })
-                })
-            }));
-        }
-        all
+        properties::of(self)
     }
 }

@@ -122,6 +122,24 @@ pub struct FollowerStatus {
 }
 
 impl Node {
+    /// Applied up to here, as far as the host has said.
+    #[must_use]
+    pub fn applied_index(&self) -> LogIndex {
+        self.apply.applied()
+    }
+
+    /// Whether the group rests, as far as this node is concerned.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.is_resting
+    }
+
+    /// What peers did that no honest one does.
+    #[must_use]
+    pub fn peer_faults(&self) -> PeerFaults {
+        self.faults
+    }
+
     /// What a node looks like from outside.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -284,6 +284,12 @@ impl Cluster {
         self.configurations.entry(mark.last.index).or_insert(known);
     }
 
+    /// The largest index that was ever seen to be committed.
+    #[must_use]
+    pub fn committed(&self) -> LogIndex {
+        self.committed.last_key_value().map_or_else(LogIndex::default, |(index, _)| *index)
+    }
+
     /// A node begins another life: what it knew and had not made durable is gone.
     pub fn restarted(&mut self, node: NodeId) {
         self.seen.remove(&node);
