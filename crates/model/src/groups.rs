@@ -36,12 +36,15 @@ const THREE: Bounds = Bounds {
     is_led: false,
 };
 
+/// The same from where the first of them leads and has committed something.
+const LED: Bounds = Bounds { is_led: true, ..THREE };
+
 const GUARD: ReadMode = ReadMode::LeaseGuard { checks_limbo: false };
 
 /// One of two voters is replaced by a third node.
 const CHANGE: Bounds = Bounds { voters: 2, changes: REPLACE, entries_max: 4, ..THREE };
 
-/// About a minute on two cores, all together.
+/// About a minute and a half on two cores, all together.
 pub(crate) fn short() -> Vec<Bounds> {
     vec![
         Bounds { name: "three candidates", candidates: 3, ..THREE },
@@ -60,6 +63,25 @@ pub(crate) fn short() -> Vec<Bounds> {
         Bounds { name: "a change of members", ..CHANGE },
         Bounds { name: "pre-vote and check-quorum", pre_vote: true, ..THREE },
         Bounds { name: "a transfer", transfers: 1, candidates: 1, ..THREE },
+        Bounds { name: "a heartbeat", beats: 1, ..LED },
+        Bounds { name: "a snapshot", compactions: 1, ..LED },
+        Bounds { name: "a read by a round", reads: 1, ..LED },
+        Bounds {
+            name: "two nodes that rest",
+            nodes: 2,
+            voters: 2,
+            may_rest: true,
+            beats: 1,
+            reads: 1,
+            ..THREE
+        },
+        Bounds {
+            name: "a witness and a command",
+            candidates: 3,
+            has_witness: true,
+            proposals: 1,
+            ..LED
+        },
     ]
 }
 
@@ -81,18 +103,25 @@ pub(crate) fn long() -> Vec<Bounds> {
         },
         Bounds { name: "pre-vote and a crash", pre_vote: true, crashes: 1, ..THREE },
         Bounds { name: "a transfer between candidates", transfers: 1, ..THREE },
-        Bounds { name: "a heartbeat", beats: 1, ..THREE },
-        Bounds { name: "a snapshot", compactions: 1, ..THREE },
-        Bounds { name: "a read by a round", reads: 1, ..THREE },
+        Bounds { name: "a heartbeat from the beginning", beats: 1, ..THREE },
+        Bounds { name: "a snapshot from the beginning", compactions: 1, ..THREE },
+        Bounds { name: "reads by rounds", reads: 2, ..LED },
         Bounds {
             name: "a read on a lease",
             reads: 1,
             read_mode: ReadMode::Lease,
             passes: 2,
+            ..LED
+        },
+        Bounds { name: "a read on the log", reads: 1, read_mode: GUARD, passes: 2, ..LED },
+        Bounds { name: "three nodes that rest", may_rest: true, beats: 1, reads: 1, ..THREE },
+        Bounds {
+            name: "a witness, a command and a crash",
+            has_witness: true,
+            candidates: 3,
+            proposals: 1,
+            crashes: 1,
             ..THREE
         },
-        Bounds { name: "a read on the log", reads: 1, read_mode: GUARD, passes: 2, ..THREE },
-        Bounds { name: "rest", may_rest: true, beats: 1, reads: 1, ..THREE },
-        Bounds { name: "a witness and a command", has_witness: true, proposals: 1, ..THREE },
     ]
 }

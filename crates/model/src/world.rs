@@ -308,6 +308,7 @@ impl Model for Bounds {
         let outcome = self.act(&action, &mut peer, &mut history, (time, state.budget));
         let must_crash = action.writes() == Writes::CrashBefore;
         let mut messages = Vec::new();
+        let mut is_answered = false;
         match outcome {
             Err(broken) => state.violation = Some(broken),
             Ok(outcome) => {
@@ -319,12 +320,13 @@ impl Model for Bounds {
                     state.asked.retain(|asked| asked.node != node_id);
                 }
                 state.violation = state.hear(&outcome.reads, &action).err();
+                is_answered = !outcome.reads.is_empty();
                 messages = outcome.messages;
                 messages.retain(|message| self.carries(message));
             }
         }
         let peer = Shared::new(peer);
-        let is_same = peer.fingerprint() == before.peers[node].fingerprint();
+        let is_same = peer.fingerprint() == before.peers[node].fingerprint() && !is_answered;
         if is_same && messages.is_empty() && state.violation.is_none() {
             return None;
         }

@@ -163,7 +163,7 @@ mod tests {
             for node in [&mut one, &mut other] {
                 if round % 2 == 0 {
                     node.handle(Tick(round), Input::Tick);
-                    drop(node.propose(Tick(round), ["x".into()]));
+                    let _placed = node.propose(Tick(round), ["x".into()]);
                 } else {
                     node.handle(Tick(round), Input::Persisted(PersistNumber(round.div_ceil(2))));
                 }
