@@ -125,8 +125,8 @@ impl Bounds {
         if budget.changes > 0 && raft.last().index.0 + 1 < self.entries_max {
             actions.extend(writes.iter().map(|writes| Action::Change(node, *writes)));
         }
-        // As long as nobody begins a later term this leader alone commits, and knows it: a read that
-        // is asked for before could not be stale.
+        // As long as nobody begins a later term this leader alone commits, and knows it: a read
+        // that is asked for before could not be stale.
         let is_last_term = state.nodes().any(|node| node.term().0 == self.term_max);
         if budget.reads > 0 && is_last_term {
             actions.extend(writes.iter().map(|writes| Action::Read(node, *writes)));
