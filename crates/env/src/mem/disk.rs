@@ -45,6 +45,8 @@ pub struct DiskCounts {
     pub syncs: u64,
     /// Calls of [`File::allocate`].
     pub allocations: u64,
+    /// Writes that went to another place of their file.
+    pub misdirected_writes: u64,
 }
 
 /// A disk in memory. Clones are handles of the same disk.
@@ -63,8 +65,38 @@ pub(super) struct State {
     /// Calls until the failure (1 is the next), and what it says.
     faults: BTreeMap<Operation, (u64, io::ErrorKind)>,
     space_bytes: Option<u64>,
-    /// Reads of files below a folder until one that gets the bytes of another place.
-    misdirect_after: Option<(PathBuf, u64)>,
+    /// The read that will get the bytes of another place.
+    misdirected_read: Option<Misdirected>,
+    /// The write that will go to another place.
+    misdirected_write: Option<Misdirected>,
+}
+
+/// A call for a file below a folder that will go to the wrong place.
+#[derive(Debug)]
+struct Misdirected {
+    dir: PathBuf,
+    /// Calls until then; 1 is the next.
+    left: u64,
+}
+
+impl Misdirected {
+    fn nth(dir: &Path, nth: u64) -> Self {
+        assert!(nth > 0, "calls are counted from 1");
+        Self { dir: dir.to_path_buf(), left: nth }
+    }
+
+    /// Counts a call; whether it is the one.
+    fn meet(waits: &mut Option<Self>, path: &Path, length: usize) -> bool {
+        let Some(it) = waits.as_mut().filter(|it| length > 0 && path.starts_with(&it.dir)) else {
+            return false;
+        };
+        it.left -= 1;
+        let is_now = it.left == 0;
+        if is_now {
+            *waits = None;
+        }
+        is_now
+    }
 }
 
 impl MemDisk {
@@ -102,7 +134,9 @@ impl MemDisk {
 
     /// Takes back what [`Self::fail`] has set and that has not happened.
     pub fn clear_faults(&self) {
-        self.state.lock().faults.clear();
+        let mut state = self.state.lock();
+        state.faults.clear();
+        state.misdirected_write = None;
     }
 
     /// From now on reads see the bits of `mask` flipped in one byte of a file, until the byte is
@@ -121,7 +155,7 @@ impl MemDisk {
     /// The disk gives back what was written again.
     pub fn mend_rot(&self) {
         let mut state = self.state.lock();
-        state.misdirect_after = None;
+        state.misdirected_read = None;
         for (_, inode) in state.names.files() {
             inode.lock().mend_rot();
         }
@@ -130,8 +164,13 @@ impl MemDisk {
     /// The `nth` read of files below `dir` from now on gets the bytes of another place of its file;
     /// 1 is the next.
     pub fn misdirect_read(&self, dir: &Path, nth: u64) {
-        assert!(nth > 0, "calls are counted from 1");
-        self.state.lock().misdirect_after = Some((dir.to_path_buf(), nth));
+        self.state.lock().misdirected_read = Some(Misdirected::nth(dir, nth));
+    }
+
+    /// The `nth` write to files below `dir` from now on goes to another place of its file, for
+    /// good; 1 is the next.
+    pub fn misdirect_write(&self, dir: &Path, nth: u64) {
+        self.state.lock().misdirected_write = Some(Misdirected::nth(dir, nth));
     }
 
     /// The files of the disk, with their lengths in bytes.
@@ -201,15 +240,14 @@ impl State {
     }
 
     /// Whether this read of so many bytes is the one that looks in the wrong place.
-    pub(super) fn misdirected(&mut self, path: &Path, len: usize) -> bool {
-        let waits =
-            self.misdirect_after.as_mut().filter(|(dir, _)| len > 0 && path.starts_with(dir));
-        let Some((_, left)) = waits else { return false };
-        *left -= 1;
-        let is_now = *left == 0;
-        if is_now {
-            self.misdirect_after = None;
-        }
+    pub(super) fn misdirects_read(&mut self, path: &Path, length: usize) -> bool {
+        Misdirected::meet(&mut self.misdirected_read, path, length)
+    }
+
+    /// Whether this write of so many bytes is the one that goes to the wrong place.
+    pub(super) fn misdirects_write(&mut self, path: &Path, length: usize) -> bool {
+        let is_now = Misdirected::meet(&mut self.misdirected_write, path, length);
+        self.counts.misdirected_writes += u64::from(is_now);
         is_now
     }
 

@@ -11,7 +11,7 @@ use super::disk::State;
 use super::inode::Inode;
 use crate::{DiskLock, File};
 
-/// How far from its place a misdirected read looks.
+/// How far from its place a misdirected call looks or writes.
 const MISDIRECTED_BYTES: usize = 512;
 
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl File for MemFile {
         let mut state = self.enter()?;
         state.meet_fault(Operation::Read)?;
         let mut start = usize::try_from(offset).unwrap_or(usize::MAX);
-        if state.misdirected(&self.path, buffer.len()) && start >= MISDIRECTED_BYTES {
+        if state.misdirects_read(&self.path, buffer.len()) && start >= MISDIRECTED_BYTES {
             start -= MISDIRECTED_BYTES;
         }
         if self.inode.lock().read(start, buffer) {
@@ -78,12 +78,15 @@ impl File for MemFile {
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.check_writable()?;
         let mut state = self.enter()?;
-        let at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut at = usize::try_from(offset).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if let Err(error) = state.meet_fault(Operation::Write) {
             self.inode.lock().write(&bytes[..bytes.len() / 2], at);
             return Err(error);
         }
         state.check_space((offset + bytes.len() as u64).saturating_sub(self.len()))?;
+        if state.misdirects_write(&self.path, bytes.len()) {
+            at = at.checked_sub(MISDIRECTED_BYTES).unwrap_or(at + MISDIRECTED_BYTES);
+        }
         self.inode.lock().write(bytes, at);
         state.counts.writes += 1;
         state.counts.written_bytes += bytes.len() as u64;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -97,9 +98,11 @@ impl Names {
 
     pub(super) fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         self.look_up(dir)?;
-        Ok(self
-            .live
-            .keys()
+        // Names are in the order of their parts, so all below a folder stand behind it.
+        let behind = self.live.range::<Path, _>((Bound::Excluded(dir), Bound::Unbounded));
+        Ok(behind
+            .map(|(path, _)| path)
+            .take_while(|path| path.starts_with(dir))
             .filter(|path| path.parent() == Some(dir))
             .filter_map(|path| path.file_name()?.to_str().map(str::to_owned))
             .collect())

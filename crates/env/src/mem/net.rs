@@ -8,8 +8,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use self::reach::Reach;
 use super::VirtualClock;
 use crate::{Clock, Moment, Net, SplitMix};
+
+mod reach;
 
 /// Frames that may wait between two nodes; more are dropped, as a full queue would.
 const QUEUE_FRAMES_MAX: usize = 4096;
@@ -85,6 +88,8 @@ struct State {
     clogs: BTreeMap<(u64, u64), Moment>,
     delay_min: Duration,
     delay_max: Duration,
+    /// Who reaches whom; `None` if everybody reaches everybody.
+    reach: Option<Reach>,
     /// What happened, if somebody wants to know.
     events: Option<Vec<NetEvent>>,
 }
@@ -112,6 +117,7 @@ impl MemNet {
             replay_permille: 0,
             past: BTreeMap::new(),
             clogs: BTreeMap::new(),
+            reach: None,
             events: None,
             delay_min: Duration::from_micros(100),
             delay_max: Duration::from_millis(1),
@@ -119,10 +125,15 @@ impl MemNet {
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Makes `node` known and gives it its way to send.
+    /// Makes `node` known and gives it its way to send. It was told of nobody yet.
     #[must_use]
     pub fn endpoint(&self, node: u64) -> MemEndpoint {
-        self.state.lock().nodes.insert(node);
+        let mut state = self.state.lock();
+        state.nodes.insert(node);
+        if let Some(reach) = &mut state.reach {
+            reach.forget(node);
+        }
+        drop(state);
         MemEndpoint { net: self.clone(), node }
     }
 
@@ -130,6 +141,9 @@ impl MemNet {
     #[must_use]
     pub fn due(&self, now: Moment) -> Vec<Delivery> {
         let mut state = self.state.lock();
+        if state.in_flight.first_key_value().is_none_or(|((at, _), _)| *at > now) {
+            return Vec::new();
+        }
         let later = state.in_flight.split_off(&(Moment(now.0.saturating_add(1)), 0));
         let arrived = std::mem::replace(&mut state.in_flight, later);
         let mut deliveries = Vec::with_capacity(arrived.len());
@@ -163,6 +177,12 @@ impl MemNet {
     /// Cuts what `from` sends to `to`.
     pub fn cut_one_way(&self, from: u64, to: u64) {
         self.state.lock().cuts.insert((from, to));
+    }
+
+    /// Whether what `from` sends to `to` is cut.
+    #[must_use]
+    pub fn is_cut(&self, from: u64, to: u64) -> bool {
+        self.state.lock().cuts.contains(&(from, to))
     }
 
     /// Cuts `node` off from all nodes known so far, both ways.
@@ -306,7 +326,8 @@ impl Net for MemEndpoint {
     fn send(&self, to: u64, frame: Bytes) -> bool {
         let now = self.net.clock.now();
         let mut state = self.net.state.lock();
-        if !state.nodes.contains(&to) {
+        let is_told = state.reach.as_ref().is_none_or(|reach| reach.reaches(self.node, to));
+        if !state.nodes.contains(&to) || !is_told {
             return false;
         }
         let route = (self.node, to);
@@ -340,6 +361,24 @@ impl Net for MemEndpoint {
             state.pairs.entry(route).or_default().last = in_order;
         }
         true
+    }
+
+    fn set_peer(&self, to: u64, addresses: &[String]) {
+        if let Some(reach) = &mut self.net.state.lock().reach {
+            reach.tell(self.node, to, addresses);
+        }
+    }
+
+    fn set_own_addresses(&self, addresses: &[String]) {
+        if let Some(reach) = &mut self.net.state.lock().reach {
+            reach.tell_own(self.node, addresses);
+        }
+    }
+
+    fn remove_peer(&self, to: u64) {
+        if let Some(reach) = &mut self.net.state.lock().reach {
+            reach.untell(self.node, to);
+        }
     }
 }
 

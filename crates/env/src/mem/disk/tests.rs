@@ -143,3 +143,24 @@ fn d12_a_misdirected_read_gets_the_bytes_of_another_place_once() {
     disk.misdirect_read(&dir, 2);
     assert_eq!([read(), read(), read()], [2, 1, 2]);
 }
+
+#[test]
+fn d12_a_misdirected_write_goes_to_another_place_once_and_for_good() {
+    let (disk, dir) = disk_with_dir();
+    let path = dir.join("a");
+    let file = durable_file(&disk, &path, 1, 2048);
+    disk.misdirect_write(&dir, 2);
+    file.write_all_at(&[2; 4], 1024).unwrap();
+    file.write_all_at(&[3; 4], 1024).unwrap();
+    file.write_all_at(&[4; 4], 1536).unwrap();
+    file.sync_data().unwrap();
+    disk.crash_all_lost();
+    let bytes = disk.contents(&path).expect("it is there");
+    assert_eq!([bytes[512], bytes[1024], bytes[1536]], [3, 2, 4]);
+    assert_eq!(disk.counts().misdirected_writes, 1);
+    disk.misdirect_write(&dir, 1);
+    disk.clear_faults();
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    file.write_all_at(&[5; 4], 1024).unwrap();
+    assert_eq!(disk.contents(&path).expect("it is there")[1024], 5, "it was taken back");
+}

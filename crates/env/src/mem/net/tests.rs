@@ -89,3 +89,26 @@ fn n13_an_old_frame_comes_again_and_each_frame_is_accounted_for() {
     let lost = |event: &&NetEvent| matches!(event, NetEvent::Sent { arrives: None, .. });
     assert!(events.iter().filter(lost).count() > 3);
 }
+
+#[test]
+fn a_node_with_a_place_is_reached_by_whom_was_told_of_it_and_nobody_else() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock.clone(), 1);
+    let (one, two) = (net.endpoint(1), net.endpoint(2));
+    net.place(1, "n1:1");
+    net.place(2, "n2:1");
+    let send = |from: &MemEndpoint, to| from.send(to, Bytes::from_static(b"x"));
+    assert!(!send(&one, 2), "it was told of nobody");
+    one.set_peer(2, &["elsewhere:1".to_owned(), "n2:1".to_owned()]);
+    assert!(send(&one, 2));
+    assert!(!send(&two, 1), "who is called was not told who calls");
+    net.place(2, "n2:2");
+    assert!(!send(&one, 2), "it has moved");
+    one.set_peer(2, &["n2:2".to_owned()]);
+    assert!(send(&one, 2));
+    one.remove_peer(2);
+    assert!(!send(&one, 2), "it was told to speak to it no more");
+    one.set_peer(2, &["n2:2".to_owned()]);
+    let again = net.endpoint(1);
+    assert!(!send(&again, 2), "a process that begins knows nobody");
+}
