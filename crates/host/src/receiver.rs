@@ -94,6 +94,13 @@ impl Receiver {
         Peers::meet(&self.inner.peers, from, addresses)
     }
 
+    /// Whether `node` was removed from a group, as far as this node has seen it: its frames are not
+    /// to be delivered, and it is to be told ([`claim_removal`](Self::claim_removal)).
+    #[must_use]
+    pub fn has_departed(&self, node: NodeId) -> bool {
+        self.inner.peers.has_departed(node)
+    }
+
     /// A peer would not talk to this node, since it was removed: asks it by which configuration,
     /// and lets each group judge whether that is proof enough. Blocks.
     pub fn hear_of_removal(&self, peer: NodeId, address: &str, tls: Option<&PeerTls>) {
