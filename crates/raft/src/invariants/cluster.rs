@@ -54,6 +54,9 @@ pub struct Cluster {
     configurations: BTreeMap<LogIndex, Configuration>,
     /// Last entry and commit index of each node when it was looked at before.
     seen: BTreeMap<NodeId, (EntryId, LogIndex)>,
+    /// Where the log of each node began and ended, and what was committed, when its configurations
+    /// were looked at: with the same log and commit index they are the same.
+    members_seen: BTreeMap<NodeId, (EntryId, EntryId, LogIndex)>,
 }
 
 impl Cluster {
@@ -65,8 +68,11 @@ impl Cluster {
         let (id, term) = (node.id(), node.term());
         let (last_seen, commit_seen) = self.seen.get(&id).copied().unwrap_or_default();
         self.observe_log(node, last_seen)?;
-        check_configurations(node)?;
-        self.observe_configurations(node)?;
+        let members_at = (node.log.mark(), node.log.last(), node.commit_index);
+        if self.members_seen.insert(id, members_at) != Some(members_at) {
+            check_configurations(node)?;
+            self.observe_configurations(node)?;
+        }
         if node.role() == Role::Leader {
             let is_new = !self.leaders.contains_key(&term);
             let leader = *self.leaders.entry(term).or_insert(id);
@@ -293,5 +299,6 @@ impl Cluster {
     /// A node begins another life: what it knew and had not made durable is gone.
     pub fn restarted(&mut self, node: NodeId) {
         self.seen.remove(&node);
+        self.members_seen.remove(&node);
     }
 }
