@@ -20,6 +20,8 @@ use crate::{Failure, World};
 const ANSWERED_WITHIN: Duration = Duration::from_secs(9);
 /// Keys that clients fight over.
 const KEYS: u64 = 5;
+/// Longer than any world, by the fastest of its clocks: these leases end when they are revoked.
+const TTL_SECS: i64 = 3600;
 /// Keys that make snapshots long.
 const FILLERS: u64 = 40;
 
@@ -219,7 +221,7 @@ impl Clients {
                 self.leases.push(lease);
                 // No key is written: the request that fits is a revocation of nothing.
                 let request = Request::Revoke { lease: 0, keys: Vec::new() };
-                (request, Some(Command::LeaseGrant { id: LeaseId(lease), ttl: 60 }))
+                (request, Some(Command::LeaseGrant { id: LeaseId(lease), ttl: TTL_SECS }))
             }
             18 => {
                 let lease = self.leases.last().copied().unwrap_or(77);

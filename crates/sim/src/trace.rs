@@ -1,6 +1,7 @@
 //! What happened in a world, as a number and, if asked for, as lines.
 
-use std::fmt::Display;
+use std::collections::VecDeque;
+use std::fmt::{Display, Write};
 
 use env::Moment;
 
@@ -10,7 +11,7 @@ use env::Moment;
 pub struct Trace {
     hash: u64,
     event_count: u64,
-    lines: Vec<String>,
+    lines: VecDeque<String>,
     lines_max: usize,
 }
 
@@ -22,22 +23,22 @@ impl Trace {
     /// An empty trace that keeps the last `lines_max` events as text.
     #[must_use]
     pub fn new(lines_max: usize) -> Self {
-        Self { hash: OFFSET_BASIS, event_count: 0, lines: Vec::new(), lines_max }
+        Self { hash: OFFSET_BASIS, event_count: 0, lines: VecDeque::new(), lines_max }
     }
 
     /// Adds an event.
     pub fn push(&mut self, at: Moment, event: impl Display) {
-        let line = format!("{:>12} {event}", at.0);
+        // The oldest line gives its memory to the newest: this is done for every event.
+        let is_full = self.lines.len() > self.lines_max;
+        let oldest = if is_full { self.lines.pop_front() } else { None };
+        let mut line = oldest.unwrap_or_default();
+        line.clear();
+        write!(line, "{:>12} {event}", at.0).expect("writing to memory does not fail");
         for byte in line.bytes() {
             self.hash = (self.hash ^ u64::from(byte)).wrapping_mul(PRIME);
         }
         self.event_count += 1;
-        if self.lines_max > 0 {
-            if self.lines.len() == self.lines_max * 2 {
-                self.lines.drain(..self.lines_max);
-            }
-            self.lines.push(line);
-        }
+        self.lines.push_back(line);
     }
 
     /// The hash of all events so far.
@@ -54,7 +55,8 @@ impl Trace {
 
     /// The newest events, oldest first.
     #[must_use]
-    pub fn newest(&self) -> &[String] {
-        &self.lines[self.lines.len().saturating_sub(self.lines_max)..]
+    pub fn newest(&self) -> Vec<String> {
+        let older = self.lines.len().saturating_sub(self.lines_max);
+        self.lines.iter().skip(older).cloned().collect()
     }
 }

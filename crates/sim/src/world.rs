@@ -3,22 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use env::mem::{MemDisk, MemNet, NodeClock, SeededEntropy, VirtualClock};
+use env::mem::{MemDisk, MemNet, NodeClock, VirtualClock};
 use env::{Clock, Disk, Moment, SplitMix};
-use host::{
-    Fatal, GroupHandle, GroupId, GroupSetup, HostOptions, Role, Stage, Stages, StateMachine,
-};
+use host::{Fatal, GroupHandle, GroupId, Role, Stage, StateMachine};
 use raft::invariants::Cluster;
-use raft::{Configuration, LogIndex, Node, NodeId};
-use wal::{Wal, WalOptions};
+use raft::{LogIndex, NodeId};
 
+use self::life::SimNode;
 use crate::picture::Recording;
 use crate::{Failure, Trace};
 
+mod bearing;
+mod calls;
+mod disks;
+mod ends;
+mod life;
+mod names;
+mod quorums;
 mod run;
+
+pub use ends::Ending;
+pub use life::NoStart;
+pub use names::address_of;
+pub(crate) use names::attributes_at;
 
 /// Makes the state machines of a node from what its disk holds, one for each group.
 pub type Machines<S> =
@@ -76,37 +85,21 @@ pub struct World<S: StateMachine> {
     /// Stages that do not run, although they have work: a disk that does not answer, a process that
     /// is stopped.
     paused: BTreeSet<(NodeId, Stage)>,
+    /// What has just run.
+    stepped: Option<(NodeId, Stage)>,
     /// What was ever seen of each group, for the properties of Raft that span nodes.
     seen: BTreeMap<GroupId, Cluster>,
-    /// What each replica was seen to know committed.
-    commits: BTreeMap<(NodeId, GroupId), LogIndex>,
+    /// Who calls whom, as a connection would.
+    calls: calls::Calls,
+    /// What each replica was seen to know committed, and where its configuration was.
+    commits: BTreeMap<(NodeId, GroupId), (LogIndex, LogIndex)>,
+    /// Nodes that have ended since they were removed.
+    removed_count: u64,
     trace: Trace,
     /// What a picture is drawn from, if somebody wants one.
     recording: Option<Recording>,
     /// The first property that did not hold.
     broken: Option<Failure>,
-}
-
-struct SimNode<S: StateMachine> {
-    disk: MemDisk,
-    clock: NodeClock,
-    stages: Option<Stages<S>>,
-    /// The fault that ended the node's last life.
-    fatal: Option<Fatal>,
-    life_count: u64,
-    /// The replicas as they were when the last life ended: what they had vouched for still counts.
-    left: BTreeMap<GroupId, Node>,
-}
-
-impl<S: StateMachine> SimNode<S> {
-    /// The process is gone.
-    fn end(&mut self) {
-        if let Some(stages) = self.stages.take() {
-            let groups = stages.group_ids();
-            self.left =
-                groups.filter_map(|group| Some((group, stages.node(group)?.clone()))).collect();
-        }
-    }
 }
 
 impl<S: StateMachine> fmt::Debug for World<S> {
@@ -122,20 +115,8 @@ impl<S: StateMachine> World<S> {
         let clock = VirtualClock::new();
         let mut dice = SplitMix::new(options.seed);
         let net = MemNet::new(clock.clone(), dice.next_u64());
-        let nodes = (1..=options.node_count)
-            .map(|id| {
-                let (disk, clock) = (MemDisk::new(), NodeClock::new(clock.clone()));
-                let node = SimNode {
-                    disk,
-                    clock,
-                    stages: None,
-                    fatal: None,
-                    life_count: 0,
-                    left: BTreeMap::new(),
-                };
-                (NodeId(id), node)
-            })
-            .collect();
+        let founders = (1..=options.node_count).map(NodeId);
+        let nodes = founders.map(|id| (id, SimNode::new(&clock, true))).collect();
         let trace = Trace::new(options.trace_lines_max);
         Self {
             options,
@@ -145,8 +126,11 @@ impl<S: StateMachine> World<S> {
             nodes,
             machines,
             paused: BTreeSet::new(),
+            stepped: None,
             seen: BTreeMap::new(),
+            calls: calls::Calls::default(),
             commits: BTreeMap::new(),
+            removed_count: 0,
             trace,
             recording: None,
             broken: None,
@@ -168,86 +152,6 @@ impl<S: StateMachine> World<S> {
     #[must_use]
     pub fn broken(&self) -> Option<&Failure> {
         self.broken.as_ref()
-    }
-
-    /// Turns a node on: it recovers from its disk.
-    ///
-    /// # Errors
-    /// When it cannot recover.
-    pub fn start(&mut self, id: NodeId) -> io::Result<()> {
-        let entropy = Arc::new(SeededEntropy::new(self.dice.next_u64()));
-        let voters = Configuration::of_voters(self.nodes.keys().copied());
-        let node = self.nodes.get_mut(&id).expect("a node of this world");
-        assert!(node.stages.is_none(), "a node that runs is not started");
-        let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
-        let clock: Arc<dyn Clock> = Arc::new(node.clock.clone());
-        let data_dir = PathBuf::from("/data");
-        let wal_options = WalOptions {
-            segment_bytes: self.options.segment_bytes,
-            recent_bytes_max: self.options.log_cache_bytes_max,
-            ..WalOptions::default()
-        };
-        let (wal, recovered) = Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        let machines = (self.machines)(id, Arc::clone(&disk), Arc::clone(&clock))?;
-        let groups = machines
-            .into_iter()
-            .map(|(id, machine)| GroupSetup { id, machine, bootstrap: voters.clone() })
-            .collect();
-        let endpoint = Arc::new(self.net.endpoint(id.0));
-        let world = host::World { disk, clock, net: endpoint.clone(), bulk_net: endpoint, entropy };
-        let host_options = HostOptions {
-            snapshot_entry_count: self.options.snapshot_entry_count,
-            log_tail_entry_count: self.options.log_tail_entry_count,
-            log_cache_bytes_max: self.options.log_cache_bytes_max,
-            snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
-            worker_count: self.options.worker_count,
-            ..HostOptions::new(id, CLUSTER_ID, data_dir)
-        };
-        let stages = Stages::build(host_options, world, wal, recovered.groups, groups)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        for group in stages.group_ids() {
-            self.seen.entry(group).or_default().restarted(id);
-        }
-        node.stages = Some(stages);
-        node.fatal = None;
-        node.life_count += 1;
-        self.tell(id, "starts");
-        self.draw(id);
-        Ok(())
-    }
-
-    /// Turns all nodes on that are off.
-    ///
-    /// # Errors
-    /// When one cannot recover.
-    pub fn start_all(&mut self) -> io::Result<()> {
-        let off: Vec<_> = self.nodes.iter().filter(|(_, node)| node.stages.is_none()).collect();
-        let off: Vec<NodeId> = off.into_iter().map(|(id, _)| *id).collect();
-        off.into_iter().try_for_each(|id| self.start(id))
-    }
-
-    /// The machine loses its power: what was not synced is kept or lost as the dice fall.
-    pub fn crash(&mut self, id: NodeId) {
-        let mut dice = SplitMix::new(self.dice.next_u64());
-        let node = self.nodes.get_mut(&id).expect("a node of this world");
-        node.end();
-        node.disk.crash(&mut dice);
-        self.net.drop_frames_of(id.0);
-        self.resume(id);
-        self.tell(id, "crashes");
-        self.draw(id);
-    }
-
-    /// The process dies and the machine lives: what was written stays, synced or not.
-    pub fn kill(&mut self, id: NodeId) {
-        let node = self.nodes.get_mut(&id).expect("a node of this world");
-        node.end();
-        node.disk.kill();
-        self.net.drop_frames_of(id.0);
-        self.resume(id);
-        self.tell(id, "is killed");
-        self.draw(id);
     }
 
     /// Stops one stage: for [`Stage::LogWriter`] that is a disk that does not answer.
@@ -273,6 +177,12 @@ impl<S: StateMachine> World<S> {
     #[must_use]
     pub fn is_paused(&self, id: NodeId) -> bool {
         self.paused.contains(&(id, Stage::Worker(0)))
+    }
+
+    /// The stage that has just run, if the last event was one.
+    #[must_use]
+    pub fn stepped(&self) -> Option<(NodeId, Stage)> {
+        self.stepped
     }
 
     /// How often a node was started.
@@ -322,10 +232,10 @@ impl<S: StateMachine> World<S> {
         self.clock.now()
     }
 
-    /// All nodes, on or off.
+    /// All nodes, on or off, but those that are gone for good.
     #[must_use]
     pub fn nodes(&self) -> Vec<NodeId> {
-        self.nodes.keys().copied().collect()
+        self.nodes.iter().filter(|(_, node)| !node.is_gone).map(|(id, _)| *id).collect()
     }
 
     /// Whether a node is on.
@@ -356,6 +266,3 @@ impl<S: StateMachine> World<S> {
             .map(|status| status.node_id)
     }
 }
-
-/// The id of every simulated cluster.
-const CLUSTER_ID: u64 = 0xf107_111a;

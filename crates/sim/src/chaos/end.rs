@@ -8,31 +8,35 @@ use crate::Failure;
 use crate::history::Outcome;
 
 impl Chaos {
-    /// Whether every node of the core is on, every client has its answer, and all have and show the
-    /// same.
+    /// Whether every node that must be well is on, every client has its answer, and all have and
+    /// show the same.
     pub(super) fn is_well(&mut self) -> Result<bool, Failure> {
-        for node in self.core.clone() {
-            if !self.cluster.world.is_on(node) {
-                self.mend_disk(node);
-                self.start_or_say(node)?;
+        let nodes = self.core.clone().unwrap_or_else(|| self.cluster.world.nodes());
+        for node in &nodes {
+            if !self.cluster.world.is_on(*node) {
+                self.mend_disk(*node);
+                self.start_or_say(*node)?;
             }
         }
         let world = &self.cluster.world;
-        let nodes = &self.core;
-        Ok(self.clients.waiting_count() == 0
-            && self.groups.iter().all(|group| {
-                let at = |node: &NodeId| {
-                    let handle = world.group(*node, *group)?;
-                    let status = handle.status();
-                    let is_even = status.last_index == handle.applied_index();
-                    is_even.then_some((status.last_index, status.term, status.leader_id?))
-                };
-                let first = at(&nodes[0]);
-                let revision = self.cluster.store_of(nodes[0], *group).revision();
-                first.is_some()
-                    && nodes.iter().all(|node| at(node) == first)
-                    && self.watchers.have_seen_all(world, *group, revision)
-            }))
+        let all_are_on = nodes.iter().all(|node| world.is_on(*node));
+        if !all_are_on || self.clients.waiting_count() > 0 {
+            return Ok(false);
+        }
+        let is_even = self.groups.iter().all(|group| {
+            let at = |node: &NodeId| {
+                let handle = world.group(*node, *group)?;
+                let status = handle.status();
+                let is_even = status.last_index == handle.applied_index();
+                is_even.then_some((status.last_index, status.term, status.leader_id?))
+            };
+            let first = at(&nodes[0]);
+            let revision = self.cluster.store_of(nodes[0], *group).revision();
+            first.is_some()
+                && nodes.iter().all(|node| at(node) == first)
+                && self.watchers.have_seen_all(world, *group, revision)
+        });
+        Ok(is_even && (self.core.is_some() || self.members_are_settled()))
     }
 
     pub(super) fn check_end(&mut self) -> Result<(), Failure> {
@@ -40,6 +44,7 @@ impl Chaos {
         self.compare_states()?;
         let cluster = &self.cluster;
         let store = |node, group| cluster.store_of(node, group);
+        self.watchers.keep(&cluster.world.nodes());
         self.watchers.check_end(&mut self.dice, &mut self.clients.histories, store)?;
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
@@ -93,7 +98,10 @@ impl Chaos {
                 self.census.add(A_SNAPSHOT, handle.counters().snapshots_installed);
             }
         }
+        self.census.add(super::A_REMOVED_NODE_ENDS, self.cluster.world.removed_count());
         self.census.add(A_COMPACTED_WATCHER, self.watchers.compactions_seen);
+        self.census.add(super::A_RENEWAL, self.leases.renewed_count);
+        self.census.add(super::AN_EXPIRY, self.leases.expired_count);
         self.census.add(A_BOOKMARK, self.watchers.bookmarks_seen);
     }
 }

@@ -69,9 +69,10 @@ faults! {
     DiskFull "full disk" Disk Hosts "The disk is full.",
     BitRot "bit rot" Disk Hosts "Bits flip on the disk.",
     MisdirectedRead "misdirected read" Disk Hosts "A read gets the bytes of another place.",
+    MisdirectedWrite "misdirected write" Disk Hosts "A write goes to another place, for good.",
     SlowDisk "slow disk" Disk Core "The disk is a hundred times slower.",
-    LoseDisk "lost disk" Moment Core "A node begins again with an empty disk.",
-    SetBackDisk "disk set back" Moment Core "A node begins again from an old copy of its disk.",
+    LoseDisk "lost disk" Moment Both "A node begins again with an empty disk.",
+    SetBackDisk "disk set back" Moment Both "A node begins again from an old copy of its disk.",
     ClockDrift "clock drift" Node Both "A clock runs fast or slow.",
     ClockJump "clock jump" Node Both "A clock jumps ahead; the wall clock jumps anywhere.",
     ClockStop "clock stop" Node Both "A clock stands still.",
@@ -80,7 +81,8 @@ faults! {
     Campaign "campaign on request" Moment Core "A node campaigns without a reason.",
     PauseElections "paused elections" Node Core "A node may not campaign for a while.",
     Timeouts "other timeouts" Moment Core "A node waits longer, or less long, from now on.",
-    Members "change of members" Moment Core "Members come, go, are promoted and demoted.",
+    Members "change of members" Moment Both
+        "Members come, go, are promoted, demoted, replaced or moved.",
     Abandon "abandoned change" Moment Core "A change of members is given up.",
     Usurp "quick succession" Net Core "A leader is deposed as fast as can be, and cannot hear it.",
     Compact "compaction" Moment Both "History, or the log, is compacted.",
@@ -101,6 +103,16 @@ fn known_in(worlds: Worlds) -> Vec<FaultKind> {
 impl FaultKind {
     fn line(self) -> &'static (Self, &'static str, Reach, Worlds) {
         &ALL[self as usize]
+    }
+
+    /// Whether somebody has to change the members for it, or behind it.
+    pub(crate) fn needs_operator(self) -> bool {
+        matches!(self, Self::Members | Self::LoseDisk | Self::MisdirectedWrite)
+    }
+
+    /// Whether a clock goes wrong by it.
+    pub(crate) fn upsets_clocks(self) -> bool {
+        matches!(self, Self::ClockDrift | Self::ClockJump | Self::ClockStop)
     }
 
     /// What it spoils.

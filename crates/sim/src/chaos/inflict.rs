@@ -49,11 +49,17 @@ impl Chaos {
             node = leader;
         }
         let blow = Blow { kind, node, other, turn: event.turn, dice };
-        if self.inflict(blow) {
+        if self.inflict(blow)? {
             self.census.meet(kind.name());
             self.draw(event, kind, node);
         }
-        // History is compacted whatever else goes on.
+        // Members come and go, and history is compacted, whatever else goes on.
+        if self.plan.has_operator && dice_of_operator(event).below(3) == 0 {
+            let mut dice = dice_of_operator(event);
+            if self.change_members(other, &mut dice) {
+                self.census.meet(FaultKind::Members.name());
+            }
+        }
         let dice = SplitMix::new(event.dice ^ 0xc0);
         let mut blow = Blow { kind: FaultKind::Compact, node, other, turn: event.turn, dice };
         if blow.dice.below(3) == 0 && self.compact(&mut blow) {
@@ -76,18 +82,19 @@ impl Chaos {
     }
 
     /// Returns whether it could be done.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "kinds of worlds of the protocol alone")]
-    fn inflict(&mut self, mut blow: Blow) -> bool {
+    fn inflict(&mut self, mut blow: Blow) -> Result<bool, Failure> {
         let node = blow.node;
-        let is_on = self.cluster.world.is_on(node);
+        if needs_a_process(blow.kind) && !self.cluster.world.is_on(node) {
+            return Ok(false);
+        }
         match blow.kind {
-            FaultKind::Crash if is_on => self.crash(node),
-            FaultKind::Kill if is_on => self.cluster.world.kill(node),
-            FaultKind::CrashAll => return self.crash_all(),
+            FaultKind::Crash => self.crash(node),
+            FaultKind::Kill => self.cluster.world.kill(node),
+            FaultKind::CrashAll => return Ok(self.crash_all()),
             FaultKind::CrashInstalling => {
                 // It counts when it happens.
                 self.crash_installing_before = blow.turn + 3 * ELECTION_TURNS;
-                return false;
+                return Ok(false);
             }
             FaultKind::Isolate
             | FaultKind::Cut
@@ -99,34 +106,46 @@ impl Chaos {
             | FaultKind::Ring
             | FaultKind::Chain
             | FaultKind::Swizzle
-            | FaultKind::Flap => return self.cut(blow),
+            | FaultKind::Flap => return Ok(self.cut(blow)),
             FaultKind::Loss
             | FaultKind::Duplicate
             | FaultKind::Reorder
             | FaultKind::Replay
             | FaultKind::Delay
             | FaultKind::Clog => self.worsen(&mut blow),
-            FaultKind::HangLog if is_on => self.hang(blow, Stage::LogWriter, 200),
-            FaultKind::HangApplier if is_on => self.hang(blow, Stage::Applier, 300),
-            FaultKind::HangBulk if is_on => self.hang(blow, Stage::Bulk, 100),
-            FaultKind::Pause if is_on => {
+            FaultKind::HangLog => self.hang(blow, Stage::LogWriter, 200),
+            FaultKind::HangApplier => self.hang(blow, Stage::Applier, 300),
+            FaultKind::HangBulk => self.hang(blow, Stage::Bulk, 100),
+            FaultKind::Pause => {
                 self.cluster.world.pause(node);
                 self.resume_at.insert(node, blow.turn + blow.dice.below(200));
             }
             FaultKind::DiskError => self.make_disk_fail(&mut blow),
             FaultKind::DiskFull => self.fill_disk(&mut blow),
-            FaultKind::BitRot | FaultKind::MisdirectedRead if is_on => {
-                return self.spoil_reads(&mut blow);
+            FaultKind::BitRot | FaultKind::MisdirectedRead => {
+                return Ok(self.spoil_reads(&mut blow));
+            }
+            FaultKind::LoseDisk | FaultKind::SetBackDisk | FaultKind::MisdirectedWrite => {
+                // It counts when it happens, which is when the group can bear it.
+                self.want(blow.kind, blow.turn, blow.dice);
+                return Ok(false);
             }
             FaultKind::ClockDrift | FaultKind::ClockJump | FaultKind::ClockStop => {
                 self.upset_clock(&mut blow);
             }
-            FaultKind::Transfer => return self.hand_over(blow.other),
-            FaultKind::Compact => return self.compact(&mut blow),
-            // The node is off, or hosts do not know the kind.
-            _ => return false,
+            FaultKind::Transfer => return Ok(self.hand_over(blow.other)),
+            FaultKind::Members => return Ok(self.change_members(blow.other, &mut blow.dice)),
+            FaultKind::Compact => return Ok(self.compact(&mut blow)),
+            FaultKind::SlowDisk
+            | FaultKind::StepDown
+            | FaultKind::Campaign
+            | FaultKind::PauseElections
+            | FaultKind::Timeouts
+            | FaultKind::Abandon
+            | FaultKind::Usurp
+            | FaultKind::Nonsense => return Ok(false),
         }
-        true
+        Ok(true)
     }
 
     pub(super) fn crash(&mut self, node: NodeId) {
@@ -293,4 +312,24 @@ impl Chaos {
         *compacted = revision.max(*compacted);
         true
     }
+}
+
+fn dice_of_operator(event: Event) -> SplitMix {
+    SplitMix::new(event.dice ^ 0x0be7)
+}
+
+/// Whether a kind is done to a process, or to what it does.
+fn needs_a_process(kind: FaultKind) -> bool {
+    use FaultKind as K;
+    matches!(
+        kind,
+        K::Crash
+            | K::Kill
+            | K::HangLog
+            | K::HangApplier
+            | K::HangBulk
+            | K::Pause
+            | K::BitRot
+            | K::MisdirectedRead
+    )
 }

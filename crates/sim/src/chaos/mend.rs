@@ -5,8 +5,8 @@ use std::time::Duration;
 use env::SplitMix;
 use raft::NodeId;
 
+use super::Chaos;
 use super::plan::pick;
-use super::{Chaos, NO_START};
 use crate::Failure;
 
 impl Chaos {
@@ -66,12 +66,11 @@ impl Chaos {
         if self.rotten.remove(&node) {
             self.cluster.world.disk(node).mend_rot();
         }
-        if let Err(error) = self.cluster.world.start(node) {
-            let is_ill = self.ill.contains(&node);
-            Failure::unless(is_ill, "a node starts from what its disk holds", || {
-                format!("n{node} does not start: {error}")
-            })?;
-            self.census.meet(NO_START);
+        if self.is_dead(node) {
+            return Ok(());
+        }
+        if let Err(why) = self.cluster.world.start(node) {
+            self.judge_no_start(node, &why)?;
             self.cluster.world.kill(node);
         }
         Ok(())
@@ -83,7 +82,8 @@ impl Chaos {
         disk.limit_space(None);
         disk.mend_rot();
         self.light(&format!("disk n{node}"));
-        if !self.cluster.world.is_on(node) {
+        self.forgive(node);
+        if !self.cluster.world.is_on(node) && !self.is_written_astray(node) {
             self.ill.remove(&node);
             self.rotten.remove(&node);
         }
@@ -95,6 +95,11 @@ impl Chaos {
             self.resume(node);
             self.mend_clock(node);
             self.mend_disk(node);
+            // Nobody keeps a disk that is known to have gone wrong.
+            if self.is_written_astray(node) && !self.is_dead(node) {
+                self.cluster.world.kill(node);
+                self.bury(node);
+            }
         }
     }
 }

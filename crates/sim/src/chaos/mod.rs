@@ -7,24 +7,31 @@
 mod end;
 mod fault;
 mod inflict;
+mod look;
 mod mend;
+mod operator;
 mod plan;
 mod shapes;
+mod spoil;
+mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use env::{Disk, SplitMix};
+use env::SplitMix;
 use host::GroupId;
 use raft::{EntryId, NodeId};
-use store::StoreMachine;
 
 use crate::census::Census;
 use crate::clients::Clients;
+use crate::leases::Leases;
 use crate::stores::Cluster;
 use crate::watchers::Watchers;
-use crate::{Failure, Trace, World};
+use crate::{Failure, Trace};
+
+use operator::Operator;
+use spoil::{Spoiled, Wanted};
 
 pub(crate) use fault::Reach;
 pub use fault::{CORE_FAULTS, FaultKind, HOST_FAULTS};
@@ -35,7 +42,7 @@ pub use shapes::{Cuts, cuts_of};
 const MENDED_WITHIN: Duration = Duration::from_secs(20);
 
 /// States are compared about once in so many turns: to hash one is to read all of it.
-const COMPARED_EVERY: u64 = 8;
+const COMPARED_EVERY: u64 = 20;
 
 /// Meetings that a long run must have had, beside every kind of fault.
 pub const HOST_SOMETIMES: &[&str] = &[
@@ -49,6 +56,17 @@ pub const HOST_SOMETIMES: &[&str] = &[
     UNKNOWN,
     A_LEADER_CRASHED,
     ALL_CRASHED,
+    A_MEMBER_ADDED,
+    A_PROMOTION,
+    A_REPLACEMENT,
+    A_REMOVAL,
+    A_MOVE,
+    A_REMOVED_NODE_ENDS,
+    LOSS_SEEN_AT_START,
+    LOSS_SEEN_BY_GROUP,
+    A_WRITE_WENT_ASTRAY,
+    A_RENEWAL,
+    AN_EXPIRY,
 ];
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
@@ -60,6 +78,17 @@ const FAILED: &str = "sometimes: an operation has definitely failed";
 const UNKNOWN: &str = "sometimes: an outcome is unknown";
 const A_LEADER_CRASHED: &str = "sometimes: a leader crashes";
 const ALL_CRASHED: &str = "sometimes: all nodes are off";
+const A_MEMBER_ADDED: &str = "sometimes: a member is added";
+const A_PROMOTION: &str = "sometimes: a learner is promoted";
+const A_REPLACEMENT: &str = "sometimes: a member is replaced";
+const A_REMOVAL: &str = "sometimes: a member is removed";
+const A_MOVE: &str = "sometimes: a member moves";
+const A_REMOVED_NODE_ENDS: &str = "sometimes: a removed node ends by itself";
+const LOSS_SEEN_AT_START: &str = "sometimes: the others know at its start that a disk is lost";
+const LOSS_SEEN_BY_GROUP: &str = "sometimes: a group tells a node that its disk is lost";
+const A_RENEWAL: &str = "sometimes: a lease is kept alive";
+const AN_EXPIRY: &str = "sometimes: a lease expires";
+const A_WRITE_WENT_ASTRAY: &str = "sometimes: a disk is given up behind a misdirected write";
 
 /// A cluster, what is done to it, and all who look on.
 pub struct Chaos {
@@ -69,12 +98,18 @@ pub struct Chaos {
     groups: Vec<GroupId>,
     clients: Clients,
     watchers: Watchers,
+    leases: Leases,
     /// The state at each applied index, and the first node that was seen there.
     hashes: BTreeMap<(GroupId, EntryId), (u64, NodeId)>,
     /// Where each replica was compared last.
     compared: BTreeMap<(NodeId, GroupId), EntryId>,
     /// Nodes whose disk was given a fault since they were last mended.
     ill: BTreeSet<NodeId>,
+    /// Who changes the members.
+    operator: Operator,
+    /// The disk that is lost, or has a write in the wrong place: one at a time.
+    spoiled: Option<Spoiled>,
+    wanted: Option<Wanted>,
     /// Nodes whose rotten bits must be mended before they start: recovery could take them for the
     /// end of the log, which a crash may have left half written, and cut it.
     rotten: BTreeSet<NodeId>,
@@ -86,8 +121,8 @@ pub struct Chaos {
     later: Vec<(u64, Wire)>,
     /// Until this turn a node that has received a whole snapshot is to crash.
     crash_installing_before: u64,
-    /// Who must be well at present.
-    core: Vec<NodeId>,
+    /// Who must be well at present; all if nobody is named.
+    core: Option<Vec<NodeId>>,
     census: Census,
 }
 
@@ -116,15 +151,19 @@ impl Chaos {
             cluster,
             groups,
             watchers: Watchers::default(),
+            leases: Leases::new(plan.clocks_are_true()),
             hashes: BTreeMap::new(),
             compared: BTreeMap::new(),
             ill: BTreeSet::new(),
             rotten: BTreeSet::new(),
+            operator: Operator::new(plan.options.node_count),
+            spoiled: None,
+            wanted: None,
             mourned: BTreeSet::new(),
             resume_at: BTreeMap::new(),
             later: Vec::new(),
             crash_installing_before: 0,
-            core: Vec::new(),
+            core: None,
             census: Census::default(),
             plan,
         }
@@ -173,24 +212,58 @@ impl Chaos {
             self.turn(turn)?;
         }
         // A majority must manage without the others, and then all must be well.
-        let nodes = self.cluster.world.nodes();
         let mut turn = TURNS;
-        if self.dice.below(2) == 0 && nodes.len() > 2 {
-            let core = self.choose_core(&nodes);
-            turn = self.get_well(turn, core)?;
+        if self.dice.below(2) == 0
+            && let Some(voters) = self.settled_voters().filter(|voters| voters.len() > 2)
+        {
+            let core = self.choose_core(&voters);
+            turn = self.get_well(turn, Some(core))?;
         }
-        self.get_well(turn, nodes)?;
+        turn = self.get_well(turn, None)?;
+        if let Some(time) = self.leases.end_takes() {
+            turn = self.outlive_leases(turn, time)?;
+            self.get_well(turn, None)?;
+        }
         self.check_end()
     }
 
-    /// Mends what concerns these nodes, and waits until they are well. Returns the turn.
-    fn get_well(&mut self, mut turn: u64, core: Vec<NodeId>) -> Result<u64, Failure> {
+    /// Lets the time of all leases pass, and sees that they are gone. Returns the turn.
+    fn outlive_leases(&mut self, mut turn: u64, time: Duration) -> Result<u64, Failure> {
+        let end = self.cluster.world.now().after(time);
+        while self.cluster.world.now() < end {
+            turn += 1;
+            self.turn(turn)?;
+        }
+        let (nodes, cluster) = (self.cluster.world.nodes(), &self.cluster);
+        self.leases.check_end(&nodes, |node, group| cluster.store_of(node, group))?;
+        Ok(turn)
+    }
+
+    /// The voters, if all nodes are voters, agree on it and have their disks.
+    fn settled_voters(&self) -> Option<Vec<NodeId>> {
+        let world = &self.cluster.world;
+        let nodes = world.nodes();
+        let is_settled = self.spoiled.is_none() && self.operator.is_idle();
+        let agrees = |group: &GroupId| {
+            nodes.iter().all(|node| {
+                let known = world.configuration(*node, *group);
+                known.is_none_or(|known| {
+                    let is_all = known.voters.iter().eq(nodes.iter());
+                    is_all && !known.is_joint() && known.learners.is_empty()
+                })
+            })
+        };
+        (is_settled && self.groups.iter().all(agrees)).then_some(nodes)
+    }
+
+    /// Mends what concerns these nodes, or all, and waits until they are well. Returns the turn.
+    fn get_well(&mut self, mut turn: u64, core: Option<Vec<NodeId>>) -> Result<u64, Failure> {
         self.core = core;
         self.mend_all();
         let end = self.cluster.world.now().after(MENDED_WITHIN);
         while !self.is_well()? {
-            self.turn(turn)?;
             turn += 1;
+            self.turn(turn)?;
             let now = self.cluster.world.now();
             Failure::unless(now < end, "a cluster that is mended gets well", || self.picture())?;
         }
@@ -226,11 +299,19 @@ impl Chaos {
         }
         self.wires(turn);
         self.look_for_the_dead()?;
+        self.spoil_a_disk(turn)?;
+        self.work_on_members(turn)?;
         self.clients.listen(&self.cluster.world)?;
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {
             self.clients.ask(world, &mut self.dice, store);
+        }
+        if self.plan.has_leases {
+            self.leases.look(world, &self.groups, store)?;
+            if turn < TURNS {
+                self.leases.ask(world, &mut self.dice, &self.groups);
+            }
         }
         let histories = &mut self.clients.histories;
         self.watchers.look(world, &mut self.dice, histories, store)?;
@@ -252,75 +333,6 @@ impl Chaos {
                 Wire::Cut(cuts) => cuts.iter().for_each(|(from, to)| net.cut_one_way(*from, *to)),
                 Wire::Heal(cuts) => cuts.iter().for_each(|(from, to)| net.heal(*from, *to)),
             }
-        }
-    }
-
-    /// A node dies by itself only if its disk was made to fail.
-    fn look_for_the_dead(&mut self) -> Result<(), Failure> {
-        let nodes = self.cluster.world.nodes();
-        if nodes.iter().all(|node| !self.cluster.world.is_on(*node)) {
-            self.census.meet(ALL_CRASHED);
-        }
-        for node in nodes {
-            let life = self.cluster.world.life_count(node);
-            if let Some(fatal) = self.cluster.world.fatal(node)
-                && self.mourned.insert((node, life))
-            {
-                self.census.meet(A_DEAD_DISK);
-                let is_ill = self.ill.contains(&node);
-                Failure::unless(is_ill, "a node dies only of its disk", || {
-                    format!("n{node} died without a reason: {fatal}")
-                })?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Nodes that have applied the same have the same state.
-    fn compare_states(&mut self) -> Result<(), Failure> {
-        for node in self.cluster.world.nodes() {
-            for group in self.groups.clone() {
-                self.compare_state(node, group)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn compare_state(&mut self, node: NodeId, group: GroupId) -> Result<(), Failure> {
-        let Some(machine) = self.cluster.world.machine(node, group) else { return Ok(()) };
-        let applied = host::StateMachine::applied(machine);
-        if self.compared.insert((node, group), applied) == Some(applied) {
-            return Ok(());
-        }
-        let hash = self.cluster.store_of(node, group).state_hash();
-        // An ill disk may say that it cannot read; what it does read must be right.
-        let Ok(hash) = hash else {
-            self.compared.remove(&(node, group));
-            let is_ill = self.ill.contains(&node);
-            return Failure::unless(is_ill, "a state is readable", || format!("n{node} {group:?}"));
-        };
-        let first = *self.hashes.entry((group, applied)).or_insert((hash, node));
-        Failure::unless(first.0 == hash, "equal logs, equal states", || {
-            format!("n{} and n{node} differ at {applied} of {group:?}", first.1)
-        })
-    }
-
-    /// Runs for so long, or until a node has received a whole snapshot: that one crashes. The
-    /// moment is a short one, and only a look after every event meets it.
-    fn run_to_a_staged_snapshot(&mut self, length: Duration) {
-        let has_whole = |world: &World<StoreMachine>, node: &NodeId| {
-            let staged = world.disk(*node).list("/data/staging".as_ref());
-            let is_there = |names: Vec<String>| names.iter().any(|name| name.ends_with("shot"));
-            world.is_on(*node) && staged.is_ok_and(is_there)
-        };
-        let nodes = self.cluster.world.nodes();
-        let world = &mut self.cluster.world;
-        world.run_until(length, |world| nodes.iter().any(|node| has_whole(world, node)));
-        let node = nodes.into_iter().find(|node| has_whole(&self.cluster.world, node));
-        if let Some(node) = node {
-            self.crash_installing_before = 0;
-            self.crash(node);
-            self.census.meet(FaultKind::CrashInstalling.name());
         }
     }
 

@@ -57,6 +57,10 @@ pub struct Plan {
     pub turns_per_request: u64,
     /// Whether the last node comes later, with an empty disk.
     pub one_is_late: bool,
+    /// Whether somebody changes the members, and replaces one whose disk is lost.
+    pub has_operator: bool,
+    /// Whether clients keep leases alive, and let them expire.
+    pub has_leases: bool,
     /// In order of time.
     pub events: Vec<Event>,
 }
@@ -75,7 +79,9 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut dice = SplitMix::new(seed ^ 0xc4a0_5000);
         let node_count = pick(&mut dice, &[1, 3, 3, 3, 3, 3, 5, 5]);
-        let group_count = 1 + dice.below(3);
+        // Where members change, a host has one group, as a server has.
+        let has_operator = dice.below(2) > 0;
+        let group_count = if has_operator { 1 } else { 1 + dice.below(3) };
         let options = WorldOptions {
             node_count,
             segment_bytes: pick(&mut dice, &[16 << 10, 64 << 10]),
@@ -91,7 +97,8 @@ impl Plan {
         // ISSTA 2012); and not all as often.
         let share = pick(&mut dice, &[3, 2, 2, 4]);
         let mut kinds = Vec::new();
-        for kind in HOST_FAULTS.iter().filter(|_| dice.below(share) == 0).collect::<Vec<_>>() {
+        let known = HOST_FAULTS.iter().filter(|kind| has_operator || !kind.needs_operator());
+        for kind in known.filter(|_| dice.below(share) == 0).collect::<Vec<_>>() {
             let weight = pick(&mut dice, &[1, 1, 2, 6]);
             kinds.extend(std::iter::repeat_n(*kind, weight));
         }
@@ -109,7 +116,27 @@ impl Plan {
         }
         let turns_per_request = pick(&mut dice, &[2, 3, 8, 25]);
         let one_is_late = dice.below(2) > 0;
-        Self { seed, options, group_count, turns_per_request, one_is_late, events }
+        let has_leases = dice.below(2) > 0;
+        Self {
+            seed,
+            options,
+            group_count,
+            turns_per_request,
+            one_is_late,
+            has_operator,
+            has_leases,
+            events,
+        }
+    }
+
+    /// Whether no clock of this world is ever wrong.
+    #[must_use]
+    pub fn clocks_are_true(&self) -> bool {
+        let upsets = |event: &Event| match event.deed {
+            Deed::Fault(kind) => kind.upsets_clocks(),
+            Deed::Mend => false,
+        };
+        !self.events.iter().any(upsets)
     }
 
     /// Keeps only the events of these numbers.

@@ -122,6 +122,11 @@ impl Watchers {
         })
     }
 
+    /// Nobody watches any other node from now on.
+    pub(crate) fn keep(&mut self, nodes: &[NodeId]) {
+        self.watchers.retain(|(node, ..), _| nodes.contains(node));
+    }
+
     /// Nothing more will happen: what a watcher has not been told by now, it was not told.
     ///
     /// # Errors

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use env::mem::NetEvent;
+use env::mem::{MemDisk, NetEvent};
 use env::{Clock, Moment};
 use host::{GroupId, Inspected, Stage, Stages, StateMachine};
-use raft::invariants::{Before, Cluster, Violation, check_state, holds_durably};
-use raft::{NodeId, Role};
+use raft::NodeId;
+use raft::invariants::{Before, Cluster, Violation, check_state};
 
 use super::World;
 use crate::Failure;
@@ -33,6 +33,7 @@ impl<S: StateMachine> World<S> {
     /// One event: a stage that has work, or a frame that arrives, or time that passes.
     fn run_one(&mut self, end: Moment) {
         let now = self.clock.now();
+        self.stepped = None;
         self.deliver(now);
         let ready: Vec<(NodeId, Stage)> = self
             .nodes
@@ -57,6 +58,7 @@ impl<S: StateMachine> World<S> {
     }
 
     fn step(&mut self, now: Moment, id: NodeId, stage: Stage) {
+        self.stepped = Some((id, stage));
         self.trace.push(now, format_args!("{id} {stage:?}"));
         let node = self.nodes.get_mut(&id).expect("a node of this world");
         let Some(stages) = node.stages.as_mut() else {
@@ -84,42 +86,16 @@ impl<S: StateMachine> World<S> {
         }
         if let Err(fatal) = stepped {
             self.trace.push(now, format_args!("{id} dies: {fatal}"));
-            let node = self.nodes.get_mut(&id).expect("a node of this world");
-            node.fatal = Some(fatal);
-            node.end();
-            node.disk.kill();
-            self.net.drop_frames_of(id.0);
-            self.resume(id);
+            self.node_mut(id).fatal = Some(fatal);
+            self.stop(id, MemDisk::kill);
             self.draw(id);
         }
-    }
-
-    /// What a leader takes for committed is on the disks of a majority.
-    fn check_quorums(&mut self, id: NodeId) -> Option<(GroupId, Violation)> {
-        let stages = self.nodes[&id].stages.as_ref()?;
-        for group in stages.group_ids() {
-            let Some(leader) = stages.node(group) else { continue };
-            let commit = leader.commit_index();
-            let before = self.commits.insert((id, group), commit);
-            if leader.role() != Role::Leader || before.is_some_and(|before| before >= commit) {
-                continue;
-            }
-            let checked = Cluster::observe_commit(leader, |voter, entry| {
-                let Some(node) = self.nodes.get(&voter) else { return false };
-                let running = node.stages.as_ref().and_then(|stages| stages.node(group));
-                let replica = running.or_else(|| node.left.get(&group));
-                replica.is_some_and(|replica| holds_durably(replica, entry))
-            });
-            if let Err(violation) = checked {
-                return Some((group, violation));
-            }
-        }
-        None
+        self.end_if_told(id);
     }
 
     /// The world stops at the place where a property broke.
-    fn fail(&mut self, id: NodeId, group: GroupId, violation: Violation) {
-        let failure = Failure::from(violation);
+    pub(super) fn fail(&mut self, id: NodeId, group: GroupId, failure: impl Into<Failure>) {
+        let failure = failure.into();
         if let Some(recording) = &mut self.recording {
             recording.broken(self.clock.now(), (id, group.0), &failure);
         }
@@ -169,6 +145,9 @@ impl<S: StateMachine> World<S> {
         for delivery in self.net.due(now) {
             let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
             let length = delivery.frame.len();
+            if !self.admit(from, to) {
+                continue;
+            }
             let Some(stages) = self.nodes.get(&to).and_then(|node| node.stages.as_ref()) else {
                 continue;
             };

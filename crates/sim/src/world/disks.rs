@@ -1,0 +1,51 @@
+//! Disks that are lost, copied and put back.
+
+use env::mem::MemDisk;
+use host::StateMachine;
+use raft::NodeId;
+
+use super::World;
+use super::life::Copy;
+
+impl<S: StateMachine> World<S> {
+    /// A node that is off loses its disk; all of it, or its log and its state alone.
+    pub fn lose_disk(&mut self, id: NodeId, is_all_lost: bool) {
+        let node = self.node_mut(id);
+        assert!(node.stages.is_none(), "a disk is lost while its node is off");
+        node.disk = MemDisk::new();
+        node.lost = std::mem::take(&mut node.left);
+        if is_all_lost {
+            node.identity = None;
+        }
+        self.tell(id, "has lost its disk");
+    }
+
+    /// Somebody copies the disk of a node.
+    pub fn copy_disk(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        node.copy = Some(Copy { disk: node.disk.fork(), identity: node.identity.clone() });
+    }
+
+    /// Whether somebody has copied a node's disk.
+    #[must_use]
+    pub fn has_copy(&self, id: NodeId) -> bool {
+        self.nodes[&id].copy.is_some()
+    }
+
+    /// Puts the copy in the place of the disk of a node that is off. Whether there is one.
+    pub fn set_back_disk(&mut self, id: NodeId) -> bool {
+        let node = self.node_mut(id);
+        assert!(node.stages.is_none(), "a disk is set back while its node is off");
+        let Some(Copy { disk, identity }) = node.copy.take() else { return false };
+        (node.disk, node.identity) = (disk, identity);
+        node.left.clear();
+        self.tell(id, "has an old disk");
+        true
+    }
+
+    /// From now on this node is not started if its log lacks what it had vouched for: the promise
+    /// does not cover that, so whoever does it to a disk must know (`docs/adr/0008`).
+    pub fn suspect_disk(&mut self, id: NodeId) {
+        self.node_mut(id).is_suspect = true;
+    }
+}
