@@ -180,6 +180,8 @@ const QUIESCE: u8 = 15;
 const REMOVED: u8 = 16;
 const READ_REPLIED: u8 = 17;
 const TIMEOUT_NOW_LEASE_ENDED: u8 = 18;
+const PULL: u8 = 19;
+const PULL_RESPONSE: u8 = 20;
 
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
     let mut head = |kind: u8| {
@@ -246,6 +248,16 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             head(READ_INDEX_RESPONSE);
             put_read_answer(out, *context, *index);
         }
+        Rpc::Pull { prev } => {
+            head(PULL);
+            put_entry_id(out, *prev);
+        }
+        Rpc::PullResponse { prev, commit_index, entries } => {
+            head(PULL_RESPONSE);
+            put_entry_id(out, *prev);
+            out.put_u64_le(commit_index.0);
+            put_entries(out, entries);
+        }
         Rpc::Removed { by, incarnation } => {
             head(REMOVED);
             codec::put_mark(out, by);
@@ -264,8 +276,17 @@ fn put_append(
     put_entry_id(out, prev);
     out.put_u64_le(commit_index.0);
     out.put_u64_le(session);
+    put_entries(out, entries);
+}
+
+fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
     put_length(out, entries.len());
     entries.iter().for_each(|entry| codec::put_entry(out, entry));
+}
+
+fn take_entries(input: &mut Bytes) -> Option<raft::Entries> {
+    let count = take_count(input, codec::ENTRY_BYTES_MIN)?;
+    (0..count).map(|_| codec::take_entry(input)).collect()
 }
 
 fn put_read_answer(out: &mut BytesMut, context: u64, index: Option<LogIndex>) {
@@ -309,10 +330,7 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
         APPEND_ENTRIES => {
             let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
             let session = input.try_get_u64_le().ok()?;
-            let count = take_count(input, codec::ENTRY_BYTES_MIN)?;
-            let entries = (0..count).map(|_| codec::take_entry(input));
-            let entries = entries.collect::<Option<_>>()?;
-            Rpc::AppendEntries { prev, commit_index, session, entries }
+            Rpc::AppendEntries { prev, commit_index, session, entries: take_entries(input)? }
         }
         APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
             session: input.try_get_u64_le().ok()?,
@@ -345,6 +363,11 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let context = input.try_get_u64_le().ok()?;
             let (known, index) = (take_bool(input)?, take_index(input)?);
             Rpc::ReadIndexResponse { context, index: known.then_some(index) }
+        }
+        PULL => Rpc::Pull { prev: take_entry_id(input)? },
+        PULL_RESPONSE => {
+            let (prev, commit_index) = (take_entry_id(input)?, take_index(input)?);
+            Rpc::PullResponse { prev, commit_index, entries: take_entries(input)? }
         }
         REMOVED => Rpc::Removed {
             by: codec::take_mark(input)?.into(),

@@ -25,7 +25,7 @@ pub(crate) fn is_dead(message: &Message, from: &Peer, to: &Peer) -> bool {
             let may_lead = matches!(to.node.role(), Role::Candidate | Role::Leader);
             is_old || is_of_now && !may_lead
         }
-        Body::TimeoutNow { .. } => is_old,
+        Body::TimeoutNow { .. } | Body::Pull { .. } | Body::PullResponse { .. } => is_old,
         Body::Removed { .. } => false,
         Body::RequestVote { .. }
         | Body::AppendEntries { .. }

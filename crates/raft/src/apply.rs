@@ -176,6 +176,7 @@ impl Node {
         let Some(first) = entries.first() else { return };
         assert!(first.id.index == from, "a fetch from {from} was answered from {}", first.id.index);
         self.send_fetched(&entries);
+        self.answer_pulls(&entries);
         let last = self.commit_index.min(self.persister.durable_index());
         if from == self.apply.handed_out.next() && !self.apply.is_installing() {
             entries.truncate(entries.iter().take_while(|entry| entry.id.index <= last).count());

@@ -118,6 +118,7 @@ impl Node {
             self.begin_heartbeat_round();
         }
         self.notice_slow_followers();
+        self.look_after_the_fed();
         self.send_heartbeats();
     }
 

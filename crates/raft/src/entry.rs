@@ -110,6 +110,10 @@ pub struct Configuration {
     ///
     /// Invariant: [`QuorumRule::Majority`] unless the configuration is joint.
     pub outgoing_rule: QuorumRule,
+    /// Learners that pull from another member than the leader, and from whom (`feeding.rs`).
+    ///
+    /// Invariant: of learners alone; the other is a member, not the learner itself, and no witness.
+    pub feeders: BTreeMap<NodeId, NodeId>,
 }
 
 /// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
@@ -167,6 +171,7 @@ impl Configuration {
         let nodes = 8 * (self.removed.len() + self.witnesses.len());
         let others = nodes + 16 * self.incarnations.len() + lease;
         let rules = self.rule.size_bytes() + self.outgoing_rule.size_bytes();
+        let others = others + 16 * self.feeders.len();
         8 * self.member_count() + attributes.sum::<usize>() + others + rules
     }
 
@@ -183,7 +188,14 @@ impl Configuration {
         let mut removed = before.removed.clone();
         removed.extend(before.members().filter(|node| !self.contains(*node)));
         removed.drain(..removed.len().saturating_sub(TOMBSTONES_MAX));
-        Self { witnesses, attributes, incarnations, removed, ..self }
+        let mut feeders = core::mem::take(&mut self.feeders);
+        feeders.retain(|learner, feeder| self.learners.contains(learner) && self.contains(*feeder));
+        Self { witnesses, attributes, incarnations, removed, feeders, ..self }
+    }
+
+    /// From whom `node` pulls: a learner without a vote in any half, with a feeder.
+    pub(crate) fn feeder_of(&self, node: NodeId) -> Option<NodeId> {
+        self.feeders.get(&node).copied().filter(|_| !self.is_voter(node))
     }
 
     /// Whether `node` has a vote in this configuration, in either half of a joint one.
@@ -233,6 +245,9 @@ impl fmt::Display for Configuration {
         }
         if let Some(lease) = self.lease {
             write!(f, " lease={lease}")?;
+        }
+        for (place, (learner, feeder)) in self.feeders.iter().enumerate() {
+            write!(f, "{}{learner}:{feeder}", if place == 0 { " feeders=" } else { "," })?;
         }
         Ok(())
     }

@@ -71,6 +71,29 @@ impl Node {
         self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
     }
 
+    /// Takes a slice that is known to be committed, whoever knows it (`feeding.rs`). Nobody is
+    /// answered.
+    pub(crate) fn take_committed(&mut self, slice: LogSlice) -> Result<(), PeerFault> {
+        let skip = match self.fit(&slice) {
+            Fit::ConflictsWithCommitted => return Err(PeerFault::ConflictsWithCommitted),
+            // What it follows has gone since it was asked for; it will be asked for again.
+            Fit::Gap => return Ok(()),
+            Fit::Follows { skip } => skip,
+        };
+        let last = slice.last().index;
+        let news = slice.into_entries_behind(skip);
+        if let Some(first) = news.first() {
+            if first.id.index <= self.log.last().index {
+                self.truncate(first.id.index);
+            }
+            self.append(news);
+        }
+        self.proven_index = self.proven_index.max(last);
+        self.learn_group_commit(last);
+        self.learn_commit_index(last);
+        Ok(())
+    }
+
     /// Compares, and changes nothing.
     fn fit(&self, slice: &LogSlice) -> Fit {
         let prev = slice.prev();

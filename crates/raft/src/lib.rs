@@ -121,6 +121,7 @@ mod election;
 mod entries;
 mod entry;
 mod fault;
+mod feeding;
 mod follower;
 mod incarnation;
 mod input;

@@ -173,6 +173,20 @@ pub enum Body {
         /// Where the read is linearizable, or `None` when this node does not lead.
         index: Option<LogIndex>,
     },
+    /// A learner asks its feeder for what is committed behind its own commit index (`feeding.rs`).
+    Pull {
+        /// The learner's last committed entry.
+        prev: EntryId,
+    },
+    /// Answer to [`Body::Pull`], if there is something to tell.
+    PullResponse {
+        /// From the request.
+        prev: EntryId,
+        /// The feeder's commit index.
+        commit_index: LogIndex,
+        /// Committed entries that follow `prev`.
+        entries: Entries,
+    },
     /// Answer to a request of a node that was removed: it should shut down. Of any term, since that
     /// node may be in a term of its own.
     Removed {

@@ -69,6 +69,8 @@ pub struct Node {
     /// When a leader of the current term was last heard from.
     pub(crate) leader_heard_at: Option<Tick>,
     pub(crate) removal: Removal,
+    /// Who pulls old entries, and behind which: they are being read.
+    pub(crate) questions: Vec<(NodeId, EntryId)>,
     /// The largest commit index that a leader named, and the term in which it did. Not remembered
     /// over a restart.
     pub(crate) group_commit: EntryId,

@@ -142,6 +142,13 @@ pub enum ChangeError {
         /// It holds the log up to here.
         match_index: LogIndex,
     },
+    /// It is no learner, or the other is no other member with the data.
+    CannotFeed {
+        /// Who was to be fed.
+        learner: NodeId,
+        /// By whom.
+        feeder: NodeId,
+    },
     /// Fewer than a majority of the new voters are alive and hold the log: nothing would be
     /// committed for as long as it takes to bring more of them up.
     WouldStall {
@@ -214,6 +221,9 @@ impl fmt::Display for ChangeError {
                 write!(f, "a lease cannot last {duration_us} us")
             }
             Self::Rule { fault } => fault.fmt(f),
+            Self::CannotFeed { learner, feeder } => {
+                write!(f, "node {feeder} cannot feed node {learner}")
+            }
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")
             }

@@ -101,6 +101,7 @@ impl Node {
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }
             | Body::InstallSnapshot { .. }
+            | Body::Pull { .. }
             | Body::ReadIndex { .. } => {}
             Body::PreVoteResponse { .. }
             | Body::RequestVoteResponse { .. }
@@ -109,6 +110,7 @@ impl Node {
             | Body::InstallSnapshotResponse { .. }
             | Body::TimeoutNow { .. }
             | Body::Removed { .. }
+            | Body::PullResponse { .. }
             | Body::ReadIndexResponse { .. } => {
                 return self.record(|| Event::StaleMessage { from: to, term });
             }

@@ -98,6 +98,7 @@ impl Node {
             let RoleState::Leader(leader) = &mut self.role else { return };
             let member = &mut leader.members[place];
             if member.id == self.options.id
+                || member.fed.is_left_alone
                 || member.next_index != first
                 || member.is_paused(&self.options)
             {
@@ -237,6 +238,7 @@ impl Node {
         round: u64,
         last_index: LogIndex,
     ) {
+        let (now, last) = (self.now, self.log.last().index);
         let Some(member) = self.answering_member(from) else { return };
         match &mut member.state {
             ProgressState::Probe { is_waiting } => *is_waiting = false,
@@ -250,6 +252,7 @@ impl Node {
             ProgressState::Snapshot { .. } => {}
         }
         member.match_at_heartbeat = member.match_index;
+        member.note_fed(now, last_index, last);
         if last_index < member.match_index {
             self.ask_what_it_holds(from);
         }
@@ -285,6 +288,11 @@ struct Feeder<'a> {
 
 impl Feeder<'_> {
     fn feed(&self, member: &mut Progress) -> Feed {
+        if member.fed.is_left_alone {
+            let is_here = member.next_index > self.log.mark().index;
+            let asks = member.wants_nudge && is_here;
+            return if asks { self.nudge(member) } else { Feed::Quiet };
+        }
         if member.is_paused(self.options) {
             return if member.wants_nudge { self.nudge(member) } else { Feed::Quiet };
         }

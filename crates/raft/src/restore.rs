@@ -67,6 +67,7 @@ impl Node {
             elections_are_paused: false,
             leader_heard_at: None,
             removal: Removal::default(),
+            questions: Vec::new(),
             group_commit: EntryId::default(),
         };
         // The tail of the log: the newest lease, if there is any in it.

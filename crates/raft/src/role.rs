@@ -135,6 +135,7 @@ impl Leader {
                 });
                 member.is_witness = configuration.witnesses.contains(&id);
                 member.look_up(configuration);
+                member.fed.adopt(configuration.feeder_of(id));
                 member.votes_incoming = configuration.voters.contains(&id)
                     || bug(Bug::LearnersCount) && configuration.learners.contains(&id);
                 member.votes_outgoing = configuration.outgoing.contains(&id);

@@ -177,6 +177,9 @@ bugs! {
     ConflictingSnapshotIsTaken "S4" "A snapshot that contradicts the commit is acknowledged.",
     CutsBeforeItsMembership "M8" "A log is cut before its node knows who is a member.",
     FailedSnapshotIsForgotten "S14" "A snapshot that was not delivered is never sent again.",
+    FeedsWhatIsNotCommitted "Raft §5.4.3" "A learner is told by its feeder what is not committed.",
+    FedIsNeverLookedAfter "ADR 12" "A learner whose feeder is gone is fed by nobody.",
+    FeederLags "ADR 12" "A learner is taken to keep up whatever it holds.",
     NoHeartbeatsBesideASnapshot "S14" "Who gets a snapshot gets no heartbeats.",
     // Leadership.
     TransferDoesNotWait "E18" "The target of a transfer campaigns before it has the log.",

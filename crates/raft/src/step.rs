@@ -83,6 +83,8 @@ impl Node {
             | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::Removed { .. }
+            | Body::Pull { .. }
+            | Body::PullResponse { .. }
             | Body::ReadIndexResponse { .. } => self.become_follower(term, None),
         }
         if bug(Bug::HigherTermIsPermission) && matches!(body, Body::RequestVoteResponse { .. }) {
@@ -127,6 +129,9 @@ impl Node {
             | Body::InstallSnapshotResponse { .. }
             | Body::TimeoutNow { .. }
             | Body::Removed { .. }
+            // Its leader will tell the learner of the term.
+            | Body::Pull { .. }
+            | Body::PullResponse { .. }
             | Body::ReadIndexResponse { .. } => {}
         }
     }
@@ -150,6 +155,7 @@ impl Node {
             Body::Heartbeat { commit_index, round } => {
                 if self.follow(from) {
                     self.handle_heartbeat(from, commit_index, round);
+                    self.pull();
                 }
             }
             Body::Quiesce { last, commit_index } => {
@@ -175,6 +181,10 @@ impl Node {
             Body::ReadIndex { context, replied } => self.handle_read_index(from, context, replied),
             Body::ReadIndexResponse { context, index } => {
                 self.handle_read_index_response(from, context, index);
+            }
+            Body::Pull { prev } => self.handle_pull(from, prev),
+            Body::PullResponse { prev, commit_index, entries } => {
+                self.handle_pull_response(from, prev, commit_index, entries);
             }
             // Taken at the gate, whatever its term.
             Body::Removed { .. } => {}
@@ -238,7 +248,9 @@ fn largest_number(body: &Body) -> u64 {
     match body {
         Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
         Body::Quiesce { last, commit_index } => last.term.0.max(last.index.0).max(commit_index.0),
-        Body::AppendEntries { prev, commit_index, entries, .. } => {
+        Body::Pull { prev } => prev.term.0.max(prev.index.0),
+        Body::AppendEntries { prev, commit_index, entries, .. }
+        | Body::PullResponse { prev, commit_index, entries } => {
             // Entries are consecutive from `prev` on, which the slice checks.
             let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
             prev.term.0.max(prev.index.0.saturating_add(count)).max(commit_index.0)

@@ -93,6 +93,8 @@ pub enum Event {
     TransferAborted { to: NodeId },
     /// A follower needs entries that the log no longer has.
     SnapshotNeeded { to: NodeId, at_least: LogIndex },
+    /// Holds what is committed up to `upto`, from its feeder.
+    Pulled { from: NodeId, upto: LogIndex },
     /// A snapshot replaces the log.
     SnapshotAccepted { last: EntryId },
     /// A snapshot was no news, or came while another is being installed.
@@ -185,6 +187,7 @@ impl fmt::Display for Event {
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),
+            Self::Pulled { from, upto } => write!(f, "pulled from=n{from} upto={upto}"),
             Self::SnapshotNeeded { to, at_least } => {
                 write!(f, "snapshot needed to=n{to} at_least={at_least}")
             }

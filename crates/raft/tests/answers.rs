@@ -195,6 +195,12 @@ fn all_bodies() -> Vec<Body> {
         Body::TimeoutNow { lease_ended: false },
         Body::ReadIndex { context: 1, replied: false },
         Body::ReadIndexResponse { context: 1, index: None },
+        Body::Pull { prev: EntryId::default() },
+        Body::PullResponse {
+            prev: EntryId::default(),
+            commit_index: LogIndex(0),
+            entries: Entries::new(),
+        },
     ]
 }
 

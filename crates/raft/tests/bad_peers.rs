@@ -79,6 +79,11 @@ fn body() -> impl Strategy<Value = Body> {
         }),
         any::<bool>().prop_map(|lease_ended| Body::TimeoutNow { lease_ended }),
         (entry_id(), index()).prop_map(|(last, commit_index)| Body::Quiesce { last, commit_index }),
+        entry_id().prop_map(|prev| Body::Pull { prev }),
+        (entry_id(), index(), entry_id()).prop_map(|(prev, commit_index, entry)| {
+            let entry = Entry { id: entry, payload: Payload::Noop };
+            Body::PullResponse { prev, commit_index, entries: vec![entry].into() }
+        }),
         (number(), any::<bool>())
             .prop_map(|(context, replied)| Body::ReadIndex { context, replied }),
         (number(), proptest::option::of(index()))

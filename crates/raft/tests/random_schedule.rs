@@ -322,8 +322,14 @@ fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
         1 => LeaseChange::End,
         _ => LeaseChange::Keep,
     };
-    let change =
+    let mut change =
         ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) };
+    // Mostly the change of feeders alone, which takes a learner that is one already.
+    if !configuration.learners.is_empty() && dice.one_in(2) {
+        let mut any = || NodeId(nodes[dice.place(nodes.len())]);
+        let feeders = configuration.learners.iter().map(|learner| (*learner, Some(any())));
+        change = ConfigurationChange { feeders: feeders.collect(), ..Default::default() };
+    }
     // A refusal is an answer like any other here.
     let _refused = cluster.change(leader, &change);
 }

@@ -27,6 +27,7 @@ folders! {
     membership at least 31,
     incarnation at least 10,
     recovery at least 3,
+    feeding at least 7,
     witness at least 11,
     transfer at least 4,
     durability at least 10,

@@ -20,6 +20,7 @@
 //!                      5 quorum rules: that of the voters │ that of the outgoing, see [`rule`]
 //!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8: 0, or
 //!                        1 and │ uncertainty in us u32
+//!                      7 feeders: (learner u64, ascending │ feeder u64) …
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
@@ -45,6 +46,7 @@ const REMOVED: u8 = 3;
 const INCARNATIONS: u8 = 4;
 const QUORUM_RULES: u8 = 5;
 const LEASE: u8 = 6;
+const FEEDERS: u8 = 7;
 /// The clocks that leases rest on: each node's own, that never goes back; or such as say how wrong
 /// they may be.
 const MONOTONIC: u8 = 0;
@@ -102,6 +104,7 @@ fn extensions(configuration: &Configuration) -> BytesMut {
     extension(INCARNATIONS, incarnations(configuration));
     extension(QUORUM_RULES, rule::rules(configuration));
     extension(LEASE, lease(configuration));
+    extension(FEEDERS, feeders(configuration));
     out
 }
 
@@ -128,6 +131,7 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
                 (configuration.rule, configuration.outgoing_rule) = rule::take_rules(&mut value)?;
             }
             LEASE => configuration.lease = Some(take_lease(&mut value)?),
+            FEEDERS => configuration.feeders = take_feeders(&mut value)?,
             // Of a later version: to go on without it would be to forget it.
             _ => return None,
         }
@@ -195,6 +199,28 @@ fn take_incarnations(input: &mut Bytes) -> Option<BTreeMap<NodeId, Incarnation>>
             return None;
         }
         all.insert(node, incarnation);
+    }
+    Some(all)
+}
+
+fn feeders(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    for (learner, feeder) in &configuration.feeders {
+        out.put_u64_le(learner.0);
+        out.put_u64_le(feeder.0);
+    }
+    out
+}
+
+fn take_feeders(input: &mut Bytes) -> Option<BTreeMap<NodeId, NodeId>> {
+    let mut all = BTreeMap::new();
+    while input.has_remaining() {
+        let learner = NodeId(input.try_get_u64_le().ok()?);
+        let feeder = NodeId(input.try_get_u64_le().ok()?);
+        if all.last_key_value().is_some_and(|(last, _)| *last >= learner) {
+            return None;
+        }
+        all.insert(learner, feeder);
     }
     Some(all)
 }

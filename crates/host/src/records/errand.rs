@@ -6,6 +6,7 @@
 //!                         expected u8 │ [configuration] │ allow stall u8
 //!                         terms u8: 1 a rule, 2 leases, 4 no leases any more
 //!                         [configuration of nobody that has the rule and the leases]
+//!                         feeders: count u32 │ (node u64, ascending │ has one u8 │ node u64) …
 //!               1 report
 //! answer        0 not the leader
 //!               1 changed: group configuration
@@ -38,6 +39,7 @@ const ANSWER_CHANGED: u8 = 1;
 const ANSWER_REFUSED: u8 = 2;
 const ANSWER_REPORT: u8 = 3;
 
+const FEEDER_BYTES: usize = 8 + 1 + 8;
 const MEMBER_CHANGE_BYTES: usize = 1 + 8;
 const ATTRIBUTES_BYTES_MIN: usize = 8 + 4;
 const MEMBER_REPORT_BYTES: usize = 3 * 8 + 3;
@@ -66,6 +68,29 @@ pub(super) fn put_errand(out: &mut BytesMut, errand: &Errand) {
     }
     out.put_u8(u8::from(change.allow_stall));
     put_terms(out, change);
+    put_length(out, change.feeders.len());
+    for (learner, feeder) in &change.feeders {
+        out.put_u64_le(learner.0);
+        out.put_u8(u8::from(feeder.is_some()));
+        out.put_u64_le(feeder.map_or(0, |feeder| feeder.0));
+    }
+}
+
+fn take_feeders(input: &mut Bytes) -> Option<BTreeMap<NodeId, Option<NodeId>>> {
+    let mut feeders: BTreeMap<NodeId, Option<NodeId>> = BTreeMap::new();
+    for _ in 0..take_count(input, FEEDER_BYTES)? {
+        let learner = NodeId(input.try_get_u64_le().ok()?);
+        let feeder = match (take_bool(input)?, NodeId(input.try_get_u64_le().ok()?)) {
+            (true, feeder) => Some(feeder),
+            (false, NodeId(0)) => None,
+            (false, _) => return None,
+        };
+        if feeders.last_key_value().is_some_and(|(last, _)| *last >= learner) {
+            return None;
+        }
+        feeders.insert(learner, feeder);
+    }
+    Some(feeders)
 }
 
 /// What a change says of the rule and of leases.
@@ -127,11 +152,13 @@ pub(super) fn take_errand(input: &mut Bytes) -> Option<Errand> {
     let expected = if take_bool(input)? { Some(codec::take_configuration(input)?) } else { None };
     let allow_stall = take_bool(input)?;
     let (rule, lease) = take_terms(input)?;
+    let feeders = take_feeders(input)?;
     Some(Errand::Change(Box::new(ConfigurationChange {
         members,
         attributes,
         lease,
         rule,
+        feeders,
         expected,
         allow_stall,
     })))
@@ -232,6 +259,7 @@ fn put_refusal(out: &mut BytesMut, refusal: &ChangeError) {
         ChangeError::LeaseOutOfBounds { duration_us } => (14, duration_us, 0),
         ChangeError::Rule { fault } => rule_fault_code(fault),
         ChangeError::OnlyWitnesses => (16, 0, 0),
+        ChangeError::CannotFeed { learner, feeder } => (17, learner.0, feeder.0),
         // One that has no code here yet: the receiver learns that it was refused, not why.
         _ => (0, 0, 0),
     };
@@ -297,6 +325,7 @@ fn take_refusal(input: &mut Bytes) -> Option<ChangeError> {
         14 => ChangeError::LeaseOutOfBounds { duration_us: first },
         15 => ChangeError::Rule { fault: rule_fault(first, second)? },
         16 => ChangeError::OnlyWitnesses,
+        17 => ChangeError::CannotFeed { learner: node, feeder: NodeId(second) },
         11 => ChangeError::WouldStall {
             holding: usize::try_from(first).ok()?,
             voters: usize::try_from(second).ok()?,

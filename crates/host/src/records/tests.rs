@@ -78,6 +78,8 @@ fn rpcs() -> Vec<Rpc> {
         Rpc::ReadIndex { context: 1, replied: true },
         Rpc::ReadIndexResponse { context: 1, index: Some(LogIndex(5)) },
         Rpc::ReadIndexResponse { context: 1, index: None },
+        Rpc::Pull { prev: last },
+        Rpc::PullResponse { prev: last, commit_index: LogIndex(9), entries: raft::Entries::new() },
         Rpc::Removed { by: mark().into(), incarnation: Incarnation(3) },
     ]
 }
@@ -139,6 +141,7 @@ fn change() -> ConfigurationChange {
         allow_stall: true,
         lease: LeaseChange::End,
         rule: Some(QuorumRule::Flexible { election: 3, commit: 2 }),
+        feeders: [(FROM, None), (TO, Some(FROM))].into(),
     }
 }
 
@@ -146,6 +149,7 @@ fn answers() -> Vec<ErrandAnswer> {
     let refusals = [
         ChangeError::NothingToAbandon,
         ChangeError::OnlyWitnesses,
+        ChangeError::CannotFeed { learner: TO, feeder: FROM },
         ChangeError::LeaseOutOfBounds { duration_us: 1 },
         ChangeError::Rule { fault: RuleFault::NotNamed { node: TO } },
         ChangeError::Rule { fault: RuleFault::QuorumsApart { voters: 4 } },
@@ -250,6 +254,12 @@ fn golden_bytes_of_version_1() {
         message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
         &format!("{head}0f{two}{five}{two}{one}{one}"),
     );
+    let entries = raft::Entries::new();
+    check(
+        message(Rpc::PullResponse { prev: last, commit_index: LogIndex(1), entries }),
+        &format!("{head}14{two}{five}{two}{one}{one}00000000"),
+    );
+    check(message(Rpc::Pull { prev: last }), &format!("{head}13{two}{five}{two}{one}"));
     check(
         message(Rpc::Heartbeat { commit_index: LogIndex(1), round: 2 }),
         &format!("{head}08{two}{five}{one}{two}"),
@@ -264,7 +274,7 @@ fn golden_bytes_of_version_1() {
     let change = ConfigurationChange { members, ..ConfigurationChange::default() };
     check(
         Body::Errand { number: 1, errand: Errand::Change(Box::new(change)) },
-        &format!("080300000000000000{one}000100000002{two}00000000000000"),
+        &format!("080300000000000000{one}000100000002{two}0000000000000000000000"),
     );
     let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(

@@ -50,6 +50,9 @@ pub struct ConfigurationChange {
     /// How the voters decide from now on; `None` leaves the rule as it is. A rule that names voters
     /// must be given anew with each change of them.
     pub rule: Option<QuorumRule>,
+    /// From whom learners pull from now on; `None` for the leader, who sends. What is not named
+    /// stays ([`Configuration::feeders`]).
+    pub feeders: BTreeMap<NodeId, Option<NodeId>>,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
@@ -156,8 +159,10 @@ pub(crate) fn target(
         LeaseChange::Set(terms) => next.lease = Some(terms),
         LeaseChange::End => next.lease = None,
     }
-    let says_nothing =
-        change.members.is_empty() && change.attributes.is_empty() && change.rule.is_none();
+    let says_nothing = change.members.is_empty()
+        && change.attributes.is_empty()
+        && change.rule.is_none()
+        && change.feeders.is_empty();
     if says_nothing && change.lease == LeaseChange::Keep {
         return Err(ChangeError::Empty);
     }
@@ -174,7 +179,27 @@ pub(crate) fn target(
         }
         next.attributes.insert(*node, attributes.clone());
     }
+    name_feeders(&mut next, change)?;
     Ok(next)
+}
+
+fn name_feeders(next: &mut Configuration, change: &ConfigurationChange) -> Result<(), ChangeError> {
+    for (learner, feeder) in &change.feeders {
+        let Some(feeder) = *feeder else {
+            next.feeders.remove(learner);
+            continue;
+        };
+        let can_feed = next.contains(feeder) && !next.witnesses.contains(&feeder);
+        if !next.learners.contains(learner) || feeder == *learner || !can_feed {
+            return Err(ChangeError::CannotFeed { learner: *learner, feeder });
+        }
+        next.feeders.insert(*learner, feeder);
+    }
+    // Who becomes a voter is fed by the leader, and so is whose feeder leaves.
+    let mut feeders = core::mem::take(&mut next.feeders);
+    feeders.retain(|learner, feeder| next.learners.contains(learner) && next.contains(*feeder));
+    next.feeders = feeders;
+    Ok(())
 }
 
 /// The first entry of the way from `current` to `target`: C_old,new, or C_new where the voters

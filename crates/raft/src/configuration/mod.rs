@@ -149,4 +149,10 @@ pub(crate) fn is_sound(configuration: &Configuration) -> bool {
         && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
         && rule.check(voters).is_ok()
         && outgoing_is_sound
+        && configuration.feeders.iter().all(|(learner, feeder)| {
+            learners.contains(learner)
+                && learner != feeder
+                && configuration.contains(*feeder)
+                && !witnesses.contains(feeder)
+        })
 }

@@ -199,9 +199,22 @@ impl Cluster {
                 require(commit_index.0 <= known, "nobody invents a commit", said)?;
                 self.observe_sent(message)
             }
+            Body::PullResponse { prev, entries, .. } => {
+                let told = core::iter::once(*prev).chain(entries.iter().map(|entry| entry.id));
+                for id in told.filter(|id| id.index.0 > 0) {
+                    let is_committed = self
+                        .committed
+                        .get(&id.index)
+                        .is_none_or(|known| known.0 == id)
+                        && self.committed.last_key_value().is_some_and(|last| *last.0 >= id.index);
+                    require(is_committed, "what is pulled is committed", said)?;
+                }
+                Ok(())
+            }
             Body::PreVote { .. }
             | Body::PreVoteResponse { .. }
             | Body::RequestVoteResponse { granted: false }
+            | Body::Pull { .. }
             | Body::AppendEntriesResponse(_)
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshot { .. }

@@ -363,6 +363,8 @@ impl Durable<'_> {
             | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::Removed { .. }
+            | Body::Pull { .. }
+            | Body::PullResponse { .. }
             | Body::ReadIndexResponse { .. } => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ pub(crate) mod slowness;
 
 use self::inflights::Inflights;
 use self::slowness::Slowness;
+use crate::feeding::FedBook;
 use crate::seeded::{Bug, bug};
 use crate::{Configuration, Incarnation, LogIndex, NodeId, Tick};
 
@@ -57,6 +58,7 @@ pub(crate) struct Progress {
     /// An empty AppendEntries must go, to find out what the member has.
     pub(crate) wants_nudge: bool,
     pub(crate) slowness: Slowness,
+    pub(crate) fed: FedBook,
 }
 
 /// How a member is being fed.
@@ -103,6 +105,7 @@ impl Progress {
             match_at_heartbeat: LogIndex::default(),
             wants_nudge: false,
             slowness: Slowness::default(),
+            fed: FedBook::default(),
         }
     }
 
@@ -149,6 +152,7 @@ impl Progress {
             is_active: false,
             heard_at: self.heard_at,
             silent_since: self.silent_since,
+            fed: self.fed.clone(),
             ..Self::new(self.id, last_index)
         };
     }

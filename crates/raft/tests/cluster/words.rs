@@ -96,6 +96,11 @@ pub(crate) fn message_line(message: &Message) -> String {
         Body::TimeoutNow { lease_ended: true } => "TimeoutNow lease ended".to_owned(),
         Body::ReadIndex { replied: false, .. } => "ReadIndex".to_owned(),
         Body::ReadIndex { replied: true, .. } => "ReadIndex replied".to_owned(),
+        Body::Pull { prev } => format!("Pull prev={prev}"),
+        Body::PullResponse { prev, commit_index, entries } => {
+            let upto = entries.last().map_or(*prev, |entry| entry.id);
+            format!("PullResponse prev={prev} upto={upto} commit={commit_index}")
+        }
         Body::Removed { by, .. } => format!("Removed by={}", by.last),
         Body::ReadIndexResponse { index, .. } => {
             let index = index.map_or_else(|| "none".to_owned(), |index| index.to_string());

@@ -92,7 +92,7 @@ impl Source<'_> {
     }
 
     fn body(&mut self) -> Body {
-        match self.byte() % 16 {
+        match self.byte() % 18 {
             0 => Body::PreVote { last: self.entry_id() },
             1 => Body::PreVoteResponse { granted: self.flag() },
             2 => Body::RequestVote { last: self.entry_id(), leadership_transfer: self.flag() },
@@ -126,6 +126,11 @@ impl Source<'_> {
             14 => {
                 let index = self.flag().then(|| self.index());
                 Body::ReadIndexResponse { context: self.number(), index }
+            }
+            15 => Body::Pull { prev: self.entry_id() },
+            16 => {
+                let (prev, commit_index) = (self.entry_id(), self.index());
+                Body::PullResponse { prev, commit_index, entries: self.entries(prev).into() }
             }
             _ => {
                 let incarnation = Incarnation(self.number() % 2);

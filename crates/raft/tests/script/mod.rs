@@ -6,6 +6,7 @@
 
 mod rule;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -329,7 +330,7 @@ fn parse_mode(words: &Words<'_>) -> ReadMode {
 }
 
 /// `add=4 learn=5 promote=5 demote=3 remove=1,2 guard=8`, with `expected=1,2,3` voters or
-/// `stall=yes`, and `rule=` as a configuration is written.
+/// `stall=yes`, `rule=` as a configuration is written, and `feed=4:2,5:leader`.
 fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     let of = |name, change: fn(NodeId) -> MemberChange| {
         words.numbers(name).into_iter().map(move |node| change(id(node)))
@@ -351,8 +352,20 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
         expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
         allow_stall: words.named("stall") == Some("yes"),
         rule: words.named("rule").map(rule::parse),
+        feeders: words.named("feed").map(parse_feeders).unwrap_or_default(),
         ..ConfigurationChange::of(members)
     }
+}
+
+/// `4:2,5:leader`: node 4 pulls from node 2, and the leader feeds node 5.
+fn parse_feeders(text: &str) -> BTreeMap<NodeId, Option<NodeId>> {
+    let pairs = text.split(',').map(|pair| pair.split_once(':').expect("a pair"));
+    pairs
+        .map(|(learner, feeder)| {
+            let number = |text: &str| id(text.parse().unwrap());
+            (number(learner), (feeder != "leader").then(|| number(feeder)))
+        })
+        .collect()
 }
 
 /// What happens to a node.
@@ -616,6 +629,12 @@ fn parse_message(words: &Words<'_>) -> Message {
             let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
             Body::Removed { by: by.into(), incarnation }
         }
+        "Pull" => Body::Pull { prev: words.entry("prev") },
+        "PullResponse" => Body::PullResponse {
+            prev: words.entry("prev"),
+            commit_index: index("commit"),
+            entries: parse_entries(words).into(),
+        },
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow { lease_ended: words.named("lease") == Some("ended") },
         "ReadIndex" => Body::ReadIndex {

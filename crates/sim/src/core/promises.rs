@@ -71,6 +71,8 @@ impl CoreWorld {
             | Body::HeartbeatResponse { .. }
             | Body::InstallSnapshotResponse { .. }
             | Body::TimeoutNow { .. }
+            | Body::Pull { .. }
+            | Body::PullResponse { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. } => Heard::Other,
         };

@@ -77,6 +77,11 @@ pub fn describe(message: &Message) -> (Kind, String) {
         Body::InstallSnapshotResponse { match_index } => {
             (Kind::Snapshot, format!("snapshot taken, up to {match_index}"))
         }
+        Body::Pull { prev } => (Kind::Append, format!("what is committed behind {prev}?")),
+        Body::PullResponse { prev, entries, .. } => {
+            let upto = entries.last().map_or(*prev, |entry| entry.id);
+            (Kind::Append, format!("committed: up to {upto} behind {prev}"))
+        }
         Body::Removed { by, .. } => (Kind::Change, format!("you were removed at {}", by.last)),
         Body::TimeoutNow { .. } => (Kind::Change, "TimeoutNow".to_owned()),
         Body::ReadIndex { .. } => (Kind::Read, "ReadIndex?".to_owned()),

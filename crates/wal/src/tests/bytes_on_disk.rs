@@ -309,7 +309,8 @@ fn configurations() -> impl Strategy<Value = Configuration> {
             _ => Some(LeaseTerms::declared(1_000_000, 500, 7000)),
         };
         let witnesses = plain.voters.iter().copied().filter(|node| node.0 % 4 == 0).collect();
-        let plain = Configuration { rule, outgoing_rule, ..plain };
+        let feeders = plain.learners.iter().map(|node| (*node, NodeId(node.0 + 1))).collect();
+        let plain = Configuration { rule, outgoing_rule, feeders, ..plain };
         Configuration { attributes, witnesses, removed, incarnations, lease, ..plain }
     })
 }
