@@ -183,83 +183,68 @@ const TIMEOUT_NOW_LEASE_ENDED: u8 = 18;
 const PULL: u8 = 19;
 const PULL_RESPONSE: u8 = 20;
 
+fn put_rpc_head<'a>(out: &'a mut BytesMut, kind: u8, message: &Message) -> &'a mut BytesMut {
+    out.put_u8(kind);
+    out.put_u64_le(message.term.0);
+    out.put_u64_le(message.incarnation.0);
+    out
+}
+
 fn encode_rpc(out: &mut BytesMut, message: &Message) {
-    let mut head = |kind: u8| {
-        out.put_u8(kind);
-        out.put_u64_le(message.term.0);
-        out.put_u64_le(message.incarnation.0);
-    };
+    let head = |out, kind| put_rpc_head(out, kind, message);
     match &message.body {
-        Rpc::PreVote { last } => {
-            head(PRE_VOTE);
-            put_entry_id(out, *last);
-        }
-        Rpc::PreVoteResponse { granted } => {
-            head(PRE_VOTE_RESPONSE);
-            out.put_u8(u8::from(*granted));
-        }
+        Rpc::PreVote { last } => put_entry_id(head(out, PRE_VOTE), *last),
+        Rpc::PreVoteResponse { granted } => head(out, PRE_VOTE_RESPONSE).put_u8(u8::from(*granted)),
         Rpc::RequestVote { last, leadership_transfer } => {
-            head(REQUEST_VOTE);
+            head(out, REQUEST_VOTE);
             put_entry_id(out, *last);
             out.put_u8(u8::from(*leadership_transfer));
         }
         Rpc::RequestVoteResponse { granted } => {
-            head(REQUEST_VOTE_RESPONSE);
-            out.put_u8(u8::from(*granted));
+            head(out, REQUEST_VOTE_RESPONSE).put_u8(u8::from(*granted))
         }
         Rpc::AppendEntries { prev, commit_index, session, entries } => {
-            head(APPEND_ENTRIES);
-            put_append(out, *prev, *commit_index, *session, entries);
+            put_append(head(out, APPEND_ENTRIES), *prev, *commit_index, *session, entries)
         }
         Rpc::AppendEntriesResponse(outcome) => {
-            head(kind_of_outcome(outcome));
-            put_outcome(out, outcome);
+            put_outcome(head(out, kind_of_outcome(outcome)), outcome)
         }
         Rpc::Heartbeat { commit_index, round } => {
-            head(HEARTBEAT);
+            head(out, HEARTBEAT);
             out.put_u64_le(commit_index.0);
             out.put_u64_le(*round);
         }
         Rpc::HeartbeatResponse { round, last_index } => {
-            head(HEARTBEAT_RESPONSE);
+            head(out, HEARTBEAT_RESPONSE);
             out.put_u64_le(*round);
             out.put_u64_le(last_index.0);
         }
-        Rpc::InstallSnapshot { mark } => {
-            head(INSTALL_SNAPSHOT);
-            codec::put_mark(out, mark);
-        }
+        Rpc::InstallSnapshot { mark } => codec::put_mark(head(out, INSTALL_SNAPSHOT), mark),
         Rpc::InstallSnapshotResponse { match_index } => {
-            head(INSTALL_SNAPSHOT_RESPONSE);
-            out.put_u64_le(match_index.0);
+            head(out, INSTALL_SNAPSHOT_RESPONSE).put_u64_le(match_index.0)
         }
         Rpc::Quiesce { last, commit_index } => {
-            head(QUIESCE);
+            head(out, QUIESCE);
             put_entry_id(out, *last);
             out.put_u64_le(commit_index.0);
         }
-        Rpc::TimeoutNow { lease_ended: false } => head(TIMEOUT_NOW),
-        Rpc::TimeoutNow { lease_ended: true } => head(TIMEOUT_NOW_LEASE_ENDED),
+        Rpc::TimeoutNow { lease_ended: false } => drop(head(out, TIMEOUT_NOW)),
+        Rpc::TimeoutNow { lease_ended: true } => drop(head(out, TIMEOUT_NOW_LEASE_ENDED)),
         Rpc::ReadIndex { context, replied } => {
-            head(if *replied { READ_REPLIED } else { READ_INDEX });
-            out.put_u64_le(*context);
+            head(out, if *replied { READ_REPLIED } else { READ_INDEX }).put_u64_le(*context)
         }
         Rpc::ReadIndexResponse { context, index } => {
-            head(READ_INDEX_RESPONSE);
-            put_read_answer(out, *context, *index);
+            put_read_answer(head(out, READ_INDEX_RESPONSE), *context, *index)
         }
-        Rpc::Pull { prev } => {
-            head(PULL);
-            put_entry_id(out, *prev);
-        }
+        Rpc::Pull { prev } => put_entry_id(head(out, PULL), *prev),
         Rpc::PullResponse { prev, commit_index, entries } => {
-            head(PULL_RESPONSE);
+            head(out, PULL_RESPONSE);
             put_entry_id(out, *prev);
             out.put_u64_le(commit_index.0);
             put_entries(out, entries);
         }
         Rpc::Removed { by, incarnation } => {
-            head(REMOVED);
+            head(out, REMOVED);
             codec::put_mark(out, by);
             out.put_u64_le(incarnation.0);
         }

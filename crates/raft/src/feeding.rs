@@ -1,4 +1,4 @@
-//! Learners that pull from another member than the leader: read-only tiers, members of another site.
+//! Learners that pull from another member than the leader: tiers of readers, another site.
 //!
 //! A group with many learners would have its leader send everything to each of them. So the
 //! configuration may name, for a learner, the member that it is fed by
@@ -12,10 +12,10 @@
 //!                               n3 <── Pull ── n4 <── Pull ── n5
 //! ```
 //!
-//! **What is pulled is committed.** A feeder tells nothing behind its own commit index, and a learner
-//! asks from its own. What is committed is the same everywhere (State Machine Safety, Raft §5.4.3),
-//! so it does not matter who tells it, in which term, how late, or how often; and what it replaces
-//! in the learner's log was committed nowhere. No acknowledgement comes of it: how far the learner
+//! **What is pulled is committed.** A feeder tells nothing behind its own commit index, and a
+//! learner asks from its own. What is committed is the same everywhere (State Machine Safety, Raft
+//! §5.4.3), so it does not matter who tells it, how late, or how often; and what it replaces in the
+//! learner's log was committed nowhere. No acknowledgement comes of it: how far the learner
 //! is, the leader finds out by AppendEntries without entries, as of anybody.
 //!
 //! **The leader leaves alone who keeps up.** It goes on feeding a learner that is fed by somebody

@@ -188,9 +188,7 @@ impl fmt::Display for Event {
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),
             Self::Pulled { from, upto } => write!(f, "pulled from=n{from} upto={upto}"),
-            Self::SnapshotNeeded { to, at_least } => {
-                write!(f, "snapshot needed to=n{to} at_least={at_least}")
-            }
+            Self::SnapshotNeeded { to, at_least } => write_needed(f, *to, *at_least),
             Self::SnapshotAccepted { last } => write!(f, "snapshot accepted {last}"),
             Self::SnapshotIgnored { last } => write!(f, "snapshot ignored {last}"),
             Self::SnapshotInstalled { last } => write!(f, "snapshot installed {last}"),
@@ -199,6 +197,10 @@ impl fmt::Display for Event {
             Self::PeerFault { from, fault } => write!(f, "fault from=n{from}: {fault}"),
         }
     }
+}
+
+fn write_needed(f: &mut fmt::Formatter<'_>, to: NodeId, at_least: LogIndex) -> fmt::Result {
+    write!(f, "snapshot needed to=n{to} at_least={at_least}")
 }
 
 fn write_guarded_read(

@@ -575,6 +575,16 @@ fn matches(message: &Message, words: &Words<'_>) -> bool {
         })
 }
 
+fn parse_pull(words: &Words<'_>) -> Body {
+    let prev = words.entry("prev");
+    match words.named_number("commit").map(LogIndex) {
+        None => Body::Pull { prev },
+        Some(commit_index) => {
+            Body::PullResponse { prev, commit_index, entries: parse_entries(words).into() }
+        }
+    }
+}
+
 fn parse_message(words: &Words<'_>) -> Message {
     let granted = words.named("granted") == Some("true");
     let index = |name: &str| LogIndex(words.need(name));
@@ -629,12 +639,7 @@ fn parse_message(words: &Words<'_>) -> Message {
             let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
             Body::Removed { by: by.into(), incarnation }
         }
-        "Pull" => Body::Pull { prev: words.entry("prev") },
-        "PullResponse" => Body::PullResponse {
-            prev: words.entry("prev"),
-            commit_index: index("commit"),
-            entries: parse_entries(words).into(),
-        },
+        "Pull" | "PullResponse" => parse_pull(words),
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow { lease_ended: words.named("lease") == Some("ended") },
         "ReadIndex" => Body::ReadIndex {
