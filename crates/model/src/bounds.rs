@@ -115,6 +115,8 @@ impl Bounds {
             | Body::TimeoutNow { .. }
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. }
+            | Body::Pull { .. }
+            | Body::PullResponse { .. }
             | Body::Removed { .. } => true,
         }
     }

@@ -54,6 +54,12 @@ pub(crate) struct FedBook {
 }
 
 impl FedBook {
+    /// Where nothing is known of time.
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn forget_time(&mut self) {
+        self.kept_up_at = None;
+    }
+
     /// The configuration names this feeder, or none.
     pub(crate) fn adopt(&mut self, feeder: Option<NodeId>) {
         if self.feeder != feeder {

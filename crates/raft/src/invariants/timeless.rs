@@ -66,6 +66,7 @@ pub fn hold_timers(node: &mut Node, now: Tick) -> u64 {
         for member in leader.members.iter_mut().chain(&mut leader.leaving) {
             member.heard_at = None;
             member.silent_since = Tick(0);
+            member.fed.forget_time();
         }
     }
     landed
@@ -119,6 +120,7 @@ pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
         leader_heard_at,
         removal,
         group_commit,
+        questions,
     } = node;
     write!(
         out,
@@ -134,6 +136,6 @@ pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
     )?;
     write!(
         out,
-        "{active_at:?}{elections_are_paused:?}{leader_heard_at:?}{removal:?}{group_commit:?}"
+        "{active_at:?}{elections_are_paused:?}{leader_heard_at:?}{removal:?}{group_commit:?}{questions:?}"
     )
 }
