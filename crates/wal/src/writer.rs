@@ -281,6 +281,7 @@ impl Wal {
             return Ok(());
         }
         let reader = self.reader();
+        let mut copied = Vec::new();
         let mut copied_bytes = 0;
         while copied_bytes < COPY_BYTES_AT_ONCE
             && let Some((id, first)) = self.copies.pop_front()
@@ -302,11 +303,18 @@ impl Wal {
             for part in split(&entries, self.part_bytes_max()) {
                 let record = Record { entries: part.to_vec(), ..Record::of(Kind::Copy, id) };
                 let position = self.append_record(&record)?;
-                self.index.write().copy(id, position, part);
                 copied_bytes += position.len_bytes as usize;
+                copied.push((id, position, record.entries));
             }
         }
-        self.log.write()
+        self.log.write()?;
+        // Not before: a reader that finds nothing at a new place takes the entries for such as are
+        // not written yet, and these have long been durable.
+        let mut index = self.index.write();
+        for (id, position, entries) in &copied {
+            index.copy(*id, *position, entries);
+        }
+        Ok(())
     }
 
     /// Lists what is live in a segment; `false` if it is too much to copy.
