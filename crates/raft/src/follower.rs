@@ -46,7 +46,6 @@ impl Node {
             }
             Fit::Follows { skip } => skip,
         };
-        self.claimed_commit_index = self.claimed_commit_index.max(leader_commit);
         // L3: what was proved to match ends with the slice. The log may go on behind it with
         // entries that conflict, so neither the answer nor the commit index may look there.
         let mut match_index = slice.last().index;

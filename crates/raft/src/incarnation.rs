@@ -24,6 +24,10 @@
 //! not guarded until n3 has R. [`Status::unguarded`](crate::Status::unguarded) names who is not;
 //! in a group whose members are all up that lasts for two round trips.
 //!
+//! A host of an earlier version names no disk. Its word counts as long as it has none on record;
+//! when it begins to name one, that disk is put on record once it holds all that the unnamed one
+//! was counted for.
+//!
 //! The leader records only what it can put into the log as a change of its own, so never during
 //! another change. Who is promoted was recorded as a learner, when no quorum had it: it is guarded
 //! from its first vote on.
@@ -97,11 +101,15 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         let newest_round = leader.reads.newest_round();
         let Some(member) = leader.member(from) else { return };
-        let is_first = !member.incarnation.is_known();
+        // Nobody can tell whether an unnamed disk is the one that is named now: an older host that
+        // was upgraded names the disk it had, another in its place one that is new. Its book begins
+        // anew either way, as a question; who held all of it counts again after one round trip.
+        let was_unnamed = !member.incarnation.is_known();
         if !answers || member.incarnation == incarnation && member.heard_at.is_some() {
             return;
         }
-        let has_changed = member.incarnation != incarnation && !is_first;
+        let had_a_book = member.heard_at.is_some() && !bug(Bug::UnnamedDisksVouchForNamed);
+        let has_changed = member.incarnation != incarnation && (!was_unnamed || had_a_book);
         member.heard_at = Some(self.now);
         member.incarnation = incarnation;
         member.look_up(self.configurations.current());
@@ -113,7 +121,7 @@ impl Node {
                 member.begin_anew(session, newest_round, last_index);
             }
         }
-        if has_changed || is_stranger {
+        if has_changed && !was_unnamed || is_stranger {
             self.record(|| Event::DiskChanged { of: from });
             self.fault(from, PeerFault::OtherDisk);
         }
@@ -180,7 +188,9 @@ impl Node {
     }
 
     /// The leader of this term says that the group has committed up to `index`.
+    /// Whether this log can follow or not: a stale read counts that as well.
     pub(crate) fn learn_group_commit(&mut self, index: LogIndex) {
+        self.claimed_commit_index = self.claimed_commit_index.max(index);
         if index > self.group_commit.index {
             self.group_commit = EntryId { term: self.current_term(), index };
         }

@@ -96,6 +96,7 @@ impl Node {
 
     /// The leader rests. So does this node, if it has everything; the leader is already accepted.
     pub(crate) fn handle_quiesce(&mut self, from: NodeId, last: EntryId, commit_index: LogIndex) {
+        self.learn_group_commit(commit_index);
         let has_everything = self.log.last() == last && commit_index == last.index;
         if !has_everything || self.apply.is_installing() {
             self.wake();

@@ -166,6 +166,7 @@ bugs! {
     ForgetfulMembersCount "D2" "A member that forgot what it held goes on counting.",
     ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
     SessionsHaveNoEnd "this house" "Each late answer to a heartbeat begins another session.",
+    UnnamedDisksVouchForNamed "D2" "What a disk without a name held counts for the next one.",
     VotersAreRecordedAnew "D2" "A voter's new disk is put on record in place of the old.",
     // Witnesses.
     WitnessStandsInForData "M16" "A witness's word makes up for a copy of the data.",

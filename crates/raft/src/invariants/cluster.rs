@@ -28,7 +28,9 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
             && !next.is_joint()
             && next.voters == before.outgoing
             && next.rule == before.outgoing_rule
-            && next.removed == before.removed;
+            && next.removed == before.removed
+            // M18: a leader of a later term cannot know whether the change was decided.
+            && term_at(at) == term_at(index);
         let is_forced = recoveries(term_at(index)) > recoveries(term_at(at));
         // A node that was not yet a member when the log began does not know what was before.
         let follows =
