@@ -47,7 +47,7 @@ impl Node {
 
     /// Sends one message to one follower; says whether another may follow at once.
     fn replicate_to(&mut self, place: usize) -> bool {
-        let witness_limit = self.witness_limit(self.log.last().index);
+        let witness_limit = self.witness_hears_upto(self.log.last().index);
         let RoleState::Leader(leader) = &mut self.role else { return false };
         let leaves = place >= leader.members.len();
         let member = leader.book_at(place);

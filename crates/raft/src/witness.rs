@@ -70,6 +70,21 @@ impl Node {
         if self.configurations.current().witnesses.is_empty() {
             return upto;
         }
+        self.payload_limit(upto)
+    }
+
+    /// The same for what a witness hears, also of one that has left and is told so: until that is
+    /// committed the others may still need its vote, which it would refuse for the sake of a
+    /// command that nobody else has.
+    pub(crate) fn witness_hears_upto(&mut self, upto: LogIndex) -> LogIndex {
+        let RoleState::Leader(leader) = &self.role else { return upto };
+        if leader.leaving.iter().any(|member| member.is_witness) {
+            return self.payload_limit(upto);
+        }
+        self.witness_limit(upto)
+    }
+
+    fn payload_limit(&mut self, upto: LogIndex) -> LogIndex {
         let RoleState::Leader(leader) = &mut self.role else { return upto };
         let floor = self.commit_index.max(LogIndex(leader.payloads_held()));
         match self.log.cache().first_command(floor, upto) {

@@ -160,3 +160,35 @@ fn a_rule_that_a_witness_fulfils_does_not_stand_in_for_data() {
     }
     assert_eq!(cluster.status(1).commit_index, proposed.index);
 }
+
+/// Until C_new is committed the joint configuration may have to elect a leader by the witness that
+/// leaves. Had it the name of a command that only the dead leader holds, it would refuse everybody.
+#[test]
+fn a_witness_that_leaves_hears_of_a_command_when_the_data_is_where_it_must_be() {
+    let mut configuration = Configuration::of_voters((1..=4).map(NodeId));
+    configuration.witnesses = nodes(&[4]);
+    let mut cluster = Cluster::with(4, &configuration, |_| {});
+    (1..=4).for_each(|node| cluster.member(node).disk_is_instant = true);
+    cluster.elect(1);
+    cluster.stabilize();
+    cluster.change(1, &ConfigurationChange::of([MemberChange::Remove(NodeId(4))])).unwrap();
+    let joint = cluster.status(1).last.index;
+    let begins = std::mem::take(&mut cluster.network);
+    cluster.propose(1, &["held by the leader alone"]).unwrap();
+    let command = cluster.status(1).last.index;
+    cluster.network.clear();
+    begins.into_iter().for_each(|message| cluster.deliver(message));
+    let answers = std::mem::take(&mut cluster.network);
+    answers.into_iter().for_each(|message| cluster.deliver(message));
+    let status = cluster.status(1);
+    assert_eq!(status.commit_index, joint, "the joint configuration is committed");
+    assert_eq!(status.configuration_index, command.next(), "and left, behind the command");
+    let names = |message: &Message| {
+        let Body::AppendEntries { entries, .. } = &message.body else { return false };
+        entries.iter().any(|entry| entry.id.index == command)
+    };
+    let told = cluster.network.iter().any(|message| message.to == NodeId(4) && names(message));
+    assert!(!told, "{:?}", cluster.network);
+    cluster.stabilize();
+    assert_eq!(cluster.status(1).commit_index, command.next());
+}
