@@ -5,7 +5,9 @@
 use std::process::Command;
 use std::time::Duration;
 
-use conformance::load::Load;
+use api::etcdserverpb::cluster_client::ClusterClient;
+use api::etcdserverpb::{MemberAddRequest, MemberListRequest, MemberRemoveRequest};
+use conformance::load::{Load, lazy};
 use conformance::{Cluster, ClusterPlan, Etcdctl, audit, eventually, pause, skip};
 use tokio::runtime::Runtime;
 
@@ -139,6 +141,30 @@ fn members_change_under_load_and_no_acknowledged_write_is_lost() {
     let acknowledged: usize = histories.iter().map(|history| history.acknowledged.len()).sum();
     let unknown: u64 = histories.iter().map(|history| history.unknown).sum();
     println!("{acknowledged} acknowledged, {unknown} not; in the end:\n{}", bed.members());
+}
+
+/// T57: a member answers for a change that the leader has made, and then tells of it.
+#[test]
+fn a_member_sees_the_change_that_it_has_answered() {
+    const ROUNDS: usize = 30;
+    let bed = Bed::start();
+    let leader = bed.leader();
+    let follower = bed.cluster.endpoint((leader + 1) % 3);
+    bed.runtime.block_on(async {
+        let mut cluster = ClusterClient::new(lazy(&follower));
+        for round in 0..ROUNDS {
+            let peer_ur_ls = vec![format!("http://127.0.0.1:{}", 1 + round)];
+            let request = MemberAddRequest { peer_ur_ls, is_learner: true };
+            let added = cluster.member_add(request).await.unwrap().into_inner();
+            let id = added.member.unwrap().id;
+            let list = MemberListRequest { linearizable: false };
+            let listed = cluster.member_list(list).await.unwrap().into_inner().members;
+            assert!(listed.iter().any(|member| member.id == id), "round {round}: {listed:?}");
+            cluster.member_remove(MemberRemoveRequest { id }).await.unwrap();
+            let listed = cluster.member_list(list).await.unwrap().into_inner().members;
+            assert!(!listed.iter().any(|member| member.id == id), "round {round}: {listed:?}");
+        }
+    });
 }
 
 /// A member whose folder is gone would vote and acknowledge without its past.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use api::etcdserverpb as pb;
 use host::{Goal, GroupConfiguration, GroupReport, MemberAttributes};
-use raft::{Configuration, ConfigurationChange, MemberChange, NodeId};
+use raft::{Configuration, ConfigurationChange, LogIndex, MemberChange, NodeId, ReadMode};
 use tokio::sync::oneshot;
 
 use crate::api_error::ApiError;
@@ -234,13 +234,26 @@ impl Member {
                     Err(ApiError::Change(host::ChangeError::Refused(
                         raft::ChangeError::Unexpected { .. },
                     ))) => tokio::time::sleep(CONFLICT_RETRY).await,
-                    Ok(led_to) => return Ok(self.wire_members(&led_to.configuration)),
+                    Ok(led_to) => {
+                        self.wait_until_here(led_to.index).await;
+                        return Ok(self.wire_members(&led_to.configuration));
+                    }
                     Err(error) => return Err(error),
                 }
             }
         };
         let done = tokio::time::timeout(self.limits.request_timeout, Box::pin(attempts)).await;
         done.unwrap_or(Err(ApiError::TimedOut))
+    }
+
+    /// Whoever asks this member next sees the change that it has just answered, as with etcd. One
+    /// that is made here and removes this very member may never be heard of here, and is true all
+    /// the same.
+    async fn wait_until_here(&self, index: LogIndex) {
+        let (reply, answer) = oneshot::channel();
+        let mode = ReadMode::AfterWrite { index, term: None };
+        self.group.read(mode, move |result| tell(reply, result));
+        let _late = tokio::time::timeout(self.limits.election_timeout, answer).await;
     }
 
     pub(crate) async fn report(&self) -> Result<GroupReport, ApiError> {
