@@ -181,46 +181,46 @@ fn take_removed(input: &mut Bytes) -> Option<Vec<NodeId>> {
 }
 
 fn incarnations(configuration: &Configuration) -> BytesMut {
-    let mut out = BytesMut::new();
-    for (node, incarnation) in &configuration.incarnations {
-        out.put_u64_le(node.0);
-        out.put_u64_le(incarnation.0);
-    }
-    out
+    pairs(configuration.incarnations.iter().map(|(node, incarnation)| (*node, incarnation.0)))
 }
 
 fn take_incarnations(input: &mut Bytes) -> Option<BTreeMap<NodeId, Incarnation>> {
-    let mut all = BTreeMap::new();
-    while input.has_remaining() {
-        let node = NodeId(input.try_get_u64_le().ok()?);
-        let incarnation = Incarnation(input.try_get_u64_le().ok()?);
-        let ascends = all.last_key_value().is_none_or(|(last, _)| *last < node);
-        if !ascends || !incarnation.is_known() {
-            return None;
-        }
-        all.insert(node, incarnation);
-    }
-    Some(all)
+    let known = |(node, number)| {
+        let incarnation = Incarnation(number);
+        incarnation.is_known().then_some((node, incarnation))
+    };
+    take_pairs(input)?.into_iter().map(known).collect()
 }
 
 fn feeders(configuration: &Configuration) -> BytesMut {
+    pairs(configuration.feeders.iter().map(|(learner, feeder)| (*learner, feeder.0)))
+}
+
+fn take_feeders(input: &mut Bytes) -> Option<BTreeMap<NodeId, NodeId>> {
+    Some(
+        take_pairs(input)?.into_iter().map(|(learner, feeder)| (learner, NodeId(feeder))).collect(),
+    )
+}
+
+fn pairs(all: impl Iterator<Item = (NodeId, u64)>) -> BytesMut {
     let mut out = BytesMut::new();
-    for (learner, feeder) in &configuration.feeders {
-        out.put_u64_le(learner.0);
-        out.put_u64_le(feeder.0);
+    for (node, number) in all {
+        out.put_u64_le(node.0);
+        out.put_u64_le(number);
     }
     out
 }
 
-fn take_feeders(input: &mut Bytes) -> Option<BTreeMap<NodeId, NodeId>> {
+/// To the end of the input.
+fn take_pairs(input: &mut Bytes) -> Option<BTreeMap<NodeId, u64>> {
     let mut all = BTreeMap::new();
     while input.has_remaining() {
-        let learner = NodeId(input.try_get_u64_le().ok()?);
-        let feeder = NodeId(input.try_get_u64_le().ok()?);
-        if all.last_key_value().is_some_and(|(last, _)| *last >= learner) {
+        let node = NodeId(input.try_get_u64_le().ok()?);
+        let number = input.try_get_u64_le().ok()?;
+        if all.last_key_value().is_some_and(|(last, _)| *last >= node) {
             return None;
         }
-        all.insert(learner, feeder);
+        all.insert(node, number);
     }
     Some(all)
 }

@@ -150,6 +150,28 @@ fn golden_command_with_keys() {
     }
 }
 
+/// Who is fed by whom, byte for byte: the value of extension 7. Learners ascend, and are named once.
+#[test]
+fn golden_feeders() {
+    let configuration = Configuration {
+        learners: [NodeId(2), NodeId(3)].into(),
+        feeders: [(NodeId(2), NodeId(1)), (NodeId(3), NodeId(2))].into(),
+        ..Configuration::of_voters([NodeId(1)])
+    };
+    let mut out = BytesMut::new();
+    codec::put_configuration(&mut out, &configuration);
+    let number = |number: u8| format!("{number:02x}00000000000000");
+    let (one, two, three) = (number(1), number(2), number(3));
+    let head = format!("01000080{one}0000000002000000{two}{three}250000000720000000");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&out), format!("{head}{two}{one}{three}{two}"));
+    let behind = out.len() - 16;
+    let mut doubled = out.clone();
+    doubled[behind] = 2;
+    assert_eq!(codec::take_configuration(&mut doubled.freeze()), None, "node 2 is named twice");
+    assert_eq!(codec::take_configuration(&mut out.freeze()), Some(configuration));
+}
+
 /// Every quorum rule, byte for byte: the value of extension 5.
 #[test]
 fn golden_quorum_rules() {
