@@ -150,7 +150,7 @@ fn golden_command_with_keys() {
     }
 }
 
-/// Who is fed by whom, byte for byte: the value of extension 7. Learners ascend, and are named once.
+/// Who is fed by whom, byte for byte: the value of extension 7. Learners ascend, each named once.
 #[test]
 fn golden_feeders() {
     let configuration = Configuration {
