@@ -7,25 +7,9 @@ mod cluster;
 
 use std::collections::BTreeSet;
 
+use cluster::dice::Dice;
 use cluster::{Cluster, id};
 use raft::*;
-
-/// SplitMix64, apart from the core's own.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn place(&mut self, len: usize) -> usize {
-        usize::try_from(self.roll(u64::try_from(len).unwrap())).unwrap()
-    }
-}
 
 fn nodes(ids: &[u64]) -> BTreeSet<NodeId> {
     ids.iter().copied().map(NodeId).collect()

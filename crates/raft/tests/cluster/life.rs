@@ -13,6 +13,7 @@ impl Cluster {
     pub(crate) fn restart_with_tail(&mut self, node: u64, tail: usize) {
         self.checker.restarted(id(node));
         self.commits.remove(&node);
+        self.claims.remove(&node);
         let member = self.member(node);
         member.lives += 1;
         let seed = member.options.seed.wrapping_add(member.lives << 16);
@@ -39,6 +40,7 @@ impl Cluster {
         self.disks_were_lost = true;
         let member = self.member(node);
         member.disk = member.birth.clone();
+        member.copy = None;
         // Alone it would begin another group; such a node must be told to wait.
         if member.birth.mark.configuration.voters.len() == 1 {
             member.disk = Disk::default();

@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test file uses another part")]
 #![allow(clippy::allow_attributes, reason = "an expectation would fail in the files that use all")]
 
+pub(crate) mod dice;
 mod disk;
 mod life;
 mod steps;
@@ -87,6 +88,9 @@ pub(crate) struct Cluster {
     checker: Checker,
     /// A disk was lost or set back: what a quorum held at a commit is not there to be counted.
     pub(crate) disks_were_lost: bool,
+    /// Disks are broken only as far as something is promised: who lacks what is committed can elect
+    /// nobody, though a quorum need not hold it.
+    pub(crate) promises_hold: bool,
     commits: BTreeMap<u64, (Term, LogIndex)>,
     /// The largest index that any node ever knew to be committed.
     pub(crate) committed_max: LogIndex,
@@ -96,12 +100,27 @@ pub(crate) struct Cluster {
     blind_reads: BTreeSet<(u64, u64)>,
     /// The writes behind which reads were asked for.
     writes_named: BTreeMap<(u64, u64), EntryId>,
+    /// The largest commit index that a leader spoke of to each node, and in which term.
+    claims: BTreeMap<u64, (Term, LogIndex)>,
+    /// How many entries a stale read may lack of that.
+    lags: BTreeMap<(u64, u64), u64>,
     /// When a leader of a term last said of a follower whether it is slow, and what.
     slowness: BTreeMap<(NodeId, Term, NodeId), (Tick, bool)>,
 }
 
 pub(crate) fn id(node: u64) -> NodeId {
     NodeId(node)
+}
+
+/// Of which commit index a leader speaks.
+fn commit_index_of(body: &Body) -> Option<LogIndex> {
+    if let Body::AppendEntries { commit_index, .. }
+    | Body::Heartbeat { commit_index, .. }
+    | Body::Quiesce { commit_index, .. } = body
+    {
+        return Some(*commit_index);
+    }
+    None
 }
 
 pub(crate) fn command(text: &str) -> Bytes {
@@ -138,11 +157,14 @@ impl Cluster {
             clocks_agree: false,
             checker: Checker::default(),
             disks_were_lost: false,
+            promises_hold: false,
             commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             read_floors: BTreeMap::new(),
             blind_reads: BTreeSet::new(),
             writes_named: BTreeMap::new(),
+            claims: BTreeMap::new(),
+            lags: BTreeMap::new(),
             slowness: BTreeMap::new(),
         };
         for node in 1..=nodes {
@@ -221,6 +243,9 @@ impl Cluster {
         if is_strict {
             self.read_floors.insert((node, context), self.committed_max);
         }
+        if let ReadMode::Stale(Staleness { lag_entries_max: Some(lag), .. }) = mode {
+            self.lags.insert((node, context), lag);
+        }
         if let ReadMode::AfterWrite { index, term: Some(term) } = mode {
             self.writes_named.insert((node, context), EntryId { term, index });
         }
@@ -259,7 +284,18 @@ impl Cluster {
             } else if let Body::InstallSnapshot { mark } = &message.body {
                 self.checker.believe(mark);
             }
+            let said = (message.term, commit_index_of(&message.body));
             self.input(to, now, Input::Message(message));
+            self.note_claim(to, said);
+        }
+    }
+
+    /// Who follows the leader that said so knows of it.
+    fn note_claim(&mut self, node: u64, (term, said): (Term, Option<LogIndex>)) {
+        if let Some(said) = said.filter(|_| self.node(node).term() == term) {
+            let (since, known) = self.claims.get(&node).copied().unwrap_or_default();
+            let known = if since == term { known.max(said) } else { said };
+            self.claims.insert(node, (term, known));
         }
     }
 

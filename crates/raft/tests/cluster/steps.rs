@@ -1,6 +1,7 @@
 //! One step of one node: everything is checked, and all that follows from it is done.
 
 use raft::invariants::{self, Before, Cluster as Checker};
+use raft::quorum::{Decision, Quorum};
 use raft::*;
 
 use super::{Cluster, id};
@@ -12,6 +13,7 @@ impl Cluster {
         let member = self.member(node);
         let mut raft = member.node.take().expect("the node is not crashed");
         let before = Before::of(&raft);
+        let ruled_by = self.promises_hold.then(|| raft.configuration().clone());
         let result = act(&mut raft);
         let output = raft.take_output();
         let checked = before.check(&raft).and_then(|()| invariants::check_state(&raft));
@@ -19,13 +21,14 @@ impl Cluster {
         if let Err(violation) = observed {
             panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
         }
-        self.check_commit(node, &raft);
+        self.check_commit(node, &raft, ruled_by.as_ref());
         self.member(node).node = Some(raft);
         self.absorb(node, output);
         result
     }
 
-    fn check_commit(&mut self, node: u64, raft: &Node) {
+    /// `ruled_by` is what was in force when it was decided; the leader may have gone on since.
+    fn check_commit(&mut self, node: u64, raft: &Node, ruled_by: Option<&Configuration>) {
         let status = raft.status();
         let seen = (status.hard_state.current_term, status.commit_index);
         self.committed_max = self.committed_max.max(status.commit_index);
@@ -38,6 +41,26 @@ impl Cluster {
                 panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
             }
         }
+        let Some(ruled_by) = ruled_by else { return };
+        if is_news && status.role == Role::Leader {
+            let at = status.commit_index;
+            let entry = raft.id_at(at).expect("a leader knows what it commits");
+            assert!(
+                !self.may_be_elected_without(ruled_by, entry),
+                "leader {node} commits {entry} by {ruled_by}, and who lacks it can elect\n{}",
+                self.lines.join("\n")
+            );
+        }
+    }
+
+    /// Whether the voters whose disks lack an entry, and whose word counts, are enough to elect.
+    pub(crate) fn may_be_elected_without(&self, by: &Configuration, entry: EntryId) -> bool {
+        by.is_quorum(Decision::Election, &|voter| {
+            let Some(member) = self.members.get(&voter.0) else { return false };
+            let recorded = by.incarnations.get(&voter);
+            let is_stranger = recorded.is_some_and(|at| *at != member.options.incarnation);
+            !is_stranger && !member.disk.durable().holds(entry)
+        })
     }
 
     fn absorb(&mut self, node: u64, output: Output) {
@@ -46,6 +69,8 @@ impl Cluster {
         }
         self.check_slowness(node, &output.slow_followers);
         output.reads.iter().for_each(|read| self.check_named_write(node, *read));
+        output.reads.iter().for_each(|read| self.check_lag(node, *read));
+        output.messages.iter().for_each(|message| self.check_rest(message));
         let member = self.members.get_mut(&node).unwrap();
         for message in &output.messages {
             let checked = member.disk.durable().check(message);
@@ -60,8 +85,36 @@ impl Cluster {
             assert!(by.last.index <= self.committed_max, "only what is committed ends a node");
             member.removed_by = Some(*by);
         }
-        for read in output.reads {
-            member.reads.push(read);
+        self.take_reads(node, output.reads);
+        let member = self.member(node);
+        member.fetches.extend(output.fetches);
+        member.snapshots_wanted.extend(output.send_snapshots);
+        member.in_flight.extend(output.persists);
+        if let Err(violation) = self.checker.observe_applied(id(node), &output.committed) {
+            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
+        }
+        let member = self.member(node);
+        if let Some(last) = output.committed.last() {
+            member.unreported = Some(last.id.index);
+        }
+        member.applied.extend(output.committed);
+        let now = member.now;
+        if let Some(mark) = output.install_snapshot {
+            assert!(
+                member.disk.mark.last >= mark.last,
+                "the state is replaced only when the log that follows it is durable (S1)"
+            );
+            member.applied.clear();
+            member.disk.applied = mark.last.index;
+            self.input(node, now, Input::SnapshotInstalled(mark));
+        }
+        self.settle(node);
+    }
+
+    /// No read misses what was committed when it was asked for, or says where to look for it.
+    fn take_reads(&mut self, node: u64, reads: Vec<ReadOutcome>) {
+        for read in reads {
+            self.member(node).reads.push(read);
             let floor = self.read_floors.get(&(node, read.context)).copied().unwrap_or_default();
             // What is committed lies up to the index, or in the limbo that was told.
             let covers = |point: ReadPoint| point.limbo.map_or(point.index, |limbo| limbo.last);
@@ -81,38 +134,28 @@ impl Cluster {
             };
             self.lines.push(format!("n{node} read {} {line}", read.context));
         }
-        member.fetches.extend(output.fetches);
-        member.snapshots_wanted.extend(output.send_snapshots);
-        member.in_flight.extend(output.persists);
-        if let Err(violation) = self.checker.observe_applied(id(node), &output.committed) {
-            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-        }
-        let member = self.member(node);
-        if let Some(last) = output.committed.last() {
-            member.unreported = Some(last.id.index);
-        }
-        member.applied.extend(output.committed);
-        let (disk_is_instant, apply_is_instant, fetch_is_instant) =
-            (member.disk_is_instant, member.apply_is_instant, member.fetch_is_instant);
-        let now = member.now;
-        if let Some(mark) = output.install_snapshot {
-            assert!(
-                member.disk.mark.last >= mark.last,
-                "the state is replaced only when the log that follows it is durable (S1)"
-            );
-            member.applied.clear();
-            member.disk.applied = mark.last.index;
-            self.input(node, now, Input::SnapshotInstalled(mark));
-        }
+    }
+
+    /// What is as fast as thought.
+    fn settle(&mut self, node: u64) {
         // What these lead to comes by here again: only the outermost goes on, or a disk with a long
         // queue would go as deep as that is long.
         if std::mem::replace(&mut self.member(node).is_settling, true) {
             return;
         }
-        while (apply_is_instant && self.report_applied(node))
-            || (disk_is_instant && self.write_one(node))
-            || (fetch_is_instant && self.fetch_one(node))
-        {}
+        let member = self.member(node);
+        let (disk_is_instant, apply_is_instant, fetch_is_instant) =
+            (member.disk_is_instant, member.apply_is_instant, member.fetch_is_instant);
+        let mut is_busy = true;
+        for _ in 0..100_000 {
+            is_busy = (apply_is_instant && self.report_applied(node))
+                || (disk_is_instant && self.write_one(node))
+                || (fetch_is_instant && self.fetch_one(node));
+            if !is_busy {
+                break;
+            }
+        }
+        assert!(!is_busy, "node {node} turns in a circle:\n{}", self.lines.join("\n"));
         self.member(node).is_settling = false;
     }
 
@@ -122,6 +165,33 @@ impl Cluster {
         let there = self.node(node).id_at(write.index);
         let is_it = there.is_none_or(|there| there == *write);
         assert!(is_it || read.result.is_err(), "{write} is read, but {there:?} is there");
+    }
+
+    /// A stale read lacks no more than it may of what the leader spoke of, whatever is here.
+    fn check_lag(&self, node: u64, read: ReadOutcome) {
+        let (Some(lag), Ok(point)) = (self.lags.get(&(node, read.context)), read.result) else {
+            return;
+        };
+        let (term, claimed) = self.claims.get(&node).copied().unwrap_or_default();
+        let is_within = term != self.node(node).term() || claimed.0 <= point.index.0 + lag;
+        assert!(is_within, "node {node} reads at {point:?}, {claimed} was spoken of, lag {lag}");
+    }
+
+    /// G1: a group rests when everything is said: every member's disk has all of the log.
+    fn check_rest(&self, message: &Message) {
+        let Body::Quiesce { last, commit_index } = &message.body else { return };
+        let leader = self.node(message.from.0);
+        assert_eq!(last.index, *commit_index, "what is not committed is not left alone");
+        for member in leader.configuration().members() {
+            let has_all =
+                self.members.get(&member.0).is_none_or(|member| member.disk.durable().holds(*last));
+            assert!(
+                has_all || self.disks_were_lost,
+                "leader {} rests, and {member} lacks {last}\n{}",
+                message.from,
+                self.lines.join("\n")
+            );
+        }
     }
 
     /// Who is slow stays so for half the patience at least, and is not called so twice.
