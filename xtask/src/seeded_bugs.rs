@@ -46,8 +46,14 @@ const FIRST: &[&str] = &[
     "answers",
     "lease_schedule",
 ];
-const LAST: &[&str] =
-    &["bad_peers", "hostile_peers", "quorum_rules", "lease_clocks", "random_schedule"];
+const LAST: &[&str] = &[
+    "bad_peers",
+    "hostile_peers",
+    "quorum_rules",
+    "lease_clocks",
+    "random_schedule",
+    "disk_schedule",
+];
 
 /// A test program that takes longer has met a bug that lets it turn in circles.
 const TIME_MAX: Duration = Duration::from_secs(120);

@@ -8,7 +8,7 @@
 //!   disks: who lacks it, the node included, can elect nobody, whichever configuration they know.
 //!   Then anything may happen meanwhile.
 //! - **An old copy of the same term and vote** that forgets what perhaps the leader alone still
-//!   has: then as long as that leader is up and nobody else stands for election, everything else may
+//!   has: then as long as that leader is up and nobody else stands for election, all else may
 //!   happen; and when the node has been heard a few times, it holds again what it was counted for.
 //! - **A change that is stuck** may be given up by the leader that began it, at any moment.
 //!
@@ -290,8 +290,8 @@ fn disks_that_are_lost_or_set_back_lose_nothing_that_is_promised() {
 }
 
 /// What is not promised, and why the operator must end who was removed. Node 3 was cut off since
-/// the beginning and replaced; it knows of nothing. Node 1 loses its disk. Together they were two of
-/// three once, and what they know is the same, bit by bit, as on the first day of the group.
+/// the beginning and replaced; it knows of nothing. Node 1 loses its disk. They were two of three
+/// once, and what they know is the same, bit by bit, as on the first day of the group.
 #[test]
 fn who_was_removed_unawares_can_be_elected_by_a_lost_disk() {
     let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
