@@ -21,59 +21,109 @@ mod tidy;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-The workshop's commands.
+/// Each command: how it is called, what it does, and a call that one would make.
+const COMMANDS: &[(&str, &str, &str)] = &[
+    (
+        "ci [--from STAGE]",
+        "the whole gate: format, clippy, tests, docs, tidy, conformance;\n\
+         --from begins with the named stage",
+        "cargo xtask ci --from docs",
+    ),
+    (
+        "tidy [--tighten]",
+        "floors, links and names in Markdown, sizes, banned words;\n\
+         --tighten records smaller sizes in xtask/ratchet.txt",
+        "cargo xtask tidy",
+    ),
+    (
+        "rewrite [CRATE]",
+        "write the expected part of the golden scripts again (REWRITE=1)",
+        "cargo xtask rewrite raft",
+    ),
+    ("codegen", "generate the protobuf code of crates/api again", "cargo xtask codegen"),
+    (
+        "seeded-bugs [--json] [--sim] [BUG]...",
+        "put known bugs back, one at a time: the tests must notice each",
+        "cargo xtask seeded-bugs CommitsOldTermsByCounting",
+    ),
+    (
+        "auth-matrix",
+        "every method × everybody × every way to ask, with authentication on",
+        "cargo xtask auth-matrix",
+    ),
+    (
+        "differential [--requests N] [--seed S] [--pairs P] [--release]",
+        "random requests to Flotilla and to the etcd of this machine: all answers\n\
+         are equal but for what docs/differences.md has; --pairs asks as many\n\
+         pairs of servers at a time, each by a seed of its own",
+        "cargo xtask differential --requests 2000",
+    ),
+    (
+        "model-check [--long] [--json] [--bug NAME] [PART OF A NAME]...",
+        "every behaviour of a small group, within bounds",
+        "cargo xtask model-check \"a read on\"",
+    ),
+    (
+        "conformance [--long] [--release] [--etcd] [FILTER]",
+        "real clients and killed processes against three nodes;\n\
+         --long runs the minute-long forms,\n\
+         --etcd drives the etcd of this machine instead;\n\
+         at the end a table of what each foreign client was seen doing",
+        "cargo xtask conformance kill --long",
+    ),
+    (
+        "compare [--rounds N] [--secs N] [--json]",
+        "puts and gets beside the etcd of this machine, by turns, with the\n\
+         same client program; needs a quiet machine and a few minutes;\n\
+         --rounds: runs of each server for each load, of which the median counts (3);\n\
+         --secs: seconds of a run (6)",
+        "cargo xtask compare --rounds 1",
+    ),
+];
 
-Usage: cargo xtask <command>
-
-  ci                      the whole gate: format, clippy, tests, docs, tidy, conformance
-  ci --from <stage>       the same, beginning with the named stage
-  tidy [--tighten]        floors, links and names in Markdown, sizes, banned words;
-                          --tighten records smaller sizes in xtask/ratchet.txt
-  rewrite [crate]         write the expected part of the golden scripts again (REWRITE=1)
-  codegen                 generate the protobuf code of crates/api again
-  seeded-bugs [--json] [--sim] [bug]...
-                          put known bugs back, one at a time: the tests must notice each
-  auth-matrix             every method × everybody × every way to ask, with authentication on
-  differential [--requests N] [--seed S] [--pairs P] [--release]
-                          random requests to Flotilla and to the etcd of this machine: all answers
-                          are equal but for what docs/differences.md has; --pairs asks as many
-                          pairs of servers at a time, each by a seed of its own
-  model-check [--long] [--json] [--bug name] [part of a name]...
-                          every behaviour of a small group, within bounds
-  conformance [--long] [--release] [--etcd] [filter]
-                          real clients and killed processes against three nodes;
-                          --long runs the minute-long forms,
-                          --etcd drives the etcd of this machine instead;
-                          at the end a table of what each foreign client was seen doing
-  compare [--rounds N] [--secs N] [--json]
-                          puts and gets beside the etcd of this machine, by turns, with the
-                          same client program; needs a quiet machine and a few minutes
-
-Example: cargo xtask ci --from docs
-";
+/// What all commands do, or the one that is named alone.
+fn usage(only: Option<&str>) -> String {
+    let mut text = String::from("The workshop's commands.\n\nUsage: cargo xtask <command>\n");
+    for (call, what, example) in COMMANDS {
+        let name = call.split(' ').next();
+        if only.is_some() && only != name {
+            continue;
+        }
+        text += &format!("\n  {call}\n");
+        for line in what.lines() {
+            text += &format!("      {line}\n");
+        }
+        text += &format!("      Example: {example}\n");
+    }
+    text
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let root = workspace_root();
     let done = match words.split_first() {
+        Some((&("help" | "--help" | "-h"), _)) => {
+            print!("{}", usage(None));
+            Ok(())
+        }
+        // It has more to tell than fits here.
+        Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
+        Some((name, rest)) if rest.contains(&"--help") || rest.contains(&"-h") => {
+            print!("{}", usage(Some(name)));
+            Ok(())
+        }
         Some((&"ci", rest)) => ci::run(&root, rest),
         Some((&"tidy", rest)) => tidy::run(&root, rest),
         Some((&"rewrite", rest)) => generate::rewrite(&root, rest),
         Some((&"codegen", [])) => generate::codegen(&root),
-        Some((&"seeded-bugs", rest)) => seeded_bugs::run(&root, rest),
         Some((&"auth-matrix", [])) => generate::auth_matrix(&root),
         Some((&"differential", rest)) => conformance::differential(&root, rest),
         Some((&"model-check", rest)) => model_check::run(&root, rest),
         Some((&"conformance", rest)) => conformance::run(&root, rest),
         Some((&"compare", rest)) => conformance::compare(&root, rest),
-        Some((&("help" | "--help" | "-h"), _)) => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        Some((unknown, _)) => Err(format!("no command is called {unknown:?}\n\n{USAGE}")),
-        None => Err(USAGE.to_owned()),
+        Some((unknown, _)) => Err(format!("no command is called {unknown:?}\n\n{}", usage(None))),
+        None => Err(usage(None)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
