@@ -74,12 +74,14 @@ impl Pair {
 
     /// Sends it to both; what ours answered.
     async fn send(&mut self, count: u64, ask: &Ask, user: &str) -> String {
-        let both = (self.ours.send(ask.clone(), user), self.theirs.send(ask.clone(), user));
-        let both = async { tokio::join!(both.0, both.1) };
-        let answered = tokio::time::timeout(ANSWERED_WITHIN, both).await;
-        let Ok(((our, our_left), (their, their_left))) = answered else {
-            panic!("request {count} of {user:?} is not answered: {ask:?}");
-        };
+        let (ours, theirs) = tokio::join!(
+            tokio::time::timeout(ANSWERED_WITHIN, self.ours.send(ask.clone(), user)),
+            tokio::time::timeout(ANSWERED_WITHIN, self.theirs.send(ask.clone(), user)),
+        );
+        // Who hangs is what one wants to know.
+        let hangs = |by: &str| panic!("{by} does not answer request {count} of {user:?}: {ask:?}");
+        let (our, our_left) = ours.unwrap_or_else(|_late| hangs("Flotilla"));
+        let (their, their_left) = theirs.unwrap_or_else(|_late| hangs("etcd"));
         let apart = our_left.zip(their_left).map_or(0, |(our, their)| (our - their).abs());
         let differs = our != their && !are_both_refused(&our, &their);
         if differs || apart > LEFT_SECS_APART_MAX {
