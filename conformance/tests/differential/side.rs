@@ -30,6 +30,8 @@ impl Side {
             size: 1,
             started: 1,
             target,
+            // What hashing a password costs is no answer.
+            flags: vec!["--bcrypt-cost=4".to_owned()],
             ..ClusterPlan::default()
         });
         let url = format!("http://{}", cluster.endpoint(0));

@@ -20,13 +20,15 @@ use crate::streams::{call, connect, encoded, status};
 
 /// As the code of a refusal stands in its head.
 const TOO_MANY: [&str; 2] = ["2", "8"];
+/// Those that are taken stay open so long.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 const ELECTION: &str = "hostile";
 
 /// How many calls are refused at once; the others are kept until then.
 async fn refused(calls: Vec<ResponseFuture>) -> usize {
     let mut asked = tokio::task::JoinSet::new();
     for call in calls {
-        asked.spawn(status(call));
+        asked.spawn(status(call, REFUSED_WITHIN));
     }
     let answers = asked.join_all().await;
     answers.into_iter().flatten().filter(|code| TOO_MANY.contains(&code.as_str())).count()
