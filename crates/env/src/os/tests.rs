@@ -88,3 +88,19 @@ fn descriptors_are_raised_once() {
     assert!(most > 0);
     assert_eq!(raise_descriptors(), most);
 }
+
+#[test]
+fn processor_time_is_the_askers_own() {
+    let before = processor_time();
+    let others = std::thread::spawn(|| {
+        while processor_time() < Duration::from_millis(20) {
+            std::hint::spin_loop();
+        }
+        processor_time()
+    });
+    let others = others.join().unwrap();
+    let own = processor_time().checked_sub(before).unwrap();
+    assert!(others >= Duration::from_millis(20));
+    assert!(own < others, "waiting is not computing: {own:?}");
+    assert!(processor_time() > before);
+}

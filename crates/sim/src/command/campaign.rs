@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use env::os::OsClock;
+use env::os::{OsClock, processor_time};
 use env::{Clock, Moment};
 
 use super::{EXIT_BROKEN, EXIT_MISSING, SEEDS, SimError, SimOptions, failure_lines};
@@ -26,6 +26,8 @@ pub(super) struct Campaign<'a> {
     options: &'a SimOptions,
     clock: OsClock,
     begun: Moment,
+    /// Of the processor, by this thread, up to the last world that it ran by itself.
+    spent: Duration,
     state: Mutex<State>,
 }
 
@@ -42,7 +44,7 @@ impl<'a> Campaign<'a> {
         let begun = clock.now();
         let state =
             State { next: (options.seed.unwrap_or(0), 0), totals: Totals::default(), told: begun };
-        Self { options, clock, begun, state: Mutex::new(state) }
+        Self { options, clock, begun, spent: processor_time(), state: Mutex::new(state) }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -63,9 +65,9 @@ impl<'a> Campaign<'a> {
     /// One thread's part.
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            let begun = self.clock.now();
+            let before = processor_time();
             let verdict = job.run_and_doubt();
-            self.keep(&job, verdict, self.clock.now().since(begun));
+            self.keep(&job, verdict, processor_time().saturating_sub(before));
         }
     }
 
@@ -88,9 +90,9 @@ impl<'a> Campaign<'a> {
         Some(Job { level, seed, events: None })
     }
 
-    fn keep(&self, job: &Job, verdict: Verdict, wall_time: Duration) {
+    fn keep(&self, job: &Job, verdict: Verdict, processor_time: Duration) {
         let mut state = self.state();
-        state.totals.add(job, &verdict, wall_time);
+        state.totals.add(job, &verdict, processor_time);
         if verdict.failure.is_some() {
             state.totals.broken.push(Broken { job: job.clone(), verdict, shrunk: None });
         }
@@ -110,9 +112,9 @@ impl<'a> Campaign<'a> {
 
     /// Takes a world that was run by itself.
     pub(super) fn take(&mut self, job: &Job, verdict: Verdict) {
-        let wall_time = self.clock.now().since(self.begun);
-        self.begun = self.clock.now();
-        self.keep(job, verdict, wall_time);
+        let spent = processor_time().saturating_sub(self.spent);
+        self.spent = processor_time();
+        self.keep(job, verdict, spent);
     }
 
     /// Makes failures short and prints everything.

@@ -26,7 +26,7 @@ pub struct Broken {
 struct Part {
     worlds: u64,
     virtual_time: Duration,
-    wall_time: Duration,
+    processor_time: Duration,
     census: Census,
     operations: u64,
     steps: u64,
@@ -43,19 +43,19 @@ pub struct Totals {
 }
 
 impl Part {
-    fn add(&mut self, seed: u64, verdict: &Verdict, wall_time: Duration) {
+    fn add(&mut self, seed: u64, verdict: &Verdict, processor_time: Duration) {
         self.worlds += 1;
         self.virtual_time += verdict.virtual_time;
-        self.wall_time += wall_time;
+        self.processor_time += processor_time;
         self.census.merge(&verdict.census);
         self.operations += verdict.operations;
         self.steps += verdict.steps;
-        self.slowest = self.slowest.max((wall_time, seed));
+        self.slowest = self.slowest.max((processor_time, seed));
     }
 
     /// Virtual time by the time of one core.
     fn speed(&self) -> f64 {
-        self.virtual_time.as_secs_f64() / self.wall_time.as_secs_f64().max(1e-9)
+        self.virtual_time.as_secs_f64() / self.processor_time.as_secs_f64().max(1e-9)
     }
 
     fn faults(&self, kinds: &[crate::chaos::FaultKind]) -> u64 {
@@ -68,7 +68,7 @@ impl Part {
         json!({
             "worlds": self.worlds,
             "virtual_seconds": self.virtual_time.as_secs_f64(),
-            "cpu_seconds": self.wall_time.as_secs_f64(),
+            "cpu_seconds": self.processor_time.as_secs_f64(),
             "times_real_time": self.speed(),
             "faults": self.faults(kinds),
             "operations_checked": self.operations,
@@ -82,12 +82,12 @@ impl Part {
 
 impl Totals {
     /// Adds a world that was run.
-    pub fn add(&mut self, job: &Job, verdict: &Verdict, wall_time: Duration) {
+    pub fn add(&mut self, job: &Job, verdict: &Verdict, processor_time: Duration) {
         let part = match job.level {
             Level::Core => &mut self.core,
             Level::Hosts => &mut self.hosts,
         };
-        part.add(job.seed, verdict, wall_time);
+        part.add(job.seed, verdict, processor_time);
     }
 
     /// Worlds so far.
