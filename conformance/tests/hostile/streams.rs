@@ -133,6 +133,7 @@ pub(crate) async fn malformed_messages(to: SocketAddr) {
         Bytes::from_static(b"\0\0"),
     ];
     broken.push(nested_transaction(5000));
+    broken.push(wide_transaction());
     // All of them at a time, since a watch that goes on is waited for in vain.
     let mut asked = tokio::task::JoinSet::new();
     for path in PATHS {
@@ -153,6 +154,11 @@ async fn malformed_message(to: SocketAddr, path: &str, body: Bytes) {
     let is_refused = code.as_deref().is_some_and(|code| code != "0");
     let begin = &body[..body.len().min(40)];
     assert!(is_open || is_refused, "{path} answered {code:?} to {begin:?}");
+}
+
+/// As many steps without anything in them as fit a request.
+fn wide_transaction() -> Bytes {
+    message(&[0x12, 0].repeat(700_000))
 }
 
 /// A transaction in a transaction in a transaction, so many of them.

@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, File as StdFile, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -204,6 +204,22 @@ pub fn processor_time() -> Duration {
     let spent = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     // The kernel counts up from zero.
     Duration::try_from(spent).unwrap_or_default()
+}
+
+/// What all threads of this process have computed since it began.
+#[must_use]
+pub fn process_time() -> Duration {
+    let spent = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    // The kernel counts up from zero.
+    Duration::try_from(spent).unwrap_or_default()
+}
+
+/// Whether users other than the owner may do anything with a file or folder.
+///
+/// # Errors
+/// It is not there, or cannot be looked at.
+pub fn is_open_to_others(path: &Path) -> io::Result<bool> {
+    Ok(std::fs::metadata(path)?.permissions().mode() & 0o077 != 0)
 }
 
 /// The kernel's random numbers.

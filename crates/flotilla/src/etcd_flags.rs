@@ -97,7 +97,6 @@ const FOREIGN: &[Foreign] = &[
     flag("enable-pprof", Bool, &["false"], "profile the process with perf"),
     flag("enable-v2", Bool, &["false"], "there is no v2 API"),
     flag("enable-v2v3", Value, &[""], "there is no v2 API"),
-    flag("feature-gates", Value, &[""], "there are no gates; what they name is on or has a flag"),
     refused(
         "force-new-cluster",
         Bool,

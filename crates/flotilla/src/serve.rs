@@ -1,5 +1,6 @@
 //! `flotilla serve`: one member, with etcd's flag names.
 
+mod feature_gates;
 mod flags;
 mod tls_flags;
 
@@ -38,7 +39,7 @@ pub(crate) fn flag_names(cli: &clap::Command) -> Vec<String> {
 pub(crate) fn run(options: ServeOptions, warnings: &[String]) -> Result<(), Failure> {
     options.check().map_err(|reason| Failure::new(&reason, crate::BAD_OPTION))?;
     logs::start(options.log_level())?;
-    for warning in warnings {
+    for warning in warnings.iter().chain(&options.warnings()) {
         tracing::warn!("{warning}");
     }
     let runtime = crate::runtime::build()?;
@@ -53,7 +54,7 @@ pub(crate) fn run(options: ServeOptions, warnings: &[String]) -> Result<(), Fail
                     _ = signals.next() => Ok(ExitReason::Shutdown),
                 }
             }
-            reason = server.wait() => {
+            reason = wait(&server) => {
                 if reason == ExitReason::Removed {
                     // The others still want to hear what was committed last.
                     server.shutdown().await;
@@ -65,6 +66,19 @@ pub(crate) fn run(options: ServeOptions, warnings: &[String]) -> Result<(), Fail
     // Nothing that still runs may hold up the end of a process that has nothing left to do.
     runtime.shutdown_background();
     end(&ended?)
+}
+
+/// Waits until the server ends by itself. On the way a service manager that asked for it
+/// (`NOTIFY_SOCKET`, systemd's `Type=notify`) is told once the member is ready.
+async fn wait(server: &RunningServer) -> ExitReason {
+    tokio::select! {
+        reason = server.wait() => return reason,
+        () = server.wait_ready() => {}
+    }
+    if let Err(error) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
+        tracing::warn!(%error, "the service manager cannot be told that the member is ready");
+    }
+    server.wait().await
 }
 
 /// A fault of the machine is a failure with its code; an end that was asked for is none.

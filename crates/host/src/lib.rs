@@ -75,6 +75,6 @@ pub use receiver::Receiver;
 pub use recovery::{ForceError, ForcedSurvivors, force_survivors};
 pub use stages::{GroupSetup, Stage, Stages};
 pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};
-pub use status::{Counters, CountersView, GroupStatus, Role};
+pub use status::{BUCKET_BOUNDS_US, Counters, CountersView, GroupStatus, Histogram, Role};
 pub use threads::Host;
 pub use wal::GroupId;

@@ -47,6 +47,7 @@ impl WalWriter {
         let nanos = u64::try_from(self.clock.now().since(begun).as_nanos()).unwrap_or(u64::MAX);
         Counters::add(&self.counters.log_syncs, 1);
         Counters::add(&self.counters.log_sync_nanos, nanos);
+        self.counters.log_sync_times.add(nanos);
         Counters::add(&self.counters.log_writes, write_count);
         for batch in self.batches.drain(..) {
             let durable = batch.writes.iter().map(number_of).collect();

@@ -22,6 +22,7 @@
 
 mod addresses;
 mod api_error;
+mod audit;
 mod authority;
 mod backup;
 mod bbolt;

@@ -9,14 +9,17 @@
 //! are shown it as a voter from the beginning, as etcd's are.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use api::etcdserverpb as pb;
 use host::{Goal, GroupConfiguration, GroupReport, MemberAttributes};
 use raft::{Configuration, ConfigurationChange, LogIndex, MemberChange, NodeId, ReadMode};
+use store::Principal;
 use tokio::sync::oneshot;
 
 use crate::api_error::ApiError;
+use crate::audit;
 use crate::member::{Member, tell};
 use crate::plan::texts;
 use crate::url::HttpUrl;
@@ -37,6 +40,29 @@ pub(crate) enum MemberOp {
     Update { id: NodeId, peer_urls: Vec<String> },
     /// A vote for a learner.
     Promote(NodeId),
+}
+
+/// As the log says it.
+impl fmt::Display for MemberOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add { id, peer_urls, goal } => {
+                let urls = peer_urls.join(",");
+                match goal {
+                    Goal::Vote => write!(f, "member {:x} added at {urls}", id.0),
+                    Goal::Learn => write!(f, "learner {:x} added at {urls}", id.0),
+                    Goal::Replace(old) => {
+                        write!(f, "member {:x} added at {urls} in the place of {:x}", id.0, old.0)
+                    }
+                }
+            }
+            Self::Remove(id) => write!(f, "member {:x} removed", id.0),
+            Self::Update { id, peer_urls } => {
+                write!(f, "member {:x} reached at {}", id.0, peer_urls.join(","))
+            }
+            Self::Promote(id) => write!(f, "learner {:x} promoted", id.0),
+        }
+    }
 }
 
 /// The members as clients are shown them.
@@ -222,7 +248,11 @@ impl Checks<'_> {
 
 impl Member {
     /// Checks and makes a change of the members; returns the members that it led to.
-    pub(crate) async fn change_members(&self, op: MemberOp) -> Result<Vec<pb::Member>, ApiError> {
+    pub(crate) async fn change_members(
+        &self,
+        who: Option<&Principal>,
+        op: MemberOp,
+    ) -> Result<Vec<pb::Member>, ApiError> {
         let attempts = async {
             loop {
                 let report = self.report().await?;
@@ -243,7 +273,7 @@ impl Member {
             }
         };
         let done = tokio::time::timeout(self.limits.request_timeout, Box::pin(attempts)).await;
-        done.unwrap_or(Err(ApiError::TimedOut))
+        audit::note(who, &op.to_string(), done.unwrap_or(Err(ApiError::TimedOut)))
     }
 
     /// Whoever asks this member next sees the change that it has just answered, as with etcd. One

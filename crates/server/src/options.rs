@@ -198,7 +198,7 @@ impl ServerOptions {
                 min: 1024,
                 max: 256 << 20,
             },
-            Bound { option: "max-txn-ops", value: bytes(self.max_txn_ops), min: 1, max: 1 << 20 },
+            Bound { option: "max-txn-ops", value: bytes(self.max_txn_ops), min: 1, max: 1 << 16 },
             Bound {
                 option: "max-concurrent-streams",
                 value: u64::from(self.max_concurrent_streams),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use env::os::{OsClock, OsDisk, OsEntropy};
+use env::os::{OsClock, OsDisk, OsEntropy, is_open_to_others};
 use env::{Clock, Disk, Entropy};
 use host::transport::{PeerListener, TcpNet};
 use host::{
@@ -84,6 +84,7 @@ impl Server {
         let (identity, is_new) =
             settle_identity(&*disk, &options, &plan, &sockets, &peering).await?;
         let folder = claim_folder(&*disk, &options.data_dir, &identity)?;
+        warn_of_open_folder(&options.data_dir);
         if is_new {
             identity.write(&*disk, &options.data_dir)?;
         }
@@ -164,6 +165,14 @@ impl Links {
             clock: Arc::clone(&self.clock),
             entropy: Arc::clone(&self.entropy),
         }
+    }
+}
+
+/// Files are made for their owner alone; a folder that was there before is somebody's choice, and
+/// worth a word.
+fn warn_of_open_folder(dir: &Path) {
+    if is_open_to_others(dir).unwrap_or(false) {
+        tracing::warn!(dir = %dir.display(), "others may look into the data folder: chmod 700");
     }
 }
 

@@ -25,9 +25,13 @@ impl Sockets {
     pub(crate) fn open(options: &mut ServerOptions, plan: &Plan) -> Result<Self, StartError> {
         let client = listeners("client", options.client_listener.take(), &plan.listen_client_urls)?;
         let peer = listeners("peer", options.peer_listener.take(), &plan.listen_peer_urls)?;
-        if !options.allow_plaintext {
-            no_plaintext_in_public("client", &client, &plan.listen_client_urls)?;
-            no_plaintext_in_public("peer", &peer, &plan.listen_peer_urls)?;
+        for (what, listeners, urls) in
+            [("client", &client, &plan.listen_client_urls), ("peer", &peer, &plan.listen_peer_urls)]
+        {
+            if !options.allow_plaintext {
+                no_plaintext_in_public(what, listeners, urls)?;
+            }
+            warn_of_plaintext(what, listeners, urls);
         }
         // Whoever may look at metrics is told nothing of the keys.
         let metrics = listeners("metrics", None, &plan.listen_metrics_urls)?;
@@ -75,6 +79,21 @@ fn no_plaintext_in_public(
         }
     }
     Ok(())
+}
+
+/// Beyond one's own machine it is worth a word, allowed or not.
+fn warn_of_plaintext(what: &'static str, listeners: &[TcpListener], urls: &[HttpUrl]) {
+    for (listener, url) in listeners.iter().zip(urls).filter(|(_, url)| !url.is_tls()) {
+        if listener.local_addr().is_ok_and(|address| !address.ip().is_loopback()) {
+            let told = match what {
+                "peer" => "whoever reaches it can take part in the protocol",
+                _ => "passwords, tokens and data go over the wire as they are",
+            };
+            tracing::warn!(
+                "the {what} port at {url} is plaintext: {told}; docs/operating/tls.md has TLS"
+            );
+        }
+    }
 }
 
 /// Whether everybody may be able to reach an address. All addresses of the machine together may

@@ -6,6 +6,7 @@
 //! What a client sees is the same. Whatever is not plain, such as compression, goes tonic's way.
 
 mod routes;
+mod width;
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -18,6 +19,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use hyper::body::{Body as HttpBody, Frame};
 use prost::Message;
+use store::RequestError;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, StdError};
@@ -30,6 +32,10 @@ pub(crate) use routes::route;
 
 /// Before each message: one byte for compression, and the length.
 const PREFIX_BYTES: usize = 5;
+/// Operations of a transaction that are looked at at all. How many are done is an option, which is
+/// no larger.
+const OPERATIONS_MAX: usize = 1 << 16;
+const TXN_PATH: &str = "/etcdserverpb.KV/Txn";
 /// The largest answer is etcd's: what fits a signed 32-bit length.
 const ANSWER_BYTES_MAX: usize = 0x7fff_ffff;
 /// An answer goes to the connection in pieces of this length, each when there is room for it.
@@ -49,7 +55,8 @@ where
     B::Error: Into<StdError> + Send,
 {
     let (head, body) = request.into_parts();
-    let answered = match read(body, bytes_max, &budget).await {
+    let read = read(body, bytes_max, &budget).await;
+    let answered = match read.and_then(|message| decode(head.uri.path(), message)) {
         Ok(message) => {
             let metadata = MetadataMap::from_headers(head.headers);
             call(tonic::Request::from_parts(metadata, head.extensions, message)).await
@@ -59,12 +66,20 @@ where
     Ok(answered.and_then(|it| whole(it, &budget)).unwrap_or_else(Status::into_http))
 }
 
+fn decode<Q: Message + Default>(path: &str, message: Bytes) -> Result<Q, Status> {
+    if path == TXN_PATH && width::has_more_operations(&message, OPERATIONS_MAX) {
+        return Err(ApiError::from(RequestError::TooManyOps).into());
+    }
+    Q::decode(message)
+        .map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")))
+}
+
 /// Reads the one message of a request.
-async fn read<B: RequestBody, Q: Message + Default>(
+async fn read<B: RequestBody>(
     mut body: B,
     bytes_max: usize,
     budget: &Budget,
-) -> Result<Q, Status>
+) -> Result<Bytes, Status>
 where
     B::Error: Into<StdError> + Send,
 {
@@ -80,9 +95,7 @@ where
             }
         }
     }
-    let message = message.whole()?;
-    Q::decode(message)
-        .map_err(|error| Status::internal(format!("failed to decode Protobuf message: {error}")))
+    message.whole()
 }
 
 /// The bytes of a request, as far as they have come.

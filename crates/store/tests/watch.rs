@@ -94,6 +94,29 @@ fn a_future_start_gets_nothing_before_it() {
     assert_eq!(events(&drain(&s)), ["0 created", "0 put a=3 @5", "0 put a=4 @6"]);
 }
 
+/// etcd-io/etcd#20221: a client takes progress for "all up to here was sent", so it must not say
+/// anything of what lies before the start.
+#[test]
+fn a_future_start_is_told_no_progress_before_it() {
+    let mut h = Harness::new();
+    let s = stream(&h.store);
+    s.create(WatchCreateRequest { progress_notify: true, ..all(4) }).unwrap();
+    s.create(WatchCreateRequest { progress_notify: true, ..create("b", "", 0) }).unwrap();
+    h.put("a", "1");
+    s.request_progress();
+    s.send_periodic_progress();
+    assert_eq!(events(&drain(&s)), ["0 created", "1 created", "1 progress 2"]);
+    h.put("a", "2");
+    h.put("a", "3");
+    s.request_progress();
+    s.send_periodic_progress();
+    s.send_periodic_progress();
+    assert_eq!(
+        events(&drain(&s)),
+        ["0 put a=3 @4", "-1 progress 4", "1 progress 4", "0 progress 4", "1 progress 4"]
+    );
+}
+
 #[test]
 fn refusals_are_etcds() {
     let h = Harness::new();

@@ -1,7 +1,8 @@
 //! Backups: `ctl snapshot save`, and the options of `status` and `restore`, which need no server.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use api::etcdserverpb::SnapshotRequest;
@@ -16,6 +17,8 @@ use crate::{ClientError, Endpoints};
 
 /// Bytes of the hash behind the file.
 const HASH_BYTES: usize = 32;
+/// The mode of a file that nobody else may read.
+const OWNER_ALONE: u32 = 0o600;
 
 /// The commands about backups.
 #[derive(Clone, Debug, Subcommand)]
@@ -110,7 +113,10 @@ pub(super) async fn run(
 async fn receive(endpoints: &Endpoints, path: &Path) -> Result<(u64, String), ClientError> {
     let mut client = MaintenanceClient::new(endpoints.connect_any().await?);
     let mut pieces = client.snapshot(SnapshotRequest {}).await?.into_inner();
-    let mut file = BufWriter::new(File::create(path)?);
+    let file = File::create(path)?;
+    // All keys are in it, and the hashes of passwords.
+    file.set_permissions(Permissions::from_mode(OWNER_ALONE))?;
+    let mut file = BufWriter::new(file);
     let (mut bytes, mut version) = (0, String::new());
     let mut hasher = Sha256::new();
     // The last bytes that came: they may be the hash.

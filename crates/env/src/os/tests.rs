@@ -104,3 +104,16 @@ fn processor_time_is_the_askers_own() {
     assert!(own < others, "waiting is not computing: {own:?}");
     assert!(processor_time() > before);
 }
+
+#[test]
+fn a_folder_of_ours_is_not_open_to_others_and_another_one_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = dir.path().join("own");
+    OsDisk.create_dir_all(&own).unwrap();
+    assert!(!is_open_to_others(&own).unwrap());
+    for mode in [0o750, 0o701] {
+        std::fs::set_permissions(&own, std::fs::Permissions::from_mode(mode)).unwrap();
+        assert!(is_open_to_others(&own).unwrap());
+    }
+    assert!(is_open_to_others(&dir.path().join("none")).is_err());
+}

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use server::{AutoCompaction, ClusterState, LinearizableReads, ServerOptions};
 
+use super::feature_gates::FeatureGates;
 use super::tls_flags::{ClientTlsFlags, PeerTlsFlags, ProtocolFlags};
 use crate::go_values::{boolean, duration_ms};
 
@@ -105,6 +106,9 @@ pub(crate) struct ServeOptions {
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     #[arg(value_name = "BOOL", value_parser = boolean)]
     initial_corrupt_check: Option<bool>,
+    /// etcd's gates, such as InitialCorruptCheck=true, which is --initial-corrupt-check.
+    #[arg(long, value_name = "GATES", value_parser = FeatureGates::parse)]
+    feature_gates: Option<FeatureGates>,
     /// Between two comparisons of the keys with the leader's, such as 12h; 0 for none.
     #[arg(long, value_name = "DURATION", value_parser = duration_ms)]
     corrupt_check_time: Option<u64>,
@@ -143,6 +147,11 @@ impl ServeOptions {
         AutoCompaction::parse(&self.auto_compaction_mode, &self.auto_compaction_retention)
             .map(drop)
             .map_err(|reason| format!("--auto-compaction-mode and -retention: {reason}"))
+    }
+
+    /// What is asked for and not heeded.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.feature_gates.iter().flat_map(|gates| gates.warnings.clone()).collect()
     }
 
     /// What is logged.
@@ -208,7 +217,10 @@ impl From<ServeOptions> for ServerOptions {
                 &given.auto_compaction_retention,
             )
             .unwrap_or_default(),
-            initial_corrupt_check: given.initial_corrupt_check.unwrap_or(false),
+            initial_corrupt_check: given
+                .initial_corrupt_check
+                .or(given.feature_gates.and_then(|gates| gates.initial_corrupt_check))
+                .unwrap_or(false),
             corrupt_check_time_ms: given.corrupt_check_time.unwrap_or(0),
             client_tls: given.client_tls.into(),
             peer_tls: given.peer_tls.into(),

@@ -3,7 +3,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use host::CountersView;
+use host::{BUCKET_BOUNDS_US, CountersView};
 
 use crate::downgrade::cluster_version;
 use crate::member::Member;
@@ -27,7 +27,7 @@ impl Page {
         self.line(format_args!("{name} {value}\n"));
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) {
+    fn counter(&mut self, name: &str, help: &str, value: impl Display) {
         self.one("counter", name, help, value);
     }
 
@@ -135,10 +135,21 @@ fn seconds(nanos: u64) -> String {
     format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
+/// A bound of a bucket as Prometheus writes it: in seconds, without zeros that say nothing.
+fn bound(micros: u64) -> String {
+    let text = format!("{}.{:03}", micros / 1_000_000, micros % 1_000_000 / 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 fn disk(page: &mut Page, member: &Member, counters: &CountersView) {
-    // Sum and count of what etcd has as a histogram: means, and so alerts on means, are right.
     let name = "etcd_disk_wal_fsync_duration_seconds";
-    page.head(name, "summary", "Writes of the Raft log, each with one fdatasync.");
+    page.head(name, "histogram", "Writes of the Raft log, each with one fdatasync.");
+    let mut so_far = 0;
+    for (bound_us, count) in BUCKET_BOUNDS_US.iter().zip(counters.log_sync_times) {
+        so_far += count;
+        page.line(format_args!("{name}_bucket{{le=\"{}\"}} {so_far}\n", bound(*bound_us)));
+    }
+    page.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {}\n", counters.log_syncs));
     page.line(format_args!("{name}_sum {}\n", seconds(counters.log_sync_nanos)));
     page.line(format_args!("{name}_count {}\n", counters.log_syncs));
     page.counter("flotilla_log_writes_total", "Writes of groups in those.", counters.log_writes);
@@ -228,6 +239,11 @@ fn leases(page: &mut Page, member: &Member) {
 }
 
 fn peers(page: &mut Page, counters: &CountersView) {
+    page.counter(
+        "etcd_server_heartbeat_send_failures_total",
+        "Frames that a slow or absent peer did not get: any of them may hold a heartbeat.",
+        counters.frames_dropped,
+    );
     let rows = [
         ("flotilla_peer_frames_received_total", "Frames taken.", counters.frames_received),
         ("flotilla_peer_bytes_received_total", "Bytes of those.", counters.frame_bytes_received),
@@ -327,6 +343,15 @@ fn process(page: &mut Page) {
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         page.gauge("process_open_fds", "Open files of this process.", open.count());
     }
+    // They were raised at the start: this asks how many there are.
+    let most = env::os::raise_descriptors();
+    page.gauge("process_max_fds", "Files that this process may have open.", most);
+    let nanos = env::os::process_time().as_nanos();
+    page.counter(
+        "process_cpu_seconds_total",
+        "Time that this process had a processor.",
+        seconds(u64::try_from(nanos).unwrap_or(u64::MAX)),
+    );
 }
 
 #[cfg(test)]
@@ -337,6 +362,10 @@ mod tests {
     fn nanoseconds_keep_their_digits() {
         assert_eq!(seconds(0), "0.000000000");
         assert_eq!(seconds(1_500_000_042), "1.500000042");
+        let bounds: Vec<String> = BUCKET_BOUNDS_US.iter().map(|us| bound(*us)).collect();
+        assert_eq!(bounds[..4], ["0.001", "0.002", "0.004", "0.008"]);
+        assert_eq!(bounds[10..], ["1.024", "2.048", "4.096", "8.192"]);
+        assert_eq!((bound(2_000_000), bound(20_000_000)), ("2".into(), "20".into()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use store::{
 use tonic::{Request, Response, Status};
 
 use crate::api_error::ApiError;
+use crate::audit;
 use crate::gate::{caller, new_secret};
 use crate::member::Member;
 
@@ -22,8 +23,30 @@ use crate::member::Member;
 const SIGN_IN_ATTEMPTS: usize = 16;
 /// What bcrypt looks at. Go refuses to hash longer ones, and so do we.
 const PASSWORD_BYTES_MAX: usize = 72;
-/// Checked where there is no user, so that how long a refusal takes does not tell who exists.
-const NOBODYS_HASH: &str = "$2a$10$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy";
+/// Each step doubles the time that a sign-in takes, and it takes its processor whole: a hash that a
+/// client has made may cost this much, or what hashes cost here if that is more.
+const GIVEN_COST_MAX: u32 = 16;
+
+/// Checked where there is no user or no password, so that how long a refusal takes does not tell who
+/// exists. It costs what the hashes cost that are made here.
+fn nobodys_hash(cost: u32) -> String {
+    format!("$2a${cost:02}$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
+}
+
+/// A hash that a client has made, if signing in with it can work, and in bounded time.
+fn given_hash(encoded: &str, own_cost: u32) -> Result<PasswordHash, ApiError> {
+    let decoded = BASE64_STANDARD.decode(encoded).ok();
+    let text = decoded
+        .and_then(|hash| String::from_utf8(hash).ok())
+        .ok_or(ApiError::Password("the hash of a password is not base64 of text"))?;
+    let parts: bcrypt::HashParts = text
+        .parse()
+        .map_err(|_| ApiError::Password("the hash of a password is not one of bcrypt"))?;
+    if parts.get_cost() > GIVEN_COST_MAX.max(own_cost) {
+        return Err(ApiError::Password("the hash of a password costs too much: 16 at most"));
+    }
+    Ok(PasswordHash(text))
+}
 
 /// The service.
 #[derive(Clone, Debug)]
@@ -46,24 +69,12 @@ impl AuthService {
             Ok(_) => Err(WRONG_ANSWER),
             Err(error) => Err(error),
         };
-        let by = match who {
-            Some(Principal::User { name, .. }) => name.as_str(),
-            Some(Principal::Server) | None => "nobody",
-        };
-        match &result {
-            Ok(_) => tracing::info!(by, "{what}"),
-            Err(error) => tracing::warn!(by, reason = error.code_and_text().1, "refused: {what}"),
-        }
-        result
+        audit::note(who, &what, result)
     }
 
     async fn hash(&self, password: String, hashed: String) -> Result<PasswordHash, ApiError> {
         if password.is_empty() && !hashed.is_empty() {
-            let decoded =
-                BASE64_STANDARD.decode(hashed).ok().and_then(|hash| String::from_utf8(hash).ok());
-            return decoded
-                .map(PasswordHash)
-                .ok_or(ApiError::Password("the hash of a password is not base64 of text"));
+            return given_hash(&hashed, self.0.limits.bcrypt_cost);
         }
         if password.len() > PASSWORD_BYTES_MAX {
             return Err(ApiError::Password("bcrypt: password length exceeds 72 bytes"));
@@ -107,8 +118,9 @@ impl AuthService {
             let (hash, auth_revision) = match self.0.store.password_hash(user) {
                 Ok(found) => found,
                 Err(error) => {
-                    if error == RequestError::AuthFailed {
-                        self.verify(password, NOBODYS_HASH.to_owned()).await?;
+                    if matches!(error, RequestError::AuthFailed | RequestError::NoPasswordUser) {
+                        let hash = nobodys_hash(self.0.limits.bcrypt_cost);
+                        self.verify(password, hash).await?;
                     }
                     return Err(error.into());
                 }
@@ -344,4 +356,31 @@ changes!(
 fn everything() -> Permission {
     let range_end = bytes::Bytes::from_static(&[0]);
     Permission { access: Access::ReadWrite, key: bytes::Bytes::new(), range_end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a refusal takes must not tell whether a user exists.
+    #[test]
+    fn nobodys_hash_costs_what_others_do() {
+        for cost in [4, 10, 14] {
+            let parts: bcrypt::HashParts = nobodys_hash(cost).parse().unwrap();
+            assert_eq!(parts.get_cost(), cost);
+        }
+        assert!(!bcrypt::verify("", &nobodys_hash(4)).unwrap());
+    }
+
+    #[test]
+    fn a_given_hash_is_one_of_bcrypt_and_costs_little() {
+        let given = |text: &str| given_hash(&BASE64_STANDARD.encode(text), 10);
+        assert_eq!(given(&nobodys_hash(16)).unwrap(), PasswordHash(nobodys_hash(16)));
+        for refused in [nobodys_hash(17).as_str(), "", "secret", "$2a$10$short"] {
+            assert!(matches!(given(refused), Err(ApiError::Password(_))), "{refused}");
+        }
+        assert!(given_hash("%", 10).is_err());
+        let dear = BASE64_STANDARD.encode(nobodys_hash(18));
+        assert!(given_hash(&dear, 18).is_ok(), "what is made here may be given");
+    }
 }

@@ -9,6 +9,7 @@ use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
 use crate::api_error::ApiError;
+use crate::gate::caller;
 use crate::member::Member;
 use crate::membership::{MemberOp, parse_peer_urls};
 
@@ -39,7 +40,7 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
-        let replaces = replaces(request.metadata())?;
+        let (who, replaces) = (caller(&request), replaces(request.metadata())?);
         let pb::MemberAddRequest { peer_ur_ls, is_learner, .. } = request.into_inner();
         let peer_urls = parse_peer_urls(&peer_ur_ls)?;
         let goal = match replaces {
@@ -48,7 +49,8 @@ impl Cluster for ClusterService {
             None => Goal::Vote,
         };
         let id = self.0.new_member_id();
-        let members = self.0.change_members(MemberOp::Add { id, peer_urls, goal }).await?;
+        let members =
+            self.0.change_members(who.as_ref(), MemberOp::Add { id, peer_urls, goal }).await?;
         let member = members.iter().find(|member| member.id == id.0).cloned();
         // Removed again in the same moment, by somebody else.
         let member = member.ok_or(ApiError::MemberNotFound)?;
@@ -60,8 +62,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        let who = caller(&request);
         let op = MemberOp::Remove(NodeId(request.into_inner().id));
-        let members = self.0.change_members(op).await?;
+        let members = self.0.change_members(who.as_ref(), op).await?;
         Ok(Response::new(pb::MemberRemoveResponse { header: self.header(), members }))
     }
 
@@ -69,9 +72,10 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        let who = caller(&request);
         let pb::MemberUpdateRequest { id, peer_ur_ls, .. } = request.into_inner();
         let op = MemberOp::Update { id: NodeId(id), peer_urls: parse_peer_urls(&peer_ur_ls)? };
-        let members = self.0.change_members(op).await?;
+        let members = self.0.change_members(who.as_ref(), op).await?;
         Ok(Response::new(pb::MemberUpdateResponse { header: self.header(), members }))
     }
 
@@ -90,8 +94,9 @@ impl Cluster for ClusterService {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        let who = caller(&request);
         let op = MemberOp::Promote(NodeId(request.into_inner().id));
-        let members = self.0.change_members(op).await?;
+        let members = self.0.change_members(who.as_ref(), op).await?;
         Ok(Response::new(pb::MemberPromoteResponse { header: self.header(), members }))
     }
 }

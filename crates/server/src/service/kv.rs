@@ -88,7 +88,7 @@ impl Kv for KvService {
         wire: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let who = caller(&wire);
-        let request = request::range(wire.into_inner())?;
+        let request = request::lone_range(wire.into_inner())?;
         let answer = self.read(who, request).await?;
         let header = self.0.header(answer.revision);
         Ok(Response::new(response::range(answer, header)))
@@ -102,7 +102,7 @@ impl Kv for KvService {
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
         let who = caller(&wire);
         let budget = messages_of(&wire);
-        let request = request::range(wire.into_inner())?;
+        let request = request::lone_range(wire.into_inner())?;
         Ok(Response::new(range_stream::open(&self.0, who, request, budget).await?))
     }
 

@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use crate::api_error::ApiError;
+use crate::audit;
 use crate::backup::Backup;
 use crate::downgrade;
 use crate::gate::caller;
@@ -67,7 +68,9 @@ impl MaintenanceService {
         who: Option<&Principal>,
         command: AlarmCommand,
     ) -> Result<Vec<AlarmMember>, ApiError> {
-        match self.0.propose_as(who, &Command::Alarm(command)).await? {
+        let what = format!("alarm: {command:?}");
+        let answered = self.0.propose_as(who, &Command::Alarm(command)).await;
+        match audit::note(who, &what, answered)? {
             Answered::Alarm { changed, .. } => Ok(changed),
             Answered::Put(_)
             | Answered::DeleteRange(_)
@@ -222,6 +225,7 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        let who = caller(&request);
         let target = NodeId(request.into_inner().target_id);
         if !self.0.leadership.is_leader() {
             return Err(ApiError::Transfer(host::TransferError::NotLeader).into());
@@ -231,7 +235,8 @@ impl Maintenance for MaintenanceService {
             let reply = move |result| tell(reply, result);
             self.0.group.transfer_leadership(Some(target), reply);
             let handed = answer.await.map_err(|_| ApiError::Stopped)?;
-            handed.map_err(ApiError::from)?;
+            let what = format!("leadership handed to {:x}", target.0);
+            audit::note(who.as_ref(), &what, handed.map_err(ApiError::from))?;
         }
         Ok(Response::new(pb::MoveLeaderResponse { header: None }))
     }
@@ -242,7 +247,9 @@ impl Maintenance for MaintenanceService {
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
         let who = caller(&request);
         let request = request.into_inner();
-        let version = downgrade::ask(&self.0, who.as_ref(), &request).await?;
+        let answered = downgrade::ask(&self.0, who.as_ref(), &request).await;
+        let what = format!("downgrade to {:?}: action {}", request.version, request.action);
+        let version = audit::note(who.as_ref(), &what, answered)?;
         let header = self.0.header(self.0.store.revision());
         Ok(Response::new(pb::DowngradeResponse { header, version }))
     }

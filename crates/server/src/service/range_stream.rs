@@ -33,9 +33,18 @@ pub(super) async fn open(
     request: RangeRequest,
     budget: Option<Budget>,
 ) -> Result<Handed<pb::RangeStreamResponse>, Status> {
-    if request.sort_order != SortOrder::None || request.sort_target != SortTarget::Key {
-        return Err(Status::unimplemented("RangeStream does not support custom sort order"));
+    store::check_range(&request).map_err(ApiError::from)?;
+    // Without an order a stream is in that of keys, whatever it is said to be sorted by: unlike
+    // Range, which sorts then.
+    let is_by_key = match (request.sort_order, request.sort_target) {
+        (SortOrder::None, _) | (SortOrder::Ascend, SortTarget::Key) => true,
+        (SortOrder::Ascend | SortOrder::Descend, _) => false,
+    };
+    if !is_by_key {
+        return Err(Status::unimplemented("RangeStream does not support custom sort orders"));
     }
+    let request =
+        RangeRequest { sort_order: SortOrder::None, sort_target: SortTarget::Key, ..request };
     let filters = [
         request.min_mod_revision,
         request.max_mod_revision,
@@ -45,7 +54,6 @@ pub(super) async fn open(
     if filters.iter().any(|revision| *revision != 0) {
         return Err(Status::unimplemented("RangeStream does not support revision filters"));
     }
-    store::check_range(&request).map_err(ApiError::from)?;
     if !request.serializable {
         member.read_barrier().await?;
     }

@@ -41,3 +41,32 @@ impl TlsFiles {
         by_name && by_host
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+    use super::common_name;
+
+    fn certificate(names: &[(DnType, &str)]) -> Vec<u8> {
+        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        for (kind, name) in names {
+            params.distinguished_name.push(kind.clone(), *name);
+        }
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn several_common_names_are_nobodys() {
+        let one = certificate(&[(DnType::CommonName, "alice"), (DnType::CountryName, "AQ")]);
+        assert_eq!(common_name(&one).as_deref(), Some("alice"));
+        // The same kind of name, spelt as a number.
+        let second = DnType::CustomDnType(vec![2, 5, 4, 3]);
+        let two = certificate(&[(DnType::CommonName, "alice"), (second, "root")]);
+        assert_eq!(common_name(&two), None);
+        assert_eq!(common_name(&certificate(&[(DnType::CommonName, "")])), None);
+        assert_eq!(common_name(&certificate(&[(DnType::OrganizationName, "root")])), None);
+        assert_eq!(common_name(b"no certificate"), None);
+    }
+}

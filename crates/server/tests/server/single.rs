@@ -302,6 +302,10 @@ async fn operators_and_probes_get_their_answers() {
                    [+]non_learner ok\nok\n";
     assert_eq!(node.get("/readyz?verbose").await, (200, verbose.to_owned()));
     assert_eq!(node.get("/readyz/no_such_check").await.0, 404);
+    assert_eq!(node.get("/livez/serializable_read").await, (200, "ok\n".to_owned()));
+    let (status, verbose) = node.get("/readyz?verbose&exclude=non_learner").await;
+    assert_eq!(status, 200);
+    assert!(!verbose.contains("[+]non_learner ok"), "{verbose}");
     let (_, version) = node.get("/version").await;
     assert!(version.contains(&format!("\"etcdserver\":\"{}\"", server::ETCD_VERSION)), "{version}");
     let (_, metrics) = node.get("/metrics").await;
@@ -309,6 +313,10 @@ async fn operators_and_probes_get_their_answers() {
         "etcd_server_has_leader 1\n",
         "etcd_server_is_leader 1\n",
         "etcd_debugging_mvcc_current_revision 2\n",
+        "# TYPE etcd_disk_wal_fsync_duration_seconds histogram\n",
+        "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"0.001\"} ",
+        "etcd_disk_wal_fsync_duration_seconds_bucket{le=\"+Inf\"} ",
+        "process_cpu_seconds_total ",
         "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Put\",\
          grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1\n",
     ] {
@@ -440,8 +448,27 @@ async fn a_range_in_pieces_is_the_range() {
         assert_eq!(merged, whole, "limit {limit}, end {end:?}");
         assert_eq!(pieces > 2, end == "l");
     }
-    let sorted = pb::RangeRequest { sort_order: 2, ..range("k") };
-    assert_eq!(node.kv().range_stream(sorted).await.unwrap_err().code(), Code::Unimplemented);
+    // (order, target, the least revision): what etcd streams, and what it says of the rest.
+    let sort = "RangeStream does not support custom sort orders";
+    let filter = "RangeStream does not support revision filters";
+    for (sort_order, sort_target, min_mod_revision, refusal) in [
+        (1, 0, 0, None),
+        (0, 3, 0, None),
+        (2, 0, 0, Some(sort)),
+        (1, 3, 0, Some(sort)),
+        (2, 0, 5, Some(sort)),
+        (0, 0, 5, Some(filter)),
+    ] {
+        let request = pb::RangeRequest { sort_order, sort_target, min_mod_revision, ..range("k0") };
+        let answer = node.kv().range_stream(request).await;
+        let told = answer.err().map(|status| (status.code(), status.message().to_owned()));
+        assert_eq!(told, refusal.map(|text| (Code::Unimplemented, text.to_owned())));
+    }
+    for sort_order in [2, 99] {
+        let empty = pb::RangeRequest { sort_order, ..range("") };
+        let told = node.kv().range_stream(empty).await.unwrap_err();
+        assert_eq!(told.message(), "etcdserver: key is not provided");
+    }
     node.server.shutdown().await;
 }
 

@@ -131,6 +131,56 @@ async fn a_certificate_is_asked_for_and_its_name_is_a_user() {
     server.shutdown().await;
 }
 
+/// The list of what is revoked counts at the client port, too, and while the member runs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_certificate_is_revoked_is_not_let_in() {
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+    std::fs::write(dir.path().join("crl.pem"), ca.revoke(&[7])).unwrap();
+    let mut options = options("a", dir.path());
+    let files = ca.write(dir.path(), ca.sign("server"));
+    let crl_file = Some(dir.path().join("crl.pem"));
+    options.client_tls = server::TlsFiles { client_cert_auth: true, crl_file, ..files };
+    let server = Server::start(options).await.unwrap();
+    within("the member to be ready", server.wait_ready()).await;
+    let is_let_in = async |serial| {
+        let identity = Some(ca.sign_for("alice", &["localhost"], serial));
+        match connect(&server, &ca, identity).await {
+            Ok(channel) => KvClient::new(channel).put(put("a")).await.is_ok(),
+            Err(_) => false,
+        }
+    };
+    assert!(!is_let_in(7).await);
+    assert!(is_let_in(8).await);
+    std::fs::write(dir.path().join("crl.pem"), ca.revoke(&[8])).unwrap();
+    within("the new list", async { while is_let_in(8).await {} }).await;
+    assert!(is_let_in(7).await, "the list is the new one alone");
+    server.shutdown().await;
+}
+
+/// Whoever speaks to the gateway for others has one certificate for all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_nobody_at_the_gateway() {
+    use tonic::codegen::Service as _;
+    let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());
+    write(dir.path(), &ca);
+    let server = start(&dir, Some(&ca)).await;
+    let mut alice = connect(&server, &ca, Some(ca.sign("alice"))).await.unwrap();
+    turn_on(&mut AuthClient::new(alice.clone()), None).await;
+    KvClient::new(alice.clone()).put(put("a")).await.unwrap();
+    let body = tonic::body::Body::new(axum::body::Body::from(r#"{"key":"YQ==","value":"dg=="}"#));
+    let request = http::Request::post("https://localhost/v3/kv/put")
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap();
+    std::future::poll_fn(|cx| alice.poll_ready(cx)).await.unwrap();
+    let answer = alice.call(request).await.unwrap();
+    assert_eq!(answer.status(), http::StatusCode::BAD_REQUEST, "{:?}", answer.headers());
+    let nobodys = "etcdserver: user name is empty";
+    let body = axum::body::to_bytes(axum::body::Body::new(answer.into_body()), 4096).await.unwrap();
+    assert!(String::from_utf8_lossy(&body).contains(nobodys), "{body:?}");
+    server.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn files_that_cannot_be_used_are_named() {
     let (dir, ca) = (tempfile::tempdir().unwrap(), Ca::new());

@@ -45,6 +45,8 @@ pub(super) struct Watcher {
     pub(super) range: KeyRange,
     /// The first revision that was not given to it.
     pub(super) next_revision: i64,
+    /// What it asked for; 0 for from now on. Before it there is nothing to tell of.
+    start_revision: i64,
     synced: bool,
     pub(super) prev_kv: bool,
     no_put: bool,
@@ -233,7 +235,11 @@ impl Hub {
         let mut wakes = Wakes::new();
         let revision = inner.revision;
         let stream = inner.stream_mut(stream);
-        if stream.unsynced.is_empty() && !stream.watchers.is_empty() {
+        let has_begun = |watcher: &Watcher| watcher.start_revision <= revision;
+        if stream.unsynced.is_empty()
+            && !stream.watchers.is_empty()
+            && stream.watchers.values().all(has_begun)
+        {
             stream.push(WatchMessage::Progress { watch_id: -1, revision }, &mut wakes);
         }
         self.release(inner, wakes);
@@ -247,7 +253,8 @@ impl Hub {
         let mut due = Vec::new();
         for (id, watcher) in &mut stream.watchers {
             let had_events = std::mem::take(&mut watcher.had_events);
-            if watcher.progress_notify && watcher.synced && !had_events {
+            let has_begun = watcher.start_revision <= revision;
+            if watcher.progress_notify && watcher.synced && has_begun && !had_events {
                 due.push(*id);
             }
         }
@@ -430,6 +437,7 @@ impl Inner {
         let watcher = Watcher {
             range,
             next_revision,
+            start_revision: request.start_revision,
             synced: false,
             prev_kv: request.prev_kv,
             no_put: request.no_put,
