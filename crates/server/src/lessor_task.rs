@@ -147,7 +147,15 @@ pub(crate) async fn answer_here(
     if !member.leadership.is_leader() {
         return Ok(Answer::NotLeader);
     }
+    let lessor_has = |id| {
+        let mut lessor = member.lessor.lock();
+        lessor.observe(member.clock.now(), &member.store);
+        lessor.has(id)
+    };
     Ok(match (answer, question) {
+        // The barrier brought what was in the log before this member led, and was not applied yet:
+        // the leader before may have ended the lease.
+        (Some(Answer::Known(_)), Question::Renew(id)) if !lessor_has(id) => Answer::NoSuchLease,
         (Some(answer), _) => answer,
         // A lease that was granted a moment ago, by another member: the barrier brought it.
         (None, Question::Renew(id)) => renew(member, id).await?.unwrap_or(Answer::NoSuchLease),

@@ -120,6 +120,14 @@ impl Lessor {
         Some(deadline.ttl)
     }
 
+    /// Whether a lease is still there, for who has renewed it and heard since that this node leads
+    /// on: a revocation of the leader before may have been in the log and not applied, and a lease
+    /// that is gone lives for nobody. Revocations of this leader come behind the lease's time.
+    #[must_use]
+    pub fn has(&self, id: LeaseId) -> bool {
+        self.leases.contains_key(&id)
+    }
+
     /// Whether less than its full time is written down for a lease. Then that must be mended
     /// through the log **before** it is renewed: a leader that came after the renewal and did not
     /// know of it would end the lease early.

@@ -138,8 +138,10 @@ impl Keeper {
                     None => Step::Confirm { renewed, barrier },
                     Some(Err(_)) => return tell(&answer, Renewed::Unknown),
                     Some(Ok(_)) => {
-                        // One that was granted a moment ago was brought by the barrier.
+                        // The barrier brought one that was granted a moment ago, and took one that
+                        // a leader before had ended.
                         self.lessor.observe(now, store);
+                        let renewed = renewed.filter(|_| self.lessor.has(id));
                         let renewed = renewed.or_else(|| self.lessor.renew(id, now));
                         let told = renewed.map_or(Renewed::NoSuchLease, Renewed::Alive);
                         return tell(&answer, told);
@@ -174,4 +176,40 @@ pub(super) fn propose(handle: &Handle, term: Term, command: &Command) -> Slot<Pr
         *keep.lock().expect("one thread") = Some(result);
     });
     slot
+}
+
+#[cfg(test)]
+mod tests {
+    use host::Stage;
+
+    use super::*;
+    use crate::stores::{Cluster, GROUP, SOON};
+
+    /// A leader before may have ended the lease: that is in the log, and not applied yet.
+    #[test]
+    fn a_lease_that_is_gone_behind_the_barrier_is_renewed_for_nobody() {
+        let mut cluster = Cluster::started(3);
+        let leader = cluster.world.leader(GROUP).unwrap();
+        let (id, ttl) = (LeaseId(7), 60);
+        let handle = cluster.world.group(leader, GROUP).unwrap();
+        let term = handle.status().term;
+        drop(propose(&handle, term, &Command::LeaseGrant { id, ttl }));
+        let store = cluster.store(leader);
+        assert!(cluster.world.run_until(SOON, |_| store.lease(id).is_some()));
+
+        let mut keeper = Keeper::new(1);
+        keeper.work(cluster.world.now(), &handle, &store);
+        cluster.world.pause_stage(leader, Stage::Applier);
+        drop(propose(&handle, term, &Command::LeaseRevoke { id }));
+        let is_committed = || handle.status().commit_index > handle.status().applied_index;
+        assert!(cluster.world.run_until(SOON, |_| is_committed()));
+        let answer = keeper.renew(id.0);
+        keeper.work(cluster.world.now(), &handle, &store);
+        cluster.world.resume(leader);
+        assert!(cluster.world.run_until(SOON, |world| {
+            keeper.work(world.now(), &handle, &store);
+            answer.lock().unwrap().is_some()
+        }));
+        assert_eq!(*answer.lock().unwrap(), Some(Renewed::NoSuchLease));
+    }
 }
