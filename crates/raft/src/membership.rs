@@ -72,8 +72,8 @@ impl Node {
     }
 
     /// One change at a time, and none before this leader knows which configuration it begins from.
-    /// `may_wait` for the change itself with committing anything: only where witnesses may be all
-    /// that is missing (`witness.rs`).
+    /// `may_wait` for the change itself with committing anything more: only where witnesses may be
+    /// all that is missing (`witness.rs`).
     pub(crate) fn may_begin_change(&self, may_wait: bool) -> Result<(), ChangeError> {
         let RoleState::Leader(leader) = &self.role else {
             return Err(ChangeError::NotLeader { leader_id: self.leader_id() });
@@ -83,7 +83,7 @@ impl Node {
         }
         let current = self.configurations.current();
         let is_early = self.commit_index < leader.first_index;
-        let may_wait = may_wait && is_early && !current.witnesses.is_empty();
+        let may_wait = may_wait && !current.witnesses.is_empty();
         if is_early && !may_wait && !bug(Bug::ChangeBeforeTheNoop) {
             return Err(ChangeError::TermNotCommitted);
         }
