@@ -263,6 +263,14 @@ fn peers(page: &mut Page, counters: &CountersView) {
     for (name, help, value) in rows {
         page.counter(name, help, value);
     }
+    // etcd has one of these for each peer; those who add them up find the same here.
+    for (name, label, value) in [
+        ("etcd_network_peer_sent_bytes_total", "To", counters.frame_bytes_sent),
+        ("etcd_network_peer_received_bytes_total", "From", counters.frame_bytes_received),
+    ] {
+        page.head(name, "counter", "Bytes between members, of all of them together.");
+        page.line(format_args!("{name}{{{label}=\"all\"}} {value}\n"));
+    }
 }
 
 /// As Go's gRPC spells the codes in metrics, by number.
