@@ -193,3 +193,39 @@ impl Node {
 fn forgotten(mark: EntryId) -> ReadError {
     ReadError::WriteForgotten { mark }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Body, Configuration, Entry, Input, Message, NodeId, Options, Payload, ReadMode,
+        ReadRequest, Restored,
+    };
+
+    /// What a leader says is committed counts for the lag of a stale read also if its entries do
+    /// not fit, and are refused or kept for later.
+    #[test]
+    fn entries_that_came_too_early_count_for_the_lag_of_a_stale_read() {
+        for reorder_bytes_max in [0, 1000] {
+            let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
+            let options = Options { reorder_bytes_max, ..Options::new(NodeId(1), 1) };
+            let mut node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
+            let entry = Entry { id: EntryId::new(1, 6), payload: Payload::Noop };
+            let body = Body::AppendEntries {
+                prev: EntryId::new(1, 5),
+                commit_index: LogIndex(5),
+                session: 0,
+                entries: alloc::vec![entry].into(),
+            };
+            let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
+            node.handle(Tick(0), Input::Message(message));
+            let mut stale = |context, lag| {
+                let bounds = Staleness { lag_entries_max: Some(lag), ..Staleness::default() };
+                node.read(Tick(0), ReadRequest { context, mode: ReadMode::Stale(bounds) });
+                node.take_output().reads[0].result.map(|point| point.index)
+            };
+            assert_eq!(stale(1, 4), Err(ReadError::LagsBehind { lag_entries: 5 }));
+            assert_eq!(stale(2, 5), Ok(LogIndex(0)));
+        }
+    }
+}

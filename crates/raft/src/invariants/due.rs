@@ -76,6 +76,16 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
     require(ends, "a configuration ends with its entry", || {
         format!("{:?} behind {last} on node {}", node.configurations, node.id())
     })?;
+    let first = node.log.cache().iter().next().map_or(last, |entry| entry.id.index);
+    let mark = node.log.mark().index;
+    for (index, _) in node.configurations.iter().filter(|(index, _)| *index > mark) {
+        let place = index.0.checked_sub(first.0).and_then(|place| usize::try_from(place).ok());
+        let entry = place.and_then(|place| node.log.cache().iter().nth(place));
+        let is_one = |entry: &crate::Entry| matches!(entry.payload, Payload::Configuration(_));
+        require(entry.is_none_or(is_one), "a configuration ends with its entry", || {
+            format!("{entry:?} is none on node {}", node.id())
+        })?;
+    }
     for entry in node.log.cache().iter() {
         let Payload::Configuration(configuration) = &entry.payload else { continue };
         let known = node.configurations.iter().find(|(index, _)| *index == entry.id.index);
