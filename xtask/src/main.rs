@@ -42,8 +42,9 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ),
     ("codegen", "generate the protobuf code of crates/api again", "cargo xtask codegen"),
     (
-        "seeded-bugs [--json] [--sim] [BUG]...",
-        "put known bugs back, one at a time: the tests must notice each",
+        "seeded-bugs [--json] [--sim [--seconds N]] [--only BUG[,BUG]...]",
+        "put known bugs back, one at a time: the tests must notice each,\n\
+         or with --sim the simulator alone; --help has the rest",
         "cargo xtask seeded-bugs CommitsOldTermsByCounting",
     ),
     (

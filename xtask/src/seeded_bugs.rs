@@ -20,16 +20,26 @@ pub(crate) const VARIABLE: &str = "SEEDED_BUG";
 const USAGE: &str = "\
 Puts known bugs back, one at a time, and fails if the tests of crate raft do not notice one.
 
-Usage: cargo xtask seeded-bugs [--json] [--list] [--sim] [name or scenario]...
+Usage: cargo xtask seeded-bugs [--json] [--list] [--only NAME[,NAME]...] [name or scenario]...
+       cargo xtask seeded-bugs --sim [--json] [--only NAME[,NAME]...] [--seconds N]
+                                     [--world core|hosts|both] [--jobs N] [name or scenario]...
 
-  --list   print the bugs and run nothing
-  --sim    put them before the simulator in place of the tests, and print how long it took
-  --json   one JSON object on standard output in place of the table
+  --list       print the bugs and run nothing
+  --only       these bugs, by name or by scenario
+  --json       one JSON object on standard output in place of the table
+  --sim        put them before the simulator in place of the tests, and print the world, the seed
+               and the seconds that each took; a line for each bug as it goes
+  --seconds N  so long may worlds of each kind look for a bug [default: 30]
+  --world      which worlds look [default: both, those of the protocol alone first]
+  --jobs N     worlds at the same time [default: one per core]
 
 Examples: cargo xtask seeded-bugs
           cargo xtask seeded-bugs C1 VotesTwice
+          cargo xtask seeded-bugs --sim --only VotesTwice,MajorityIsHalf --seconds 60
 
-Exit code: 0 if every bug was noticed, 1 if one survived or the tests are red without any bug.
+Exit code: 0 if every bug was noticed, 1 if one survived or anything is red without any bug. The
+simulator cannot see a few of them from outside: it says which, and why, and does not look for them
+unless they are named.
 ";
 
 /// Test programs in the order in which they run, the quick ones first; those that are not named
@@ -80,33 +90,93 @@ struct Outcome {
     seconds: f64,
 }
 
-pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
-    let mut as_json = false;
-    let mut only_list = false;
-    let mut by_simulator = false;
-    let mut wanted = Vec::new();
-    for &argument in arguments {
-        match argument {
-            "--json" => as_json = true,
-            "--list" => only_list = true,
-            "--sim" => by_simulator = true,
-            "--help" | "-h" => {
-                println!("{USAGE}");
-                return Ok(());
-            }
-            flag if flag.starts_with('-') => return Err(format!("no flag {flag}\n\n{USAGE}")),
-            name => wanted.push(name),
-        }
+/// What the command line asks for.
+#[derive(Debug, Default, PartialEq)]
+struct Request {
+    as_json: bool,
+    only_list: bool,
+    by_simulator: bool,
+    search: Search,
+    wanted: Vec<String>,
+}
+
+/// How the simulator looks for a bug.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Search {
+    /// For so long, in worlds of each kind.
+    pub(crate) seconds: f64,
+    /// In which worlds, in this order.
+    pub(crate) worlds: Vec<&'static str>,
+    /// In so many at the same time; as many as there are cores if none.
+    pub(crate) jobs: Option<String>,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { seconds: 30.0, worlds: vec!["core", "hosts"], jobs: None }
     }
-    let bugs = choose(read_list(root)?, &wanted)?;
-    if only_list {
+}
+
+impl Request {
+    /// `None` if help is asked for.
+    fn of(arguments: &[&str]) -> Result<Option<Self>, String> {
+        let mut request = Self::default();
+        let mut arguments = arguments.iter();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let missing = || format!("{argument} takes a value\n\n{USAGE}");
+                arguments.next().copied().ok_or_else(missing)
+            };
+            match *argument {
+                "--json" => request.as_json = true,
+                "--list" => request.only_list = true,
+                "--sim" => request.by_simulator = true,
+                "--only" => request.wanted.extend(value()?.split(',').map(str::to_owned)),
+                "--seconds" => request.search.seconds = seconds_of(value()?)?,
+                "--world" => request.search.worlds = worlds_of(value()?)?,
+                "--jobs" => request.search.jobs = Some(value()?.to_owned()),
+                "--help" | "-h" => return Ok(None),
+                flag if flag.starts_with('-') => return Err(format!("no flag {flag}\n\n{USAGE}")),
+                name => request.wanted.push(name.to_owned()),
+            }
+        }
+        if !request.by_simulator && request.search != Search::default() {
+            return Err(format!("--seconds, --world and --jobs go with --sim\n\n{USAGE}"));
+        }
+        Ok(Some(request))
+    }
+}
+
+fn seconds_of(value: &str) -> Result<f64, String> {
+    let seconds = value.parse().ok().filter(|seconds: &f64| seconds.is_finite() && *seconds > 0.0);
+    seconds.ok_or_else(|| format!("--seconds takes a number of seconds, not {value:?}"))
+}
+
+fn worlds_of(value: &str) -> Result<Vec<&'static str>, String> {
+    match value {
+        "core" => Ok(vec!["core"]),
+        "hosts" => Ok(vec!["hosts"]),
+        "both" => Ok(vec!["core", "hosts"]),
+        _ => Err(format!("--world takes core, hosts or both, not {value:?}")),
+    }
+}
+
+pub(crate) fn run(root: &Path, arguments: &[&str]) -> Result<(), String> {
+    let Some(request) = Request::of(arguments)? else {
+        println!("{USAGE}");
+        return Ok(());
+    };
+    let bugs = choose(read_list(root)?, &request.wanted)?;
+    if request.only_list {
         for Bug { name, scenario, story } in &bugs {
             println!("{scenario:<15} {name:<32} {story}");
         }
         return Ok(());
     }
-    if by_simulator {
-        return crate::seeded_sim::run(root, &bugs, as_json);
+    let as_json = request.as_json;
+    if request.by_simulator {
+        let all = request.wanted.is_empty();
+        return crate::seeded_sim::run(root, &bugs, all, &request.search, as_json);
     }
     let programs = build(root)?;
     check_without_bugs(&programs)?;
@@ -136,8 +206,8 @@ fn parse(text: &str) -> Vec<Bug> {
     text.lines().filter_map(line).collect()
 }
 
-fn choose(bugs: Vec<Bug>, wanted: &[&str]) -> Result<Vec<Bug>, String> {
-    let is_wanted = |bug: &Bug, name: &&str| bug.name == **name || bug.scenario == **name;
+fn choose(bugs: Vec<Bug>, wanted: &[String]) -> Result<Vec<Bug>, String> {
+    let is_wanted = |bug: &Bug, name: &String| bug.name == *name || bug.scenario == *name;
     if let Some(unknown) = wanted.iter().find(|name| !bugs.iter().any(|bug| is_wanted(bug, name))) {
         return Err(format!("no bug is called {unknown}; cargo xtask seeded-bugs --list has all"));
     }
@@ -297,9 +367,22 @@ mod tests {
     fn the_table_of_the_core_is_read() {
         let bugs = read_list(&crate::workspace_root()).expect("the table is there");
         assert!(bugs.len() >= 90, "{} bugs", bugs.len());
-        let chosen = choose(bugs.clone(), &["C1"]).expect("the bug of Figure 8 is known");
+        let chosen =
+            choose(bugs.clone(), &["C1".to_owned()]).expect("the bug of Figure 8 is known");
         assert_eq!(chosen[0].name, "CommitsOldTermsByCounting");
-        assert!(choose(bugs, &["C1", "Unheard"]).is_err());
+        assert!(choose(bugs, &["C1", "Unheard"].map(str::to_owned)).is_err());
+    }
+
+    #[test]
+    fn a_command_line_is_read() {
+        let words = ["--sim", "--only", "A,B", "--seconds", "9", "--world", "core", "C1"];
+        let request = Request::of(&words).expect("sound").expect("no help");
+        assert_eq!(request.wanted, ["A", "B", "C1"]);
+        assert!(request.by_simulator && !request.as_json);
+        assert_eq!((request.search.seconds, request.search.worlds), (9.0, vec!["core"]));
+        assert_eq!(Request::of(&["--sim", "--help"]), Ok(None));
+        let bad = [&["--seconds", "9"][..], &["--sim", "--seconds", "-1"], &["--sim", "--only"]];
+        assert!(bad.into_iter().all(|words| Request::of(words).is_err()));
     }
 
     #[test]

@@ -59,6 +59,8 @@ faults! {
     Duplicate "duplication" Net Both "Messages come twice.",
     Reorder "reordering" Net Both "Messages overtake each other.",
     Replay "replay" Net Both "Messages of long ago come again.",
+    Shorten "shortened message" Net Core
+        "Entries come in two messages: first fewer of them, or none, and then all.",
     Delay "delay" Net Both "Messages take long.",
     Clog "clog" Net Both "A wire holds everything back for a while.",
     HangLog "hanging log" Node Both "The log's disk does not answer.",
@@ -76,6 +78,7 @@ faults! {
     ClockDrift "clock drift" Node Both "A clock runs fast or slow.",
     ClockJump "clock jump" Node Both "A clock jumps ahead; the wall clock jumps anywhere.",
     ClockStop "clock stop" Node Both "A clock stands still.",
+    FalseClock "false clock" Node Core "A clock of declared uncertainty says what is not so.",
     Transfer "leadership transfer" Moment Both "Leadership is handed over.",
     StepDown "step-down" Moment Core "A leader gives up.",
     Campaign "campaign on request" Moment Core "A node campaigns without a reason.",
@@ -84,6 +87,10 @@ faults! {
     Members "change of members" Moment Both
         "Members come, go, are promoted, demoted, replaced or moved.",
     Abandon "abandoned change" Moment Core "A change of members is given up.",
+    OnlyVotes "nothing but votes" Net Core
+        "Leaders are elected, one after the other, and nothing else that they say gets through.",
+    LeaveAndCrash "crash of a leader that leaves" Moment Core
+        "A leader removes itself, and crashes when nobody but its own disk knows.",
     Usurp "quick succession" Net Core "A leader is deposed as fast as can be, and cannot hear it.",
     Compact "compaction" Moment Both "History, or the log, is compacted.",
     Nonsense "nonsense" Moment Core "A peer says what no peer should.",

@@ -143,6 +143,10 @@ impl Chaos {
             | FaultKind::Timeouts
             | FaultKind::Abandon
             | FaultKind::Usurp
+            | FaultKind::Shorten
+            | FaultKind::FalseClock
+            | FaultKind::OnlyVotes
+            | FaultKind::LeaveAndCrash
             | FaultKind::Nonsense => return Ok(false),
         }
         Ok(true)

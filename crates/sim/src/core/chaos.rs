@@ -5,9 +5,11 @@ use std::fmt;
 use env::SplitMix;
 use raft::{Input, LogIndex, NodeId, ReadMode, Role, Staleness};
 
+use super::machine::any_keyed;
 use super::plan::{CHAOS_MS, CoreEvent, CorePlan};
+use super::succession::{Later, Succession};
 use super::{CoreWorld, GROUP};
-use crate::chaos::{Cuts, FaultKind, Reach, pick};
+use crate::chaos::{FaultKind, Reach, pick};
 use crate::picture::{Kind, Recording};
 use crate::{Census, Failure};
 
@@ -18,14 +20,12 @@ pub struct CoreChaos {
     pub(super) plan: CorePlan,
     pub(super) world: CoreWorld,
     pub(super) dice: SplitMix,
-    /// Wires that will be cut or mended, by time in milliseconds.
-    pub(super) later: Vec<(u64, bool, Cuts)>,
+    /// What will be done, by time in milliseconds.
+    pub(super) later: Vec<(u64, Later)>,
     pub(super) resume_at: Vec<(u64, NodeId)>,
     /// A disk is to be lost or set back before then.
     pub(super) spoil_until: Option<(u64, FaultKind)>,
-    /// Who may take over from a leader that is deposed, and from when to when.
-    pub(super) successors: Vec<NodeId>,
-    pub(super) succession: (u64, u64),
+    pub(super) succession: Succession,
     commands: u64,
 }
 
@@ -42,18 +42,8 @@ impl CoreChaos {
         let world = CoreWorld::new(&plan.options);
         let dice = SplitMix::new(plan.options.seed ^ 0xd1ce);
         let (later, resume_at, spoil_until) = (Vec::new(), Vec::new(), None);
-        let (successors, succession) = (Vec::new(), (0, 0));
-        Self {
-            plan,
-            world,
-            dice,
-            later,
-            resume_at,
-            spoil_until,
-            successors,
-            succession,
-            commands: 0,
-        }
+        let succession = Succession::default();
+        Self { plan, world, dice, later, resume_at, spoil_until, succession, commands: 0 }
     }
 
     /// The world.
@@ -77,7 +67,8 @@ impl CoreChaos {
             while let Some(event) = events.next_if(|event| event.at_ms <= now_ms) {
                 self.perform(event);
             }
-            self.wires(now_ms);
+            self.do_what_is_due(now_ms);
+            self.wake_who_is_due(now_ms);
             self.spoil(now_ms);
             self.succeed(now_ms);
             self.clients();
@@ -108,10 +99,7 @@ impl CoreChaos {
             let leader = self.world.leader().filter(|_| self.dice.below(4) > 0);
             let leader = leader.filter(|leader| self.world.is_awake(*leader));
             let node = leader.unwrap_or_else(|| pick(&mut self.dice, &awake));
-            self.commands += 1;
-            let command = format!("c{}", self.commands);
-            // A refusal is an answer like any other here.
-            let _refused = self.world.propose(node, &command);
+            self.write(node);
         }
         if self.one_in(self.plan.read_ms / TURN_MS) {
             let node = pick(&mut self.dice, &awake);
@@ -129,10 +117,29 @@ impl CoreChaos {
             for node in leaders {
                 self.ask(node);
                 if self.one_in(3) {
-                    self.commands += 1;
-                    let command = format!("c{}", self.commands);
-                    let _refused = self.world.propose(node, &command);
+                    self.write(node);
                 }
+                if self.one_in(16) {
+                    let mut dice = SplitMix::new(self.dice.next_u64());
+                    self.change_members(node, &mut dice);
+                }
+            }
+        }
+    }
+
+    /// A client writes. A refusal is an answer like any other here.
+    fn write(&mut self, node: NodeId) {
+        let command = format!("c{}", self.next_name());
+        if !self.plan.says_what_it_touches {
+            let _refused = self.world.propose(node, &command);
+            return;
+        }
+        for _ in 0..=self.dice.below(2) {
+            let count = 1 + self.dice.below(3);
+            let commands = (0..count).map(|_| any_keyed(&mut self.dice, &command)).collect();
+            let _refused = self.world.propose_keyed(node, commands);
+            if self.one_in(3) {
+                let _refused = self.world.propose(node, &command);
             }
         }
     }
@@ -194,21 +201,7 @@ impl CoreChaos {
         }
     }
 
-    fn wires(&mut self, now_ms: u64) {
-        let later = std::mem::take(&mut self.later);
-        for (at, is_cut, cuts) in later {
-            if at > now_ms {
-                self.later.push((at, is_cut, cuts));
-                continue;
-            }
-            for (from, to) in cuts {
-                if is_cut {
-                    self.world.net().cut(from, to);
-                } else {
-                    self.world.net().heal(from, to);
-                }
-            }
-        }
+    fn wake_who_is_due(&mut self, now_ms: u64) {
         let due: Vec<NodeId> =
             self.resume_at.iter().filter(|(at, _)| *at <= now_ms).map(|(_, id)| *id).collect();
         self.resume_at.retain(|(at, _)| *at > now_ms);
@@ -262,6 +255,7 @@ impl CoreChaos {
         net.heal_all();
         (net.loss_permille, net.duplicate_permille) = (0, 0);
         (net.reorder_permille, net.replay_permille) = (0, 0);
+        (net.shorten_permille, net.only_votes) = (0, false);
         net.delay = delay;
         self.world.light_net();
     }
@@ -275,9 +269,11 @@ impl CoreChaos {
         self.world.mend_disk(node);
         self.world.hang_stages(node, false, false);
         self.world.mend_clock(node);
+        self.world.falsify_clock(node, 0);
         if self.world.is_on(node) {
             if !self.world.is_awake(node) && self.dice.below(2) == 0 {
                 // R6: a client is there before the clock is looked at.
+                self.world.ask_on_lease(node);
                 self.ask(node);
             }
             self.world.wake(node);

@@ -5,8 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use env::mem::NodeClock;
 use raft::{
-    Entry, EntryId, HardState, Incarnation, Input, LogIndex, NodeId, Options, Payload,
-    ProposeError, SnapshotMark, Term,
+    Entry, EntryId, HardState, Incarnation, Input, KeyedCommand, LogIndex, NodeId, Options,
+    Payload, ProposeError, ReadMode, Role, SnapshotMark, Term,
 };
 
 use super::member::Member;
@@ -31,7 +31,7 @@ impl CoreWorld {
         self.checker.restarted(id);
         self.commits.remove(&id);
         let applied = self.members[&id].disk.applied;
-        let state = self.states.get(&applied).copied().unwrap_or_default();
+        let state = self.state_of(applied);
         let member = self.member(id);
         let node = member.restart(tail);
         (member.applied, member.state) = (applied, state);
@@ -44,16 +44,48 @@ impl CoreWorld {
     /// R9: answers to reads of an earlier life may still be under way.
     fn repeat_old_answers(&mut self, id: NodeId) {
         let answers = self.old_answers.remove(&id).unwrap_or_default();
-        if self.net.replay_permille == 0 || answers.is_empty() {
+        if answers.is_empty() || self.dice.below(3) > 0 {
             return;
         }
         self.census.meet("sometimes: an answer to an earlier life comes late");
         for _ in 0..8 {
             let place = self.dice.below(answers.len() as u64);
             let message = answers[usize::try_from(place).expect("small")].clone();
-            let after = Duration::from_millis(self.dice.below(2000));
+            // Whoever begins asks again; the old answer comes when the new one is still awaited.
+            let most = [40, 300, 2000][usize::try_from(self.dice.below(3)).expect("small")];
+            let after = Duration::from_millis(self.dice.below(most));
+            let life = self.members[&id].life;
+            let mode = Some(ReadMode::ReadIndex);
+            self.later(after, Happening::Ask { node: id, life, mode });
             self.later(after, Happening::Arrival { number: 0, message });
         }
+    }
+
+    /// The node crashes as soon as it leads a group of which it is no member, and has that on disk;
+    /// nobody hears of it before.
+    pub fn doom(&mut self, id: NodeId) {
+        self.member(id).is_doomed = true;
+    }
+
+    /// Nobody is doomed any more: the faults stop, and nobody would turn the node on again.
+    pub fn call_off_dooms(&mut self) {
+        self.members.values_mut().for_each(|member| member.is_doomed = false);
+        self.queue.retain(|_, happening| !matches!(happening, Happening::Doom { .. }));
+    }
+
+    /// A configuration is in force on a node.
+    pub(super) fn carry_out_doom(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        let leads = node.role() == Role::Leader && !node.configuration().is_voter(id);
+        if !leads || !std::mem::take(&mut self.member(id).is_doomed) {
+            return;
+        }
+        self.census.meet("sometimes: a leader that leaves crashes before it can say so");
+        for other in self.nodes() {
+            self.net.cut(id.0, other.0);
+        }
+        let (life, after) = (self.members[&id].life, self.write_time.1 * 2);
+        self.later(after, Happening::Doom { node: id, life });
     }
 
     /// Turns all nodes on that are off.
@@ -230,6 +262,25 @@ impl CoreWorld {
         if let Ok(entry) = placed {
             self.proposed.insert((id, entry));
             self.note(id, Kind::Client, &format!("client: {command}, placed at {entry}"));
+        }
+        placed
+    }
+
+    /// Asks a node to place commands in the log that say what they touch.
+    ///
+    /// # Errors
+    /// It does not lead, or will not.
+    pub fn propose_keyed(
+        &mut self,
+        id: NodeId,
+        commands: Vec<KeyedCommand>,
+    ) -> Result<EntryId, ProposeError> {
+        let count = commands.len() as u64;
+        let placed = self.act(id, |node, now| node.propose_keyed(now, commands));
+        if let Ok(EntryId { term, index }) = placed {
+            let placed = (index.0..index.0 + count).map(LogIndex);
+            self.proposed.extend(placed.map(|index| (id, EntryId { term, index })));
+            self.note(id, Kind::Client, &format!("client: {count} commands, from {index}@{term}"));
         }
         placed
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{Body, Entry, Fetch, Input, Message, NodeId, Payload, SendSnapshot, SnapshotMark};
+use raft::{Body, Entry, Fetch, Input, Message, NodeId, SendSnapshot, SnapshotMark};
 
 use super::CoreWorld;
 use super::step::Happening;
@@ -74,29 +74,14 @@ impl CoreWorld {
         }
         let entries = std::mem::take(&mut member.to_apply);
         let Some(last) = entries.last().map(|entry| entry.id.index) else { return };
-        for entry in &entries {
-            self.apply_one(id, entry);
-        }
+        self.execute(id, &entries);
         let ids: Vec<_> = entries.iter().map(|entry| entry.id).collect();
         self.acknowledge(id, &ids);
         self.input(id, Input::Applied(last));
         self.report_again(id, Input::Applied(last));
-    }
-
-    fn apply_one(&mut self, id: NodeId, entry: &Entry) {
-        let member = self.member(id);
-        let mut state = member.state.rotate_left(7) ^ entry.id.index.0 ^ entry.id.term.0 << 32;
-        if let Payload::Command(command) = &entry.payload {
-            for byte in command {
-                state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        }
-        let follows = member.applied.next() == entry.id.index;
-        (member.state, member.applied) = (state, entry.id.index);
-        let first = *self.states.entry(entry.id.index).or_insert(state);
-        if first != state || !follows {
-            let detail = format!("node {id} differs from another at {}", entry.id);
-            self.fail(id, Failure::new("equal logs, equal states", detail));
+        let permille = self.options.compact_permille;
+        if permille > 0 && self.dice.below(1000) < permille && self.is_on(id) {
+            self.compact(id);
         }
     }
 
@@ -143,7 +128,7 @@ impl CoreWorld {
     }
 
     pub(super) fn install(&mut self, id: NodeId, mark: SnapshotMark) {
-        let state = self.states.get(&mark.last.index).copied().unwrap_or_default();
+        let state = self.state_of(mark.last.index);
         let member = self.member(id);
         let is_safe = member.disk.mark.last >= mark.last;
         (member.applied, member.state) = (mark.last.index, state);

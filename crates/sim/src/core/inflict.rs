@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use env::SplitMix;
 use raft::{
-    Configuration, ConfigurationChange, Input, LeaseChange, LeaseClock, LeaseTerms, MemberChange,
-    NodeId, Timeouts,
+    Configuration, ConfigurationChange, Input, LeaseChange, MemberChange, NodeId, Timeouts,
 };
 
 use super::chaos::CoreChaos;
+use super::succession::{Later, Wires};
 use super::swarm::{any_lease, any_rule};
 use crate::chaos::{FaultKind, cuts_of, pick};
 
@@ -30,7 +30,8 @@ impl CoreChaos {
         if !cuts.is_empty() {
             let times = if kind == FaultKind::Flap { 6 } else { 1 };
             for half in 0..times {
-                self.later.push((at_ms + half * 500, half % 2 == 0, cuts.clone()));
+                let wires = Wires { cut: half % 2 == 0, cuts: cuts.clone() };
+                self.later.push((at_ms + half * 500, Later::Wires(wires)));
             }
             return true;
         }
@@ -42,8 +43,19 @@ impl CoreChaos {
                 self.upset_clock(kind, node, dice);
                 true
             }
+            FaultKind::FalseClock if self.world.has_declared_clocks() => {
+                let error_us = pick(dice, &[-500_000, 60_000, 500_000, 3_000_000]);
+                self.world.falsify_clock(node, error_us);
+                true
+            }
+            FaultKind::FalseClock => false,
             FaultKind::CrashAll => self.crash_all(),
             FaultKind::Usurp => self.usurp(at_ms, dice),
+            FaultKind::OnlyVotes => {
+                self.let_only_votes_through(at_ms, dice);
+                true
+            }
+            FaultKind::LeaveAndCrash => self.leave_and_crash(dice),
             FaultKind::Swizzle => {
                 self.swizzle(&nodes, at_ms, dice);
                 true
@@ -115,85 +127,6 @@ impl CoreChaos {
         !on.is_empty()
     }
 
-    /// One node after the other is cut off; they come back in another order.
-    fn swizzle(&mut self, nodes: &[u64], at_ms: u64, dice: &mut SplitMix) {
-        for node in nodes {
-            if dice.below(3) == 0 {
-                continue;
-            }
-            let cuts = cuts_of(FaultKind::Isolate, nodes, *node, dice);
-            let cut_at = at_ms + dice.below(500);
-            let heal_at = cut_at + 500 + dice.below(1000);
-            self.later.push((cut_at, true, cuts.clone()));
-            self.later.push((heal_at, false, cuts));
-        }
-    }
-
-    /// A leader is deposed as fast as can be, and does not hear of it: whatever it still does on
-    /// somebody's word rests on time alone.
-    fn usurp(&mut self, at_ms: u64, dice: &mut SplitMix) -> bool {
-        let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
-        let Some(leader) = leader else { return false };
-        let nodes = self.world.nodes();
-        let others: Vec<NodeId> = nodes.iter().copied().filter(|node| *node != leader).collect();
-        let timeout = self.plan.options.node_options.election_timeout_ticks;
-        let slowest = u64::try_from(self.plan.options.delay.1.as_millis()).unwrap_or(0);
-        let way = dice.below(5);
-        if way == 1 {
-            let _refused = self.world.transfer(leader, None);
-        } else if way == 2 && self.plan.clocks_agree() {
-            // The lease becomes shorter, or ends.
-            let lease = if dice.below(2) == 0 {
-                LeaseChange::End
-            } else {
-                let drift_ppm = self.plan.options.clock_spread_ppm;
-                let clock = LeaseClock::Monotonic;
-                LeaseChange::Set(LeaseTerms { duration_us: 1000, drift_ppm, clock })
-            };
-            let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
-            let _refused = self.world.change(leader, &change);
-        }
-        let to_it = others.iter().map(|node| (node.0, leader.0)).collect();
-        let from_it = others.iter().map(|node| (leader.0, node.0)).collect();
-        self.later.push((at_ms, true, to_it));
-        let goes_on = if way < 3 { 3 * slowest } else { 0 };
-        self.later.push((at_ms + goes_on, true, from_it));
-        let heal_at = at_ms + timeout + dice.below(2 * timeout);
-        let both = others.iter().flat_map(|node| [(node.0, leader.0), (leader.0, node.0)]);
-        self.later.push((heal_at, false, both.collect()));
-        if way == 3 {
-            for node in &others {
-                if self.world.is_on(*node) {
-                    self.world.crash(*node);
-                    self.world.start(*node);
-                }
-            }
-        }
-        self.successors = others;
-        self.succession = (at_ms + goes_on, heal_at);
-        true
-    }
-
-    /// Those who are left campaign, one after the other, and one that wins may hand over at once.
-    pub(super) fn succeed(&mut self, now_ms: u64) {
-        let (from, until) = self.succession;
-        if self.successors.is_empty() || now_ms < from {
-            return;
-        }
-        if now_ms > until {
-            return self.successors.clear();
-        }
-        let node = pick(&mut self.dice, &self.successors);
-        if !self.world.nodes().contains(&node) || !self.world.is_awake(node) {
-            return;
-        }
-        match self.dice.below(4) {
-            0 => self.world.hand(node, Input::Campaign),
-            1 => drop(self.world.transfer(node, None)),
-            _ => {}
-        }
-    }
-
     /// What makes the network worse without a shape.
     fn worsen(&mut self, kind: FaultKind, node: NodeId, dice: &mut SplitMix) -> bool {
         let permille = 1 + dice.below(300);
@@ -208,6 +141,8 @@ impl CoreChaos {
             net.reorder_permille = permille;
         } else if kind == FaultKind::Replay {
             net.replay_permille = permille;
+        } else if kind == FaultKind::Shorten {
+            net.shorten_permille = permille;
         } else if kind == FaultKind::Delay {
             let most = Duration::from_millis(pick(dice, &[5, 100, 700]));
             net.delay = (Duration::from_micros(200), most);
@@ -250,7 +185,15 @@ impl CoreChaos {
         let nodes = self.world.nodes();
         match kind {
             FaultKind::StepDown => {
+                let comes_back = dice.below(2) == 0;
+                if comes_back {
+                    // With something on its way to the disk.
+                    let _refused = self.world.propose(leader, "before it gives up");
+                }
                 self.world.hand(leader, Input::StepDown);
+                if comes_back {
+                    self.world.hand(leader, Input::Campaign);
+                }
                 true
             }
             FaultKind::Transfer => {
@@ -258,15 +201,21 @@ impl CoreChaos {
                 self.world.transfer(leader, to).is_ok()
             }
             FaultKind::Abandon => self.world.abandon(leader).is_ok(),
-            // Disks first, members later.
-            _ if !self.world.disks_are_on_record(leader) => false,
-            _ => {
-                let node = self.world.node(leader).expect("it leads");
-                let configuration = node.configuration().clone();
-                let change = self.any_change(&configuration, &nodes, dice);
-                self.world.change(leader, &change).is_ok()
-            }
+            _ => self.change_members(leader, dice),
         }
+    }
+
+    /// Whoever this node leads become others.
+    pub(super) fn change_members(&mut self, leader: NodeId, dice: &mut SplitMix) -> bool {
+        // Disks first, members later.
+        if !self.world.disks_are_on_record(leader) {
+            return false;
+        }
+        let nodes = self.world.nodes();
+        let Some(node) = self.world.node(leader) else { return false };
+        let configuration = node.configuration().clone();
+        let change = self.any_change(&configuration, &nodes, dice);
+        self.world.change(leader, &change).is_ok()
     }
 
     /// Any change, sensible or not.

@@ -6,11 +6,15 @@ use env::mem::NodeClock;
 use env::{Clock, Moment};
 use raft::invariants::Durable;
 use raft::{
-    Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId, Options, Payload,
-    Persist, Restored, SnapshotMark, Term, Tick,
+    ClockInterval, Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId,
+    Options, Payload, Persist, Restored, SnapshotMark, Term, Tick,
 };
 
+use super::books::Session;
+use super::clocks::lease_of;
+use super::machine::Cells;
 use super::step::Happening;
+use super::tallies::may_elect;
 
 /// Nanoseconds of a tick.
 const TICK_NANOS: u64 = 1_000_000;
@@ -79,6 +83,9 @@ impl CoreDisk {
 /// against this, and not against what the node remembers of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
+    /// When this life began, and whom it voted for last.
+    pub(super) began_at: Tick,
+    pub(super) voted: Option<(Term, NodeId)>,
     /// A message of its leader's was taken.
     pub(super) heard_leader: Option<Tick>,
     /// The largest commit index that such a message spoke of, in this term.
@@ -92,7 +99,13 @@ pub(super) struct Seen {
     /// To whom it spoke, when, and how often.
     pub(super) spoken: BTreeMap<NodeId, (Tick, u64)>,
     /// The session of the newest entries that it sent to each.
-    pub(super) sessions: BTreeMap<NodeId, u64>,
+    pub(super) sessions: BTreeMap<NodeId, Session>,
+    /// How far each has acknowledged, in which session.
+    pub(super) held: BTreeMap<NodeId, (u64, LogIndex)>,
+    /// The term in which entries were kept that had come too early.
+    pub(super) kept_in: Option<Term>,
+    /// The largest commit index that it has heard of.
+    pub(super) group_commit: LogIndex,
     /// The name of the newest question about a read index.
     pub(super) question: Option<u64>,
     /// When each follower was called slow, or not.
@@ -100,6 +113,15 @@ pub(super) struct Seen {
     pub(super) rests: bool,
     pub(super) installs: bool,
     pub(super) elections_are_paused: bool,
+    /// The entries of its log that say when they were appended. They are remembered when the log
+    /// before them is cut, but not in the next life.
+    pub(super) leases: BTreeMap<LogIndex, ClockInterval>,
+    /// What the clock of its host said when it was last looked at.
+    pub(super) clock_said: Option<ClockInterval>,
+    /// It leads, and older leases may run until then.
+    pub(super) waits_until: Option<Moment>,
+    /// The leader before has given its lease up for this term.
+    pub(super) lease_ended_for: Option<Term>,
     /// A transfer must be over by then.
     pub(super) transfer_until: Option<Tick>,
     /// The disk has something to write since then, and nothing was written.
@@ -109,6 +131,17 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    /// What a node is about to write changes what it knows of leases.
+    pub(super) fn note_leases(&mut self, persist: &Persist) {
+        if persist.mark.as_ref().is_some_and(|mark| mark.reset) {
+            self.leases.clear();
+        }
+        if let Some(first) = persist.entries.first() {
+            drop(self.leases.split_off(&first.id.index));
+            self.leases.extend(persist.entries.iter().filter_map(lease_of));
+        }
+    }
+
     /// It does not lead any more.
     pub(super) fn stop_leading(&mut self) {
         (self.leads_since, self.transfer_until, self.rests) = (None, None, false);
@@ -135,6 +168,12 @@ pub(super) struct Member {
     /// The applier, or whoever reads old entries and carries snapshots, stands still.
     pub(super) applier_hangs: bool,
     pub(super) bulk_hangs: bool,
+    /// Which leader it heard last, in which term, and when in truth; a crash does not change that.
+    pub(super) heard_truly: Option<(NodeId, Term, Moment)>,
+    /// It crashes when it has written the configuration in which it is no member.
+    pub(super) is_doomed: bool,
+    /// What the clock of its host is wrong by, beyond what it says.
+    pub(super) clock_error_us: i64,
     /// The speed of its clock while nothing is wrong with it.
     pub(super) rate_ppm: u64,
     pub(super) clock: NodeClock,
@@ -148,9 +187,11 @@ pub(super) struct Member {
     /// Handed out and not yet applied.
     pub(super) to_apply: Vec<Entry>,
     pub(super) applies: bool,
-    /// The state machine: how far it is, and a hash of all that it was given.
+    /// The state machine: how far it is, and its state.
     pub(super) applied: LogIndex,
-    pub(super) state: u64,
+    pub(super) state: Cells,
+    /// When it was woken last, and how often at that moment.
+    pub(super) woken: (Moment, u32),
     /// When the node wants to be woken, in the world's time.
     pub(super) wake_at: Option<Moment>,
 }
@@ -169,6 +210,9 @@ impl Member {
             waiting: Vec::new(),
             applier_hangs: false,
             bulk_hangs: false,
+            heard_truly: None,
+            is_doomed: false,
+            clock_error_us: 0,
             rate_ppm: 1_000_000,
             clock,
             life: 0,
@@ -178,7 +222,8 @@ impl Member {
             to_apply: Vec::new(),
             applies: false,
             applied: LogIndex(0),
-            state: 0,
+            state: Cells::default(),
+            woken: (Moment(0), 0),
             wake_at: None,
         }
     }
@@ -218,8 +263,12 @@ impl Member {
             self.disk.applied = self.disk.mark.last.index;
         }
         let now = self.tick();
+        let HardState { current_term, voted_for } = self.disk.hard_state;
         self.seen = Seen {
+            leases: self.disk.entries.iter().filter_map(lease_of).collect(),
             calm_since: now,
+            began_at: now,
+            voted: voted_for.map(|candidate| (current_term, candidate)),
             election_timeout_ticks: options.election_timeout_ticks,
             heartbeat_interval_ticks: options.heartbeat_interval_ticks,
             installs: self.disk.applied < self.disk.mark.last.index,
@@ -245,7 +294,7 @@ impl Member {
     /// one waits to be added.
     pub(super) fn lose_disk(&mut self) {
         self.lost_upto = self.lost_upto.max(self.disk.last().index);
-        let is_alone = self.birth.configuration.voters.len() == 1;
+        let is_alone = may_elect(&self.birth.configuration, &[self.id()].into());
         let mark = if is_alone { SnapshotMark::default() } else { self.birth.clone() };
         self.disk = CoreDisk { mark, ..CoreDisk::default() };
         self.copy = None;
@@ -256,17 +305,29 @@ impl Member {
 
     /// The configurations of its log, from the one at the mark on, with their places.
     pub(super) fn configurations(&self) -> Vec<(LogIndex, &Configuration)> {
-        let mark = (self.disk.mark.last.index, &self.disk.mark.configuration);
-        let written = self.in_flight.iter().flat_map(|persist| &persist.entries);
-        let later = self.disk.entries.iter().chain(written);
-        let later = later.filter_map(|entry| match &entry.payload {
-            Payload::Configuration(configuration) => Some((entry.id.index, configuration.as_ref())),
-            Payload::Noop
-            | Payload::Lease(_)
-            | Payload::Keyed(_)
-            | Payload::Command(_)
-            | Payload::Withheld => None,
-        });
-        std::iter::once(mark).chain(later).collect()
+        let mut all = vec![(self.disk.mark.last.index, &self.disk.mark.configuration)];
+        all.extend(self.disk.entries.iter().filter_map(configuration_of));
+        for persist in &self.in_flight {
+            if let Some(MarkWrite { mark, reset }) = &persist.mark {
+                all.retain(|(at, _)| !reset && *at > mark.last.index);
+                all.insert(0, (mark.last.index, &mark.configuration));
+            }
+            if let Some(first) = persist.entries.first() {
+                all.retain(|(at, _)| *at < first.id.index);
+                all.extend(persist.entries.iter().filter_map(configuration_of));
+            }
+        }
+        all
+    }
+}
+
+fn configuration_of(entry: &Entry) -> Option<(LogIndex, &Configuration)> {
+    match &entry.payload {
+        Payload::Configuration(configuration) => Some((entry.id.index, configuration.as_ref())),
+        Payload::Noop
+        | Payload::Lease(_)
+        | Payload::Keyed(_)
+        | Payload::Command(_)
+        | Payload::Withheld => None,
     }
 }

@@ -4,13 +4,18 @@
 //!
 //! After every step of every node all invariants are checked, the disks included.
 
+mod books;
 mod changes;
 mod chaos;
+mod checks;
+mod clocks;
 mod deeds;
 mod disks;
 mod host;
 mod inflict;
+mod leases;
 mod look;
+mod machine;
 mod member;
 mod net;
 mod nonsense;
@@ -20,6 +25,7 @@ mod reads;
 mod rest;
 mod sometimes;
 mod step;
+mod succession;
 mod swarm;
 mod tallies;
 mod wires;
@@ -39,6 +45,7 @@ use raft::{
 use crate::census::Census;
 use crate::picture::Recording;
 use crate::{Failure, Trace};
+use machine::Cells;
 use member::Member;
 use step::Happening;
 
@@ -84,6 +91,10 @@ pub struct CoreOptions {
     pub modest: Option<(NodeId, u64)>,
     /// Of any two clocks one runs at most so much faster, unless a fault says otherwise.
     pub clock_spread_ppm: u32,
+    /// Hosts have clocks that say an interval, of at most this width; none if they have not.
+    pub clock_uncertainty_us: Option<u32>,
+    /// Behind how many of a thousand batches the state is made durable, and the log cut, at once.
+    pub compact_permille: u64,
     /// Of a thousand reports of a host, how many come once more, later.
     pub late_reports_permille: u64,
     /// Of a thousand snapshots, how many are not delivered.
@@ -117,6 +128,8 @@ impl CoreOptions {
             disks_are_known: false,
             modest: None,
             clock_spread_ppm: 0,
+            clock_uncertainty_us: None,
+            compact_permille: 0,
             late_reports_permille: 0,
             lost_snapshots_permille: 0,
             trace_lines_max: 60,
@@ -139,7 +152,7 @@ pub struct CoreWorld {
     /// The largest index that any node ever knew to be committed.
     committed_max: LogIndex,
     /// The state after each index, by whoever was there first.
-    states: BTreeMap<LogIndex, u64>,
+    states: BTreeMap<LogIndex, Cells>,
     /// The entry at each index, by whoever was there first.
     names: BTreeMap<LogIndex, EntryId>,
     /// What nodes have said of entries whose index nobody has applied yet.
@@ -157,14 +170,24 @@ pub struct CoreWorld {
     forgetful: BTreeSet<NodeId>,
     /// Messages that no node of the protocol would send.
     nonsense_count: u64,
+    /// When each entry was appended by its leader, where leases are in the log.
+    appended_at: BTreeMap<EntryId, Moment>,
+    /// The newest entry that is a lease at each index where there was one.
+    lease_ids: BTreeMap<LogIndex, EntryId>,
+    /// A clock of declared uncertainty has said what is not so.
+    clocks_have_lied: bool,
+    /// Reads that the world itself has asked for.
+    asked: u64,
+    /// The message under way calls for an election in a leader's name.
+    leader_calls: bool,
+    /// The message under way is one that no node would send.
+    hears_nonsense: bool,
     /// Whom the step under way has granted a pre-vote.
     granted: Option<NodeId>,
     /// A node has refused its vote for the sake of its log, in the step under way.
     refused_behind: bool,
-    /// It has acknowledged entries or a snapshot, has refused entries, or has counted a message as
-    /// a fault or as late.
+    /// It has acknowledged entries or a snapshot, or has counted a message as a fault or as late.
     has_acknowledged: bool,
-    has_refused: bool,
     has_objected: bool,
     /// Who has voted for whom, as the voters said.
     grants: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
@@ -232,10 +255,15 @@ impl CoreWorld {
             acknowledged_max: LogIndex(0),
             forgetful: BTreeSet::new(),
             nonsense_count: 0,
+            appended_at: BTreeMap::new(),
+            lease_ids: BTreeMap::new(),
+            clocks_have_lied: false,
+            asked: 0,
+            leader_calls: false,
+            hears_nonsense: false,
             granted: None,
             refused_behind: false,
             has_acknowledged: false,
-            has_refused: false,
             has_objected: false,
             grants: BTreeMap::new(),
             open_reads: BTreeSet::new(),
@@ -276,6 +304,10 @@ impl CoreWorld {
     #[must_use]
     pub fn node(&self, id: NodeId) -> Option<&Node> {
         self.members[&id].node.as_ref()
+    }
+
+    fn role_of(&self, id: NodeId) -> Option<Role> {
+        self.node(id).map(Node::role)
     }
 
     /// Whether a node runs.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use env::{Moment, SplitMix};
-use raft::Message;
+use raft::{Body, Entry, Message};
 
 /// Messages between two nodes that are remembered, so that they can come again.
 const REPLAY_MAX: usize = 16;
@@ -29,6 +29,10 @@ pub struct CoreNet {
     pub reorder_permille: u64,
     /// With how many an old one comes again.
     pub replay_permille: u64,
+    /// Nothing but elections gets through.
+    pub only_votes: bool,
+    /// Of a thousand that carry entries, before how many comes one with fewer of them.
+    pub shorten_permille: u64,
 }
 
 impl CoreNet {
@@ -43,6 +47,8 @@ impl CoreNet {
             duplicate_permille: 0,
             reorder_permille: 0,
             replay_permille: 0,
+            only_votes: false,
+            shorten_permille: 0,
         }
     }
 
@@ -88,7 +94,8 @@ impl CoreNet {
         let route = (message.from.0, message.to.0);
         let lost = Self::happens(self.loss_permille, dice);
         let late = now.after(self.take_time(dice));
-        if lost || self.cuts.contains(&route) {
+        let is_held_up = self.only_votes && !is_of_election(&message.body);
+        if lost || is_held_up || self.cuts.contains(&route) {
             return Arrivals::new();
         }
         let clogged = self.clogs.get(&route).copied().unwrap_or_default();
@@ -107,6 +114,22 @@ impl CoreNet {
         arrivals
     }
 
+    /// The same message with fewer entries, or none, which comes before it. A leader may send what
+    /// it likes of its log, and this one sends as much as it can; others do not.
+    pub(super) fn shorten(&mut self, message: &Message, dice: &mut SplitMix) -> Option<Message> {
+        let Body::AppendEntries { prev, commit_index, session, entries } = &message.body else {
+            return None;
+        };
+        if entries.is_empty() || !Self::happens(self.shorten_permille, dice) {
+            return None;
+        }
+        let kept = usize::try_from(dice.below(entries.len() as u64)).expect("small");
+        let entries: Vec<Entry> = entries.iter().take(kept).cloned().collect();
+        let (prev, commit_index, session) = (*prev, *commit_index, *session);
+        let body = Body::AppendEntries { prev, commit_index, session, entries: entries.into() };
+        Some(Message { body, ..message.clone() })
+    }
+
     /// An old message that comes again with this one.
     pub(super) fn replay(&mut self, message: &Message, dice: &mut SplitMix) -> Option<Message> {
         if self.replay_permille == 0 {
@@ -122,5 +145,60 @@ impl CoreNet {
             past.pop_front();
         }
         again
+    }
+}
+
+fn is_of_election(body: &Body) -> bool {
+    matches!(
+        body,
+        Body::PreVote { .. }
+            | Body::PreVoteResponse { .. }
+            | Body::RequestVote { .. }
+            | Body::RequestVoteResponse { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::{EntryId, LogIndex, NodeId, Payload, Term};
+
+    fn entries_of(message: &Message) -> &[Entry] {
+        let Body::AppendEntries { entries, .. } = &message.body else { return &[] };
+        entries
+    }
+
+    #[test]
+    fn what_comes_first_is_a_beginning_of_what_comes_then() {
+        let entry = |index| Entry { id: EntryId::new(1, index), payload: Payload::Noop };
+        let body = Body::AppendEntries {
+            prev: EntryId::new(1, 3),
+            commit_index: LogIndex(5),
+            session: 0,
+            entries: vec![entry(4), entry(5)].into(),
+        };
+        let message = Message::new(NodeId(1), NodeId(2), Term(1), body);
+        let mut net = CoreNet::new((Duration::ZERO, Duration::ZERO));
+        let mut dice = SplitMix::new(1);
+        assert!(net.shorten(&message, &mut dice).is_none(), "not unless it is wanted");
+        net.shorten_permille = 1000;
+        for _ in 0..20 {
+            let first = net.shorten(&message, &mut dice).expect("always");
+            assert!(entries_of(&first).len() < 2);
+            assert!(entries_of(&message).starts_with(entries_of(&first)));
+        }
+    }
+
+    #[test]
+    fn only_votes_get_through() {
+        let mut net = CoreNet::new((Duration::ZERO, Duration::ZERO));
+        let mut dice = SplitMix::new(1);
+        net.only_votes = true;
+        let last = EntryId::new(1, 1);
+        let of = |body| Message::new(NodeId(1), NodeId(2), Term(1), body);
+        let vote = of(Body::RequestVote { last, leadership_transfer: false });
+        let beat = of(Body::Heartbeat { commit_index: LogIndex(0), round: 0 });
+        assert_eq!(net.send(Moment(0), &vote, &mut dice).len(), 1);
+        assert_eq!(net.send(Moment(0), &beat, &mut dice).len(), 0);
     }
 }

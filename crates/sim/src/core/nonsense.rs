@@ -63,7 +63,9 @@ impl CoreWorld {
             // What it says is wrong; that it speaks is true.
             member.seen.heard_leader = Some(member.tick());
         }
+        self.hears_nonsense = true;
         self.input(id, Input::Message(message.clone()));
+        self.hears_nonsense = false;
         let after = state(self);
         let is_taken = is_wrong && !self.has_objected;
         if before != after || self.granted.is_some() || self.has_acknowledged || is_taken {
@@ -112,7 +114,8 @@ impl CoreWorld {
             return vec![Message::new(from, NodeId(NOBODY + 1), term.next(), body)];
         }
         let sessions = &self.members[&id].seen.sessions;
-        let Some((to, session)) = sessions.iter().next_back() else { return Vec::new() };
+        let newest = sessions.iter().next_back().map(|(to, session)| (to, &session.name));
+        let Some((to, session)) = newest else { return Vec::new() };
         let match_index = LogIndex(node.last().index.0 + 5);
         let outcome = AppendOutcome::Accepted { session: *session, match_index };
         vec![Message {

@@ -39,6 +39,8 @@ pub struct CorePlan {
     pub propose_ms: u64,
     /// Milliseconds between two reads.
     pub read_ms: u64,
+    /// Clients say what their commands touch.
+    pub says_what_it_touches: bool,
     /// Entries between two cuts of a log.
     pub compact_every: u64,
     /// In order of time.
@@ -71,6 +73,7 @@ impl CorePlan {
         Self {
             options,
             propose_ms: pick(&mut dice, &[40, 100, 400]),
+            says_what_it_touches: dice.below(3) == 0,
             read_ms: pick(&mut dice, &[80, 400]),
             compact_every: pick(&mut dice, &[8, 30, 100]),
             events,

@@ -3,10 +3,7 @@
 //! The invariants look inside; these look on: who was heard when, what was said to whom, what
 //! followed a message. A rule of the protocol that nobody's state shows, such as that a follower of
 //! a living leader votes for nobody, shows here.
-#![expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "of many messages and events, a few promise something"
-)]
+#![expect(clippy::wildcard_enum_match_arm, reason = "of many messages, a few promise something")]
 
 use raft::{
     AppendOutcome, Body, EntryId, Event, LogIndex, Message, NodeId, Role, SlowFollower, Term,
@@ -103,10 +100,12 @@ impl CoreWorld {
 
     /// Whether the message came from whom the receiver takes for the leader.
     pub(super) fn note_leader(&mut self, id: NodeId, from: NodeId, term: Term) {
+        let now = self.now();
         let member = self.member(id);
         let node = member.node.as_ref();
         if node.is_some_and(|node| node.leader() == Some(from) && node.term() == term) {
             member.seen.heard_leader = Some(member.tick());
+            member.heard_truly = Some((from, term, now));
         }
     }
 
@@ -154,15 +153,15 @@ impl CoreWorld {
                 if is_of_now && before.role != Role::Leader && stays {
                     self.break_promise(id, "the leader of a term is followed in it", said());
                 }
-                // Entries that do not fit are refused, and what else they say is not looked at.
-                let is_taken =
-                    before.is_idle && !is_news && !self.has_refused && !self.has_objected;
+                // Entries that break a rule are dropped, and what else they say is not looked at.
+                let is_taken = before.is_idle && !is_news && !self.has_objected;
                 let commit = commit.filter(|_| is_taken).map(LogIndex);
                 if is_of_now && leader == Some(from) {
                     let seen = &mut self.member(id).seen;
                     let (of, before) = seen.heard_commit;
                     let before = if of == term { before } else { LogIndex(0) };
                     seen.heard_commit = (term, commit.unwrap_or_default().max(before));
+                    seen.group_commit = seen.group_commit.max(commit.unwrap_or_default());
                 }
             }
             Heard::Other if is_news && term < message_term => {
@@ -196,8 +195,9 @@ impl CoreWorld {
         let spoken = member.seen.spoken.entry(to).or_insert((now, 0));
         *spoken = (now, spoken.1 + 1);
         match &message.body {
-            Body::AppendEntries { session, .. } => {
-                member.seen.sessions.insert(to, *session);
+            Body::AppendEntries { .. } => {
+                self.note_session(message);
+                self.check_witness_hears(message);
             }
             Body::ReadIndex { context, .. } => member.seen.question = Some(*context),
             Body::PreVoteResponse { granted: true } => self.granted = Some(to),
@@ -205,7 +205,6 @@ impl CoreWorld {
                 self.has_acknowledged = true;
                 self.check_acknowledgement(message, *match_index);
             }
-            Body::AppendEntriesResponse(AppendOutcome::Rejected { .. }) => self.has_refused = true,
             Body::InstallSnapshotResponse { .. } => self.has_acknowledged = true,
             Body::RequestVoteResponse { granted: true } => {
                 self.grants.entry((message.term, to)).or_default().insert(id);
@@ -266,19 +265,31 @@ impl CoreWorld {
                 (seen.leads_since, seen.calm_since) = (Some(now), now);
                 seen.heard.clear();
                 seen.spoken.clear();
+                seen.sessions.clear();
+                seen.held.clear();
                 seen.noticed.clear();
                 self.check_election(id, *term);
             }
             Event::BecameFollower { .. } => seen.stop_leading(),
             Event::BecamePreCandidate { .. } => {
                 seen.stop_leading();
+                self.check_promise(id, "campaigns");
                 self.check_candidate(id);
             }
             Event::BecameCandidate { .. } => {
                 seen.stop_leading();
+                self.check_promise(id, "campaigns");
+                let member = &self.members[&id];
                 // With pre-votes that was judged before.
                 if !member.options.pre_vote {
                     self.check_candidate(id);
+                }
+            }
+            Event::Voted { term, candidate } => {
+                let vote = (*term, *candidate);
+                // What was given before may be said again.
+                if seen.voted.replace(vote) != Some(vote) {
+                    self.check_promise(id, "votes");
                 }
             }
             Event::TransferBegan { .. } => {
@@ -307,6 +318,25 @@ impl CoreWorld {
             }
             Event::PeerFault { .. } | Event::StaleMessage { .. } => self.has_objected = true,
             _ => {}
+        }
+    }
+
+    /// A voter that leaders may read on votes for nobody while it does not know better, itself
+    /// included: not for an election timeout after it has heard a leader, and not after it has
+    /// begun, since it does not know whom its last life heard (R3). A leader's own choice is free.
+    fn check_promise(&mut self, id: NodeId, what: &str) {
+        let member = &self.members[&id];
+        let Some(node) = &member.node else { return };
+        let (now, seen) = (member.tick(), &member.seen);
+        let configuration = node.configuration();
+        let is_alone = configuration.members().count() == 1 && configuration.removed.is_empty();
+        if member.options.lease_drift_ppm.is_none() || is_alone || self.leader_calls {
+            return;
+        }
+        let since = seen.heard_leader.unwrap_or(seen.began_at).max(seen.began_at);
+        if now < since.after(seen.election_timeout_ticks) {
+            let detail = format!("{what} at {now}, and has promised its vote since {since}");
+            self.break_promise(id, "a promised vote is given to nobody", detail);
         }
     }
 

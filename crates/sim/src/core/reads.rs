@@ -130,7 +130,9 @@ impl CoreWorld {
             Some(Limbo { last, .. }) => last,
             None => index,
         };
-        if covered < floor {
+        // With a clock that lies there are no leases; that it is found out is checked elsewhere.
+        let is_known = !matches!(mode, ReadMode::LeaseGuard { .. }) || !self.clocks_have_lied;
+        if covered < floor && is_known {
             return Err(format!("{floor} may not be missing"));
         }
         if index > self.committed_max {

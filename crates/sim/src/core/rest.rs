@@ -17,6 +17,7 @@ impl CoreChaos {
     /// catches up; then it stays so, answers, and manages without a minority.
     pub(super) fn come_to_rest(&mut self) -> Result<(), Failure> {
         self.spoil_until = None;
+        self.world.call_off_dooms();
         self.mend_net();
         for node in self.world.nodes() {
             self.mend_node(node);

@@ -20,6 +20,12 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a transfer is asked for",
     "sometimes: a read round is confirmed",
     "sometimes: a read is answered on the lease",
+    "sometimes: a clock is found out",
+    "sometimes: a read is answered on a lease in the log",
+    "sometimes: a read is told of a limbo",
+    "sometimes: a new leader commits later",
+    "sometimes: commands are executed out of order",
+    "sometimes: a message waits for what it follows",
     "sometimes: a group rests",
     "sometimes: a group wakes",
     "sometimes: a message is stale",
@@ -75,7 +81,20 @@ fn name_of(event: &Event) -> Option<&'static str> {
         ];
         return names.into_iter().find(|(refusal, _)| refusal == because).map(|(_, name)| name);
     }
+    if let Event::GuardedRead { limbo: Some(_), .. } = event {
+        return Some("sometimes: a read is told of a limbo");
+    }
     let names = [
+        (matches!(event, Event::ClocksDisagree { .. }), "sometimes: a clock is found out"),
+        (
+            matches!(event, Event::GuardedRead { .. }),
+            "sometimes: a read is answered on a lease in the log",
+        ),
+        (matches!(event, Event::CommitsLater { .. }), "sometimes: a new leader commits later"),
+        (
+            matches!(event, Event::KeptForLater { .. }),
+            "sometimes: a message waits for what it follows",
+        ),
         (matches!(event, Event::Truncated { .. }), "sometimes: a conflicting suffix is dropped"),
         (matches!(event, Event::QuorumLost { .. }), "sometimes: a leader loses its quorum"),
         (

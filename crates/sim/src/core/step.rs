@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use env::Moment;
-use raft::invariants::{Before, Cluster as Checker, Violation, check_state, sizes};
+use raft::invariants::{Before, check_state};
 use raft::{
-    Body, Event, Fetch, Input, LogIndex, Message, Node, NodeId, Output, Role, SendSnapshot,
-    SnapshotMark, Term, Tick,
+    Body, Event, Fetch, Input, LogIndex, Message, Node, NodeId, Output, ReadMode, Role,
+    SendSnapshot, SnapshotMark, Tick,
 };
 
+use super::checks::{check_leadership, check_sizes};
 use super::{CoreWorld, GROUP};
 use crate::Failure;
 use crate::picture::View;
@@ -47,6 +48,17 @@ pub(super) enum Happening {
         node: NodeId,
         life: u64,
     },
+    /// The node crashes, and the wires from it are mended.
+    Doom {
+        node: NodeId,
+        life: u64,
+    },
+    /// A client asks a leader: on its leases, or in this mode.
+    Ask {
+        node: NodeId,
+        life: u64,
+        mode: Option<ReadMode>,
+    },
     /// The host says once more what it has said.
     Report {
         node: NodeId,
@@ -66,6 +78,8 @@ impl Happening {
             | Self::Carry { node, life, .. }
             | Self::Install { node, life, .. }
             | Self::End { node, life }
+            | Self::Doom { node, life }
+            | Self::Ask { node, life, .. }
             | Self::Report { node, life, .. } => (*node, Some(*life)),
         }
     }
@@ -106,6 +120,7 @@ impl CoreWorld {
         match (due, alarm) {
             (due, Some((at, id))) if at <= end && due.is_none_or(|due| at < due) => {
                 self.clock.set(at.max(now));
+                self.check_progress(id);
                 self.input(id, Input::Tick);
                 true
             }
@@ -154,6 +169,14 @@ impl CoreWorld {
                 self.tell(node, "was removed, and its host ends it");
                 self.crash(node);
             }
+            Happening::Doom { node, .. } => {
+                self.crash(node);
+                for other in self.nodes() {
+                    self.net.heal(node.0, other.0);
+                }
+            }
+            Happening::Ask { node, mode: None, .. } => self.ask_on_lease(node),
+            Happening::Ask { node, mode: Some(mode), .. } => self.ask_by_itself(node, mode),
             Happening::Report { node, input, .. } => self.input(node, input),
         }
     }
@@ -169,11 +192,23 @@ impl CoreWorld {
             return;
         }
         let before = self.hearing(&message);
+        let late = self.is_late(&message);
         let term = message.term;
         let leads = is_of_leader(&message.body);
+        if let Body::TimeoutNow { lease_ended: true } = message.body {
+            self.member(to).seen.lease_ended_for = Some(term.next());
+        }
+        self.leader_calls = matches!(
+            message.body,
+            Body::TimeoutNow { .. } | Body::RequestVote { leadership_transfer: true, .. }
+        );
         self.input(to, Input::Message(message));
+        self.leader_calls = false;
         if leads {
             self.note_leader(to, from, term);
+        }
+        if let Some(late) = late {
+            self.check_late(to, late);
         }
         if let Some(before) = before {
             self.check_hearing(to, before);
@@ -188,20 +223,30 @@ impl CoreWorld {
     pub(super) fn act<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Node, Tick) -> T) -> T {
         self.steps += 1;
         (self.granted, self.refused_behind) = (None, false);
-        (self.has_acknowledged, self.has_refused, self.has_objected) = (false, false, false);
+        (self.has_acknowledged, self.has_objected) = (false, false);
+        let interval = self.look_at_clock(id);
         let member = self.member(id);
         let now = member.tick();
         let mut node = member.node.take().expect("only nodes that are on act");
         let before = Before::of(&node);
+        let before_commit = node.commit_index();
+        let seen_kept_in = self.members[&id].seen.kept_in;
         let led = (node.role() == Role::Leader).then(|| node.term());
+        if let Some(interval) = interval {
+            node.handle(now, Input::Clock(interval));
+        }
         let result = act(&mut node, now);
         let output = node.take_output();
+        let committed = node.commit_index() > before_commit && node.role() == Role::Leader;
+        let keeps_more = |event: &Event| matches!(event, Event::KeptForLater { .. });
+        let kept_in = seen_kept_in.filter(|_| !output.events.iter().any(keeps_more));
+        let waited = if committed { self.check_wait(&node) } else { None };
         let checked = before
             .check(&node)
             .and_then(|()| check_state(&node))
             .and_then(|()| self.checker.observe(&node))
             .and_then(|()| self.check_commit(&node))
-            .and_then(|()| check_sizes(&node))
+            .and_then(|()| check_sizes(&node, kept_in))
             .and_then(|()| check_leadership(&node, led, &output));
         let world_now = self.now();
         if let Some(recording) = &mut self.recording {
@@ -211,38 +256,12 @@ impl CoreWorld {
         if let Err(violation) = checked {
             self.fail(id, violation.into());
         }
+        if let Some(failure) = waited {
+            self.fail(id, failure);
+        }
         self.absorb(id, output);
         self.member(id).set_alarm();
         result
-    }
-
-    fn check_commit(&mut self, node: &Node) -> Result<(), Violation> {
-        let seen = (node.term(), node.commit_index());
-        self.committed_max = self.committed_max.max(seen.1);
-        let before = self.commits.insert(node.id(), seen);
-        let is_news = before.is_none_or(|before| before.1 < seen.1);
-        // Known to be committed before it led, if that was in another term.
-        let before_commit = before.filter(|before| before.0 == seen.0);
-        if !is_news || node.role() != Role::Leader {
-            return Ok(());
-        }
-        // Raft §5.4.2, by the one who may not count otherwise.
-        let newest = node.id_at(node.commit_index());
-        if newest.is_some_and(|newest| newest.term != node.term()) && before_commit.is_some() {
-            return Err(Violation {
-                property: "a leader counts entries of its own term",
-                detail: format!("leader {} of {} commits {newest:?}", node.id(), node.term()),
-            });
-        }
-        let recorded = &node.configuration().incarnations;
-        Checker::observe_commit(node, |voter, entry| {
-            let Some(member) = self.members.get(&voter) else { return false };
-            // What another disk than the one on record holds does not count.
-            let own = member.options.incarnation;
-            let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);
-            let held_before = entry.index <= member.lost_upto;
-            held_before || is_on_record && member.disk.durable().holds(entry)
-        })
     }
 
     /// The world stops at the place where a property broke.
@@ -257,6 +276,11 @@ impl CoreWorld {
     }
 
     fn absorb(&mut self, id: NodeId, output: Output) {
+        let seen = &mut self.member(id).seen;
+        output.persists.iter().for_each(|persist| seen.note_leases(persist));
+        if self.options.clock_uncertainty_us.is_some() && self.role_of(id) == Some(Role::Leader) {
+            output.persists.iter().for_each(|write| self.note_lease_entries(&write.entries));
+        }
         for event in &output.events {
             self.note_event(id, event);
         }
@@ -322,38 +346,6 @@ impl CoreWorld {
     pub fn applied(&self, id: NodeId) -> LogIndex {
         self.members[&id].applied
     }
-}
-
-/// Whatever others send, it finds room, or is refused.
-fn check_sizes(node: &Node) -> Result<(), Violation> {
-    let too_large = sizes(node).into_iter().find(|(_, size, max)| size > max);
-    let Some((what, size, max)) = too_large else { return Ok(()) };
-    let detail = format!("node {} keeps {size} {what}, more than {max}", node.id());
-    Err(Violation { property: "nothing grows without end", detail })
-}
-
-/// A leader gives up in its own term only for one of the reasons there are, and goes out by its own
-/// removal only once that is committed (M10).
-fn check_leadership(node: &Node, led: Option<Term>, output: &Output) -> Result<(), Violation> {
-    if led != Some(node.term()) || node.role() == Role::Leader {
-        return Ok(());
-    }
-    let is_reason = |event: &Event| {
-        matches!(
-            event,
-            Event::QuorumLost { .. }
-                | Event::SteppedDown { .. }
-                | Event::WriteStalled { .. }
-                | Event::RemovedFromGroup { .. }
-        )
-    };
-    let is_over = node.commit_index() >= node.configuration_index();
-    let was_removed = output.events.iter().any(|event| matches!(event, Event::Removed { .. }));
-    if output.events.iter().any(is_reason) || was_removed && is_over {
-        return Ok(());
-    }
-    let detail = format!("node {} gave up term {:?}: {:?}", node.id(), led, output.events);
-    Err(Violation { property: "a leader gives up for a reason", detail })
 }
 
 fn is_of_leader(body: &Body) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use env::SplitMix;
-use raft::{Configuration, LeaseClock, LeaseTerms, NodeId, Options, QuorumRule};
+use raft::{Configuration, LeaseTerms, NodeId, Options, QuorumRule};
 
 use super::CoreOptions;
 use crate::chaos::pick;
@@ -22,7 +22,7 @@ fn simple(voters: &[u64], learners: &[u64]) -> Configuration {
 /// Nodes, and who of them are members at first.
 fn group(dice: &mut SplitMix) -> (u64, Configuration) {
     let ruled = |rule, voters: &[u64]| Configuration { rule, ..simple(voters, &[]) };
-    match dice.below(17) {
+    match dice.below(21) {
         0 => (1, simple(&[1], &[])),
         1 => (2, simple(&[1, 2], &[])),
         2..5 => (3, simple(&[1, 2, 3], &[])),
@@ -40,8 +40,20 @@ fn group(dice: &mut SplitMix) -> (u64, Configuration) {
             let groups = [&[1, 2][..], &[3, 4], &[5, 6]].map(ids);
             (6, ruled(QuorumRule::grouped(groups), &[1, 2, 3, 4, 5, 6]))
         }
+        16 => (3, simple(&[1, 2], &[])),
+        17 => (3, ruled(weights(&[(1, 3), (2, 1), (3, 1)]), &[1, 2, 3])),
+        18 => {
+            let rule = QuorumRule::Flexible { election: 4, commit: 2 };
+            let witnesses = ids(&[5]);
+            (5, Configuration { witnesses, ..ruled(rule, &[1, 2, 3, 4, 5]) })
+        }
+        19 => (2, simple(&[1], &[2])),
         _ => (4, simple(&[1, 2, 3, 4], &[])),
     }
+}
+
+fn weights(weights: &[(u64, u32)]) -> QuorumRule {
+    QuorumRule::weighted(weights.iter().map(|(id, weight)| (NodeId(*id), *weight)))
 }
 
 /// A rule that may fit, if the voters stay.
@@ -67,10 +79,14 @@ pub(super) fn any_rule(dice: &mut SplitMix, voters: &BTreeSet<NodeId>) -> Quorum
 /// From shorter than an election to longer than two.
 pub(super) fn any_lease(dice: &mut SplitMix, options: &CoreOptions) -> LeaseTerms {
     let longest_us = options.node_options.election_timeout_ticks * 2500;
-    LeaseTerms {
-        duration_us: 1000 + dice.below(longest_us),
-        drift_ppm: options.clock_spread_ppm,
-        clock: LeaseClock::Monotonic,
+    let duration_us = 1000 + dice.below(longest_us);
+    let drift_ppm = options.clock_spread_ppm;
+    match options.clock_uncertainty_us {
+        Some(uncertainty_us_max) if dice.below(5) > 0 => {
+            let shortest_us = u64::from(uncertainty_us_max) * 2 + 1;
+            LeaseTerms::declared(duration_us + shortest_us, drift_ppm, uncertainty_us_max)
+        }
+        _ => LeaseTerms::monotonic(duration_us, drift_ppm),
     }
 }
 
@@ -80,13 +96,14 @@ fn node_options(dice: &mut SplitMix, seed: u64, spread_ppm: u32) -> Options {
     let election_timeout_ticks = pick(dice, &[100, 300, 1000]);
     let plain = Options {
         election_timeout_ticks,
-        heartbeat_interval_ticks: election_timeout_ticks / 10,
+        heartbeat_interval_ticks: election_timeout_ticks / pick(dice, &[10, 10, 3]),
         pre_vote: dice.below(4) > 0,
         check_quorum,
         quiesce_after_ticks: (dice.below(3) == 0).then_some(500),
         lease_drift_ppm: (check_quorum && dice.below(2) == 0).then_some(spread_ppm),
         log_tail_kept: dice.below(6),
         slow_follower_ticks: pick(dice, &[400, 2000]),
+        reorder_bytes_max: pick(dice, &[0, 0, 500]),
         promotion_lag_bytes_max: pick(dice, &[60, 1 << 20]),
         record_events: true,
         cache_bytes_max: 4000,
@@ -134,6 +151,7 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         apply_time: quick(pick(dice, &[1, 1, 1, 60])),
         carry_time: quick(pick(dice, &[20, 20, timeout * 3])),
         install_time: quick(pick(dice, &[10, 10, timeout * 4])),
+        compact_permille: pick(dice, &[0, 0, 80]),
         late_reports_permille: pick(dice, &[0, 0, 200]),
         lost_snapshots_permille: pick(dice, &[0, 0, 400]),
         delay: quick(slowest),
@@ -142,6 +160,7 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         ..CoreOptions::new(seed, node_count)
     };
     if dice.below(2) == 0 {
+        options.clock_uncertainty_us = pick(dice, &[None, Some(1000), Some(20_000)]);
         options.members.lease = Some(any_lease(dice, &options));
     }
     options

@@ -1,6 +1,6 @@
 //! What leaves a node of a core world: its messages, and its typed events.
 
-use raft::{Body, Event, Message, NodeId};
+use raft::{Body, Event, Message, NodeId, Role};
 
 use super::step::Happening;
 use super::{CoreWorld, GROUP};
@@ -11,9 +11,7 @@ const OLD_ANSWERS_MAX: usize = 4;
 
 impl CoreWorld {
     pub(super) fn send(&mut self, message: Message) {
-        if self.net.replay_permille > 0
-            && let Body::ReadIndexResponse { index: Some(_), .. } = message.body
-        {
+        if let Body::ReadIndexResponse { index: Some(_), .. } = message.body {
             let answers = self.old_answers.entry(message.to).or_default();
             if answers.len() < OLD_ANSWERS_MAX {
                 answers.push(message.clone());
@@ -22,6 +20,10 @@ impl CoreWorld {
         if let Some(again) = self.net.replay(&message, &mut self.dice) {
             self.census.meet("replayed message");
             self.put(again);
+        }
+        if let Some(first) = self.net.shorten(&message, &mut self.dice) {
+            self.census.meet("message with fewer entries");
+            self.put(first);
         }
         self.put(message);
     }
@@ -52,6 +54,18 @@ impl CoreWorld {
         self.trace.push(now, format_args!("n{id} {event}"));
         self.count_event(id, event);
         self.note_promise(id, event);
+        self.check_clocks(id, event);
+        self.watch_leases(id, event);
+        self.watch_books(id, event);
+        if matches!(event, Event::BecameLeader { .. }) {
+            self.ask_for_lost_writes(id);
+        }
+        if matches!(event, Event::ConfigurationInForce { .. }) {
+            self.carry_out_doom(id);
+        }
+        if matches!(event, Event::Committed { .. }) && self.role_of(id) == Some(Role::Leader) {
+            self.ask_the_deposed(id);
+        }
         if let Some(recording) = &mut self.recording {
             recording.note(now, (id, GROUP), kind_of(event), event.to_string());
         }

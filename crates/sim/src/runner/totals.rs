@@ -10,6 +10,9 @@ use crate::Census;
 use crate::chaos::{CORE_FAULTS, HOST_FAULTS, HOST_SOMETIMES};
 use crate::core::CORE_SOMETIMES;
 
+/// Virtual seconds in which there is a fault, on average, or it is no chaos.
+const SECONDS_PER_FAULT_MAX: u64 = 2;
+
 /// A seed that failed.
 #[derive(Clone, Debug)]
 pub struct Broken {
@@ -102,7 +105,8 @@ impl Totals {
         self.core.virtual_time + self.hosts.virtual_time
     }
 
-    /// Kinds of faults and meetings that never happened, of the levels that were run.
+    /// Kinds of faults and meetings that never happened, of the levels that were run, and levels in
+    /// which faults are rare.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let parts = [
@@ -114,9 +118,13 @@ impl Totals {
             if part.worlds == 0 {
                 continue;
             }
+            let faults = kinds;
             let kinds: Vec<&'static str> = kinds.iter().map(|kind| kind.name()).collect();
             let names = part.census.missing(kinds.iter().chain(sometimes));
             missing.extend(names.into_iter().map(|name| format!("{level}: {name}")));
+            if (part.faults(faults) * SECONDS_PER_FAULT_MAX) < part.virtual_time.as_secs() {
+                missing.push(format!("{level}: a fault in every {SECONDS_PER_FAULT_MAX} s"));
+            }
         }
         missing
     }

@@ -1,0 +1,99 @@
+//! What is checked of a node after each of its steps, beyond the invariants of its state.
+
+use raft::invariants::{Cluster as Checker, Violation, sizes};
+use raft::{Event, Node, NodeId, Output, Role, Term};
+
+use super::CoreWorld;
+use crate::Failure;
+
+/// How often a node may be due at one moment.
+const WAKES_MAX: u32 = 1000;
+
+/// As the core names it.
+const TOO_EARLY: &str = "bytes that came too early";
+
+impl CoreWorld {
+    /// A node that is woken does what was due, and is not due again at the same moment for ever.
+    pub(super) fn check_progress(&mut self, id: NodeId) {
+        let now = self.now();
+        let (at, times) = &mut self.member(id).woken;
+        *times = if *at == now { *times + 1 } else { 0 };
+        *at = now;
+        if *times > WAKES_MAX {
+            let detail = format!("node {id} is due at {now:?} and stays so");
+            self.fail(id, Failure::new("what is due is done", detail));
+        }
+    }
+
+    pub(super) fn check_commit(&mut self, node: &Node) -> Result<(), Violation> {
+        let seen = (node.term(), node.commit_index());
+        self.committed_max = self.committed_max.max(seen.1);
+        let before = self.commits.insert(node.id(), seen);
+        let is_news = before.is_none_or(|before| before.1 < seen.1);
+        // Known to be committed before it led, if that was in another term.
+        let before_commit = before.filter(|before| before.0 == seen.0);
+        if !is_news || node.role() != Role::Leader {
+            return Ok(());
+        }
+        // Raft §5.4.2, by the one who may not count otherwise.
+        let newest = node.id_at(node.commit_index());
+        if newest.is_some_and(|newest| newest.term != node.term()) && before_commit.is_some() {
+            return Err(Violation {
+                property: "a leader counts entries of its own term",
+                detail: format!("leader {} of {} commits {newest:?}", node.id(), node.term()),
+            });
+        }
+        let recorded = &node.configuration().incarnations;
+        Checker::observe_commit(node, |voter, entry| {
+            let Some(member) = self.members.get(&voter) else { return false };
+            // What another disk than the one on record holds does not count.
+            let own = member.options.incarnation;
+            let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);
+            let held_before = entry.index <= member.lost_upto;
+            held_before || is_on_record && member.disk.durable().holds(entry)
+        })
+    }
+}
+
+/// Whatever others send, it finds room, or is refused; and what was kept for a leader's sake goes
+/// with its term.
+pub(super) fn check_sizes(node: &Node, kept_in: Option<Term>) -> Result<(), Violation> {
+    let sizes = sizes(node);
+    let keeps = sizes.iter().any(|(what, size, _)| *what == TOO_EARLY && *size > 0);
+    if keeps && kept_in.is_some_and(|term| term < node.term()) {
+        let detail = format!("node {} keeps what {kept_in:?} left", node.id());
+        return Err(Violation { property: "what came too early goes with its term", detail });
+    }
+    let too_large = sizes.into_iter().find(|(_, size, max)| size > max);
+    let Some((what, size, max)) = too_large else { return Ok(()) };
+    let detail = format!("node {} keeps {size} {what}, more than {max}", node.id());
+    Err(Violation { property: "nothing grows without end", detail })
+}
+
+/// A leader gives up in its own term only for one of the reasons there are, and goes out by its own
+/// removal only once that is committed (M10).
+pub(super) fn check_leadership(
+    node: &Node,
+    led: Option<Term>,
+    output: &Output,
+) -> Result<(), Violation> {
+    if led != Some(node.term()) || node.role() == Role::Leader {
+        return Ok(());
+    }
+    let is_reason = |event: &Event| {
+        matches!(
+            event,
+            Event::QuorumLost { .. }
+                | Event::SteppedDown { .. }
+                | Event::WriteStalled { .. }
+                | Event::RemovedFromGroup { .. }
+        )
+    };
+    let is_over = node.commit_index() >= node.configuration_index();
+    let was_removed = output.events.iter().any(|event| matches!(event, Event::Removed { .. }));
+    if output.events.iter().any(is_reason) || was_removed && is_over {
+        return Ok(());
+    }
+    let detail = format!("node {} gave up term {:?}: {:?}", node.id(), led, output.events);
+    Err(Violation { property: "a leader gives up for a reason", detail })
+}
