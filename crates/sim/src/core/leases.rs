@@ -61,9 +61,10 @@ impl CoreWorld {
         }
     }
 
-    /// A leader commits, for the first time in its term or not.
+    /// A leader commits, for the first time in its term or not. It may go by a clock, which may
+    /// have begun to lie since it was elected: then nothing is promised.
     pub(super) fn check_wait(&self, node: &Node) -> Option<Failure> {
-        let until = self.members[&node.id()].seen.waits_until?;
+        let until = self.members[&node.id()].seen.waits_until.filter(|_| !self.clocks_have_lied)?;
         let now = self.now();
         (now < until).then(|| {
             let detail = format!("leader {} commits at {now:?}, not after {until:?}", node.id());

@@ -25,7 +25,12 @@ const NOBODY: u64 = 5000;
 impl CoreWorld {
     /// One such message reaches a node, or many of a kind. Returns whether there was one that fits.
     pub fn hear_nonsense(&mut self, id: NodeId, dice: &mut SplitMix) -> bool {
-        let Some(node) = self.node(id).filter(|_| self.is_awake(id)) else { return false };
+        if !self.is_on(id) || !self.is_awake(id) {
+            return false;
+        }
+        // What is due by now is not the nonsense's doing.
+        self.input(id, Input::Tick);
+        let Some(node) = self.node(id) else { return false };
         let (messages, is_wrong) = match node.role() {
             Role::PreCandidate if dice.below(2) == 0 => (self.stray_answers(id), false),
             Role::PreCandidate | Role::Candidate => (self.late_votes(id), true),

@@ -304,12 +304,11 @@ impl CoreWorld {
             }
             Event::Woke => {
                 (seen.rests, seen.calm_since) = (false, now);
-                seen.heard_leader = seen.heard_leader.map(|_| now);
+                // Whoever leads is woken as well, and has promised nobody anything by that.
+                let follows = seen.leads_since.is_none();
+                seen.heard_leader = seen.heard_leader.map(|at| if follows { now } else { at });
             }
-            Event::Rests => {
-                seen.rests = true;
-                self.check_rest(id);
-            }
+            Event::Rests => seen.rests = true,
             Event::SnapshotAccepted { .. } => seen.installs = true,
             Event::SnapshotInstalled { .. } => seen.installs = false,
             Event::FollowerNoticed(notice) => self.check_notice(id, *notice),
@@ -368,8 +367,9 @@ impl CoreWorld {
         all[first..].iter().any(is_voter) || node.configuration().is_voter(id)
     }
 
-    /// A group rests when everybody has everything (G1).
-    fn check_rest(&mut self, id: NodeId) {
+    /// A group rests when everybody has everything (G1). What wakes it may come in the same step,
+    /// and be something that only its leader has: then it does not rest.
+    pub(super) fn check_rest(&mut self, id: NodeId) {
         let Some(node) = self.node(id).filter(|node| node.role() == Role::Leader) else { return };
         let last = node.last();
         let lacks = |member: &NodeId| {

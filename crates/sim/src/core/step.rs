@@ -284,6 +284,10 @@ impl CoreWorld {
         for event in &output.events {
             self.note_event(id, event);
         }
+        let is_rest = |event: &Event| matches!(event, Event::Rests);
+        if self.members[&id].seen.rests && output.events.iter().any(is_rest) {
+            self.check_rest(id);
+        }
         for message in output.messages {
             let checked = self.members[&id].disk.durable().check(&message);
             // A disk that was lost has forgotten whom it voted for; that is told by its number.

@@ -192,6 +192,8 @@ impl CoreChaos {
     /// A leader takes itself out, and is gone when the last step is on its own disk alone.
     pub(super) fn leave_and_crash(&mut self, dice: &mut SplitMix) -> bool {
         let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
+        // Disks first, members later.
+        let leader = leader.filter(|leader| self.world.disks_are_on_record(*leader));
         let Some(leader) = leader else { return false };
         if dice.below(4) > 0 {
             self.world.doom(leader);
