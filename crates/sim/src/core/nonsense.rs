@@ -175,7 +175,8 @@ impl CoreWorld {
                 of(leader, outcome)
             }
             // S4: a snapshot that contradicts what is committed.
-            4 if commit.0 > 0 && term.0 > 1 => {
+            // While another one installs it is not looked at.
+            4 if commit.0 > 0 && term.0 > 1 && !self.members[&id].seen.installs => {
                 let here = node.id_at(commit).map_or(term, |here| here.term);
                 let other = if here == term { Term(term.0 - 1) } else { term };
                 let mark = SnapshotMark {
