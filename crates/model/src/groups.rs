@@ -66,6 +66,7 @@ pub(crate) fn short() -> Vec<Bounds> {
         Bounds { name: "a heartbeat", beats: 1, ..LED },
         Bounds { name: "a snapshot", compactions: 1, ..LED },
         Bounds { name: "a read by a round", reads: 1, ..LED },
+        Bounds { name: "a read on the log", reads: 1, read_mode: GUARD, passes: 2, ..LED },
         Bounds {
             name: "two nodes that rest",
             nodes: 2,
@@ -113,7 +114,6 @@ pub(crate) fn long() -> Vec<Bounds> {
             passes: 2,
             ..LED
         },
-        Bounds { name: "a read on the log", reads: 1, read_mode: GUARD, passes: 2, ..LED },
         Bounds { name: "three nodes that rest", may_rest: true, beats: 1, reads: 1, ..THREE },
         Bounds {
             name: "a witness, a command and a crash",

@@ -185,3 +185,41 @@ fn snapshot_mark_has_the_configuration_of_its_index() {
     assert_eq!(at(5), Some(newer));
     assert_eq!(at(6), None, "not applied");
 }
+
+/// M8: whatever the members are, a snapshot brings all of it to a node that knew nothing, and so
+/// does the next life of that node: every pair of halves of four nodes, with a learner, a witness,
+/// a rule, a lease, records and tombstones.
+#[test]
+fn a_snapshot_brings_every_part_of_a_configuration() {
+    let of = |bits: u64| (1..=4_u64).filter(move |node| bits & (1 << (node - 1)) != 0).map(NodeId);
+    for (incoming, outgoing) in (1..16).flat_map(|one| (0..16).map(move |other| (one, other))) {
+        let is_joint = outgoing != 0;
+        let count = u32::try_from(of(incoming).count()).expect("four at most");
+        let rule = QuorumRule::Flexible { election: count, commit: 1 };
+        let configuration = Configuration {
+            voters: of(incoming).collect(),
+            outgoing: of(outgoing).collect(),
+            rule: if incoming % 2 == 0 { rule } else { QuorumRule::Majority },
+            learners: [id(5)].into(),
+            witnesses: of(incoming & outgoing).skip(1).collect(),
+            removed: vec![id(9)],
+            lease: (outgoing % 3 == 0).then(|| LeaseTerms::monotonic(5000, 0)),
+            incarnations: [(id(5), Incarnation(55))].into(),
+            attributes: [(id(5), command("five"))].into(),
+            ..Configuration::default()
+        };
+        let mut cluster = Cluster::with(6, &Configuration::of_voters([id(6)]), |_| {});
+        let mark = SnapshotMark { last: EntryId::new(2, 7), configuration: configuration.clone() };
+        let body = Body::InstallSnapshot { mark: mark.clone().into() };
+        cluster.deliver(Message::new(id(2), id(5), Term(3), body));
+        let there = |cluster: &Cluster| {
+            let at = cluster.node(5).snapshot_mark(LogIndex(7));
+            (at, cluster.node(5).configuration().clone(), cluster.status(5).applied_index)
+        };
+        let expected = (Some(mark), configuration, LogIndex(7));
+        assert_eq!(there(&cluster), expected, "joint: {is_joint}");
+        cluster.crash(5);
+        cluster.restart_with_tail(5, 0);
+        assert_eq!(there(&cluster), expected, "in its next life");
+    }
+}
