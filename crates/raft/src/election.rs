@@ -106,6 +106,7 @@ impl Node {
             self.check_quorum();
         }
         self.expire_transfer();
+        self.promote_staged();
         self.end_deferral();
         if beat <= self.now && !self.rest_if_idle() {
             self.beat();

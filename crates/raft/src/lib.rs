@@ -96,6 +96,7 @@
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `staging` | learners that vote as soon as they hold the log | thesis §4.2.1 |
 //! | `incarnation` | disks that were lost or set back | |
 //! | `witness` | voters without the data | |
 //! | `recovery` | a group that lost its majority for good | |
@@ -161,6 +162,7 @@ mod schedule;
 mod seeded;
 mod slow_followers;
 mod snapshot;
+mod staging;
 mod status;
 mod step;
 mod trace;

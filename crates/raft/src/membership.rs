@@ -129,7 +129,7 @@ impl Node {
     }
 
     /// Alive, and has all that is committed, or lacks little enough.
-    fn holds_log(&self, node: NodeId) -> bool {
+    pub(crate) fn holds_log(&self, node: NodeId) -> bool {
         if node == self.options.id {
             return true;
         }

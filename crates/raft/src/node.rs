@@ -105,7 +105,7 @@ impl Node {
             Input::Compact { upto } => self.compact(upto),
             Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
             Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
-            Input::TransferLeadership { to } => drop(self.begin_transfer(to)),
+            Input::TransferLeadership { to } => drop(self.begin_transfer_in_time(to)),
             Input::StepDown => drop(self.begin_rest()),
             Input::Campaign => drop(self.begin_campaign()),
             Input::SetTimeouts(timeouts) => drop(self.change_timeouts(timeouts)),
@@ -161,7 +161,7 @@ impl Node {
         to: Option<NodeId>,
     ) -> Result<(), TransferError> {
         self.tell_time(now);
-        self.begin_transfer(to)
+        self.begin_transfer_in_time(to)
     }
 
     /// Gives leadership up, to whoever wins the next election; this node keeps out of it for two
@@ -243,11 +243,13 @@ impl Node {
         let election = match &self.role {
             RoleState::Leader(leader) => {
                 let transfer = leader.transfer.map(|transfer| transfer.abort_at);
+                let staged = leader.staged.iter().map(|staged| staged.give_up_at).min();
                 let beat = leader.heartbeat_at.min(leader.quorum_check_at);
                 let stall = if self.is_sole_voter() { None } else { self.write_stall_at() };
                 let deferral = leader.guard.next_deadline(self.now);
                 return transfer
                     .into_iter()
+                    .chain(staged)
                     .chain(deferral)
                     .chain(stall)
                     .chain(read)

@@ -47,6 +47,8 @@ pub enum TransferError {
         /// The target.
         to: NodeId,
     },
+    /// No transfer is under way.
+    NothingToAbort,
     /// The target is no voter, or there is no other voter.
     NoVoter {
         /// The target, if one was named.
@@ -187,6 +189,7 @@ impl fmt::Display for TransferError {
             Self::NotLeader { leader_id } => not_leader(f, *leader_id),
             Self::InProgress { to } => write!(f, "leadership is being handed over to node {to}"),
             Self::Witness { to } => write!(f, "node {to} is a witness, and cannot lead"),
+            Self::NothingToAbort => f.write_str("leadership is not being handed over"),
             Self::NoVoter { to: Some(to) } => write!(f, "node {to} is no other voter"),
             Self::NoVoter { to: None } => f.write_str("there is no other voter"),
         }

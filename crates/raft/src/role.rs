@@ -21,6 +21,7 @@ use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, Counter, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
 use crate::seeded::{Bug, bug};
+use crate::staging::Staged;
 use crate::{
     Configuration, Entry, EntryId, Event, HardState, LogIndex, Node, NodeId, PersistNumber, Term,
     Tick,
@@ -73,6 +74,8 @@ pub(crate) struct Leader {
     pub(crate) lease: LeaderLease,
     pub(crate) guard: LeaderGuard,
     pub(crate) transfer: Option<Transfer>,
+    /// Learners that are to vote once they hold the log.
+    pub(crate) staged: Vec<Staged>,
     /// Books opened so far: the name of the next.
     sessions: u64,
     /// A member's disk may have to be put on record.
@@ -277,6 +280,7 @@ impl Node {
             lease: LeaderLease::default(),
             guard: LeaderGuard::new(deferral),
             transfer: None,
+            staged: Vec::new(),
             sessions: 0,
             has_unrecorded: true,
             counter: Counter::default(),

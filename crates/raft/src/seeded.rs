@@ -156,6 +156,7 @@ bugs! {
     RemovedLeaderGoesAtOnce "M10" "A leader that removes itself does not wait for the commit.",
     TwoRolesAreTaken "M13" "A node may be voter and learner at once.",
     EmptyLearnerIsPromoted "M17" "A learner is promoted whatever it lacks.",
+    StagingHasNoEnd "thesis §4.2.1" "A learner that never catches up is waited for without end.",
     EmptyMajorityIsAdded "M17" "A majority of empty voters is added at once.",
     RemovedIdComesBack "M14" "The id of a removed member is given to a new one.",
     RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",

@@ -58,6 +58,9 @@ pub struct Status {
     pub commits_later: bool,
     /// The peer to which leadership is being handed over.
     pub transfer_to: Option<NodeId>,
+    /// Learners that vote once they hold the log
+    /// ([`promote_when_ready`](Node::promote_when_ready)); nobody unless this node leads.
+    pub staged: Vec<NodeId>,
     /// What the leader knows of each follower; empty on others.
     pub followers: Vec<FollowerStatus>,
     /// What peers did wrong.
@@ -143,14 +146,15 @@ impl Node {
     /// What a node looks like from outside.
     #[must_use]
     pub fn status(&self) -> Status {
-        let (transfer_to, followers) = match &self.role {
+        let (transfer_to, staged, followers) = match &self.role {
             RoleState::Leader(leader) => (
                 leader.transfer.map(|transfer| transfer.to),
+                leader.staged.iter().map(|staged| staged.learner).collect(),
                 leader.follower_status(self.id(), self.now),
             ),
             RoleState::Follower { .. }
             | RoleState::PreCandidate(_)
-            | RoleState::Candidate { .. } => (None, Vec::new()),
+            | RoleState::Candidate { .. } => (None, Vec::new(), Vec::new()),
         };
         Status {
             id: self.id(),
@@ -174,6 +178,7 @@ impl Node {
             is_write_stalled: self.is_write_stalled(),
             commits_later: self.is_deferring(),
             transfer_to,
+            staged,
             followers,
             peer_faults: self.faults,
         }

@@ -56,6 +56,10 @@ pub enum Event {
     LacksCommitted { index: LogIndex },
     /// A joint configuration is given up; the members are to be what they were.
     ChangeAbandoned { index: LogIndex },
+    /// A learner is to vote once it holds the log.
+    PromotionStaged { learner: NodeId },
+    /// The learner did not come to hold the log in time.
+    PromotionGivenUp { learner: NodeId },
     /// Campaigns on request.
     CampaignCalled,
     /// Other timeouts are in force.
@@ -89,7 +93,7 @@ pub enum Event {
     TransferBegan { to: NodeId },
     /// The target has all entries and was told to campaign.
     TransferRequested { to: NodeId },
-    /// The target did not take over in time: proposals go on.
+    /// The target did not take over in time, or the host wants it no more: proposals go on.
     TransferAborted { to: NodeId },
     /// A follower needs entries that the log no longer has.
     SnapshotNeeded { to: NodeId, at_least: LogIndex },
@@ -156,10 +160,10 @@ impl fmt::Display for Event {
             Self::RemovalTold { to } => write!(f, "removal told to=n{to}"),
             Self::DiskChanged { of } => write!(f, "disk changed of=n{of}"),
             Self::DisksRecorded { index } => write!(f, "disks recorded at={index}"),
-            Self::Forgot { of, held, holds } => {
-                write!(f, "forgetful n{of} held={held} holds={holds}")
-            }
+            Self::Forgot { of, held, holds } => write_forgot(f, *of, *held, *holds),
             Self::LacksCommitted { index } => write!(f, "lacks committed up to={index}"),
+            Self::PromotionStaged { learner } => write!(f, "promotion staged of=n{learner}"),
+            Self::PromotionGivenUp { learner } => write!(f, "promotion given up of=n{learner}"),
             Self::ChangeAbandoned { index } => write!(f, "change abandoned of={index}"),
             Self::CampaignCalled => f.write_str("campaign called"),
             Self::TimeoutsChanged {
@@ -197,6 +201,15 @@ impl fmt::Display for Event {
             Self::PeerFault { from, fault } => write!(f, "fault from=n{from}: {fault}"),
         }
     }
+}
+
+fn write_forgot(
+    f: &mut fmt::Formatter<'_>,
+    of: NodeId,
+    held: LogIndex,
+    holds: LogIndex,
+) -> fmt::Result {
+    write!(f, "forgetful n{of} held={held} holds={holds}")
 }
 
 fn write_needed(f: &mut fmt::Formatter<'_>, to: NodeId, at_least: LogIndex) -> fmt::Result {

@@ -1,7 +1,7 @@
 //! Handing leadership over (thesis §3.10): let the target catch up, then tell it to campaign.
 //!
-//! Proposals are refused meanwhile. If the target has not taken over within an election timeout the
-//! transfer is given up and proposals go on.
+//! Proposals are refused meanwhile. If the target has not taken over within an election timeout, or
+//! the time that the caller gave, the transfer is given up and proposals go on.
 //!
 //! Scripts: `testdata/transfer/`.
 
@@ -10,14 +10,55 @@ use core::cmp::Reverse;
 use crate::election::Campaign;
 use crate::role::{RoleState, Transfer};
 use crate::seeded::{Bug, bug};
-use crate::{Body, Event, Node, NodeId, PeerFault, TransferError};
+use crate::{Body, Event, Node, NodeId, PeerFault, Tick, TransferError};
 
 impl Node {
-    pub(crate) fn begin_transfer(&mut self, to: Option<NodeId>) -> Result<(), TransferError> {
+    /// As [`transfer_leadership`](Self::transfer_leadership), with `within_ticks` in place of an
+    /// election timeout: longer for a target that has much to catch up with, shorter where
+    /// proposals must not wait.
+    ///
+    /// # Errors
+    /// The transfer did not begin.
+    pub fn transfer_leadership_within(
+        &mut self,
+        now: Tick,
+        to: Option<NodeId>,
+        within_ticks: u64,
+    ) -> Result<(), TransferError> {
+        self.tell_time(now);
+        self.begin_transfer(to, within_ticks)
+    }
+
+    /// Gives a transfer up: proposals go on at once. Returns who was to lead. If that node was told
+    /// to campaign already, it may still be elected, and until then there are no reads on a lease:
+    /// nothing that was said can be taken back.
+    ///
+    /// # Errors
+    /// This node does not lead, or there is no transfer.
+    pub fn abort_transfer(&mut self, now: Tick) -> Result<NodeId, TransferError> {
+        self.tell_time(now);
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return Err(TransferError::NotLeader { leader_id: self.leader_id() });
+        }
+        self.end_transfer(|_| true).ok_or(TransferError::NothingToAbort)
+    }
+
+    pub(crate) fn begin_transfer_in_time(
+        &mut self,
+        to: Option<NodeId>,
+    ) -> Result<(), TransferError> {
+        self.begin_transfer(to, self.options.election_timeout_ticks)
+    }
+
+    pub(crate) fn begin_transfer(
+        &mut self,
+        to: Option<NodeId>,
+        within_ticks: u64,
+    ) -> Result<(), TransferError> {
         self.touch();
         let leader_id = self.leader_id();
         let own = self.options.id;
-        let abort_at = self.now.after(self.options.election_timeout_ticks);
+        let abort_at = self.now.after(within_ticks);
         let RoleState::Leader(leader) = &mut self.role else {
             return Err(TransferError::NotLeader { leader_id });
         };
@@ -78,14 +119,16 @@ impl Node {
 
     pub(crate) fn expire_transfer(&mut self) {
         let now = self.now;
-        let RoleState::Leader(leader) = &mut self.role else { return };
-        let is_over =
-            |transfer: &mut Transfer| transfer.abort_at <= now && !bug(Bug::TransferHasNoEnd);
-        if let Some(transfer) = leader.transfer.take_if(is_over) {
-            self.record(|| Event::TransferAborted { to: transfer.to });
-            // A change that waited for the transfer goes on.
-            self.continue_change();
-        }
+        self.end_transfer(|transfer| transfer.abort_at <= now && !bug(Bug::TransferHasNoEnd));
+    }
+
+    fn end_transfer(&mut self, is_over: impl Fn(&Transfer) -> bool) -> Option<NodeId> {
+        let RoleState::Leader(leader) = &mut self.role else { return None };
+        let Transfer { to, .. } = leader.transfer.take_if(|transfer| is_over(transfer))?;
+        self.record(|| Event::TransferAborted { to });
+        // A change that waited for the transfer goes on.
+        self.continue_change();
+        Some(to)
     }
 
     /// The leader asks this node to take over.

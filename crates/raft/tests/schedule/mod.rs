@@ -126,7 +126,7 @@ pub(crate) fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
             let mode = any_mode(cluster, dice, node);
             cluster.read(node, step, mode);
         }
-        92 => drop(cluster.transfer(node, None)),
+        92 => who_leads(cluster, dice, node),
         93 => change(cluster, dice, &nodes),
         94 if dice.one_in(2) => {
             lose_disk(cluster, dice, &nodes);
@@ -162,6 +162,26 @@ pub(crate) fn step(cluster: &mut Cluster, dice: &mut Dice, step: u64) {
         }
         98 => drop(cluster.isolated.insert(node)),
         _ => cluster.isolated.clear(),
+    }
+}
+
+/// Leadership is handed over, or not after all; and a learner is to vote when it can.
+fn who_leads(cluster: &mut Cluster, dice: &mut Dice, node: u64) {
+    let now = cluster.members[&node].now;
+    // A refusal is an answer like any other here.
+    match dice.roll(4) {
+        0 => drop(cluster.act(node, |raft| raft.abort_transfer(now))),
+        1 => {
+            let learners: Vec<NodeId> =
+                cluster.node(node).configuration().learners.iter().copied().collect();
+            if !learners.is_empty() {
+                let learner = learners[dice.place(learners.len())];
+                let within = dice.roll(60);
+                let _refused =
+                    cluster.act(node, |raft| raft.promote_when_ready(now, learner, within));
+            }
+        }
+        _ => drop(cluster.transfer(node, None)),
     }
 }
 

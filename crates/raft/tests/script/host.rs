@@ -36,8 +36,30 @@ pub(super) fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> 
         }
         "transfer" => {
             let to = words.plain(1).map(|to| to.parse().unwrap());
-            if let Err(error) = cluster.transfer(words.number(0), to) {
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            let done = match words.named_number("within") {
+                None => cluster.transfer(node, to),
+                Some(within) => cluster
+                    .act(node, |raft| raft.transfer_leadership_within(now, to.map(NodeId), within)),
+            };
+            if let Err(error) = done {
+                cluster.lines.push(format!("n{node} refused: {error}"));
+            }
+        }
+        "abort-transfer" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.abort_transfer(now)) {
                 cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
+        "promote-when-ready" => {
+            let (node, learner) = (words.number(0), id(words.number(1)));
+            let now = cluster.members[&node].now;
+            let within = words.need("within");
+            let done = cluster.act(node, |raft| raft.promote_when_ready(now, learner, within));
+            if let Err(error) = done {
+                cluster.lines.push(format!("n{node} refused: {error}"));
             }
         }
         "lost" => {
