@@ -30,6 +30,13 @@ fn change(cluster: &mut Cluster, change: ConfigurationChange) {
 /// Adds a member by this goal, starts it, and waits until it is a voter.
 #[track_caller]
 fn add(cluster: &mut Cluster, id: NodeId, goal: Goal) {
+    join(cluster, id, goal);
+    gets_its_vote(cluster, id);
+}
+
+/// Adds a member by this goal, and starts it.
+#[track_caller]
+fn join(cluster: &mut Cluster, id: NodeId, goal: Goal) {
     let attributes = MemberAttributes {
         goal,
         peer_urls: vec![address_of(id, 0)],
@@ -43,6 +50,10 @@ fn add(cluster: &mut Cluster, id: NodeId, goal: Goal) {
     change(cluster, join);
     cluster.world.add(id);
     cluster.world.start(id).expect("the others know it");
+}
+
+#[track_caller]
+fn gets_its_vote(cluster: &mut Cluster, id: NodeId) {
     let votes = cluster.world.run_until(SOON, |world| {
         let known = world.settled_members(GROUP);
         known.is_some_and(|(_, members)| members.voters.contains(&id))
@@ -77,6 +88,25 @@ fn a_node_answers_a_leader_that_became_a_member_behind_the_end_of_its_log() {
     lead(&mut cluster, N4);
     cluster.put_acknowledged(N4, "key", "value");
     cluster.world.start(N3).expect("an empty disk");
+    cluster.converge();
+    assert_eq!(cluster.local_value(N3, "key").as_deref(), Some(&b"value"[..]));
+}
+
+/// The same for one that called n3 when it joined: it did not know yet where it is reached itself,
+/// as no configuration with it had come (T120).
+#[test]
+fn a_leader_that_called_before_it_knew_its_address_is_answered() {
+    let mut cluster = Cluster::started(13);
+    lead(&mut cluster, N1);
+    cluster.converge();
+    // Nothing of what n1 and n2 know comes to n3 until n4 leads.
+    cluster.world.net().cut(N1.0, N3.0);
+    cluster.world.net().cut(N2.0, N3.0);
+    join(&mut cluster, N4, Goal::Vote);
+    cluster.world.connect_all();
+    gets_its_vote(&mut cluster, N4);
+    lead(&mut cluster, N4);
+    cluster.put_acknowledged(N4, "key", "value");
     cluster.converge();
     assert_eq!(cluster.local_value(N3, "key").as_deref(), Some(&b"value"[..]));
 }

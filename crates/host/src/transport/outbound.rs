@@ -79,7 +79,15 @@ struct Queue {
     writing: bool,
     /// The wire has taken something that the socket has not.
     unflushed: bool,
+    /// The peer was told of addresses at which this node is reached no more, or of none.
+    greeted_wrongly: bool,
     stopping: bool,
+}
+
+impl Queue {
+    fn has_nothing_to_do(&self) -> bool {
+        self.frames.is_empty() && !self.unflushed && !self.greeted_wrongly && !self.stopping
+    }
 }
 
 impl TcpNet {
@@ -155,7 +163,10 @@ impl Net for TcpNet {
     }
 
     fn set_own_addresses(&self, addresses: &[String]) {
-        *self.own_addresses.lock() = addresses.to_vec();
+        let before = std::mem::replace(&mut *self.own_addresses.lock(), addresses.to_vec());
+        if before != addresses {
+            self.links.read().values().for_each(|link| link.greet_anew());
+        }
     }
 
     fn remove_peer(&self, to: u64) {
@@ -214,6 +225,14 @@ impl Link {
         }
     }
 
+    /// A peer that has no configuration with this node answers it where the greeting says. Who
+    /// joins learns where it is reached from the configuration that adds it, and has called by
+    /// then; without another greeting such a peer could never answer it (T120).
+    fn greet_anew(&self) {
+        self.queue.lock().greeted_wrongly = true;
+        self.changed.notify_all();
+    }
+
     fn stop(&self) {
         self.queue.lock().stopping = true;
         self.changed.notify_all();
@@ -263,6 +282,8 @@ impl Link {
     }
 
     fn connect(&self) -> io::Result<Wire> {
+        // Before the addresses are read: if they change from now on, there is another greeting.
+        self.queue.lock().greeted_wrongly = false;
         let mut addresses = self.addresses.lock().clone();
         // Whoever can keep a peer's certificate from being shown must not get it in plaintext, at
         // an address of before that nobody has taken off the list.
@@ -325,10 +346,10 @@ impl Link {
             {
                 let mut queue = self.queue.lock();
                 queue.writing = false;
-                while queue.frames.is_empty() && !queue.unflushed && !queue.stopping {
+                while queue.has_nothing_to_do() {
                     self.changed.wait(&mut queue);
                 }
-                if queue.stopping {
+                if queue.stopping || queue.greeted_wrongly {
                     return Ok(());
                 }
                 std::mem::swap(&mut batch, &mut queue.frames);

@@ -152,6 +152,54 @@ fn a_peer_that_comes_back_is_reached_again() {
     assert!(receive_upto(&node, 1).last().is_some_and(|term| *term <= last_sent));
 }
 
+/// Where a node was told that others are.
+#[derive(Debug, Default)]
+struct Told(Mailbox<Vec<String>>);
+
+impl Net for Told {
+    fn send(&self, _: u64, _: Bytes) -> bool {
+        false
+    }
+    fn set_peer(&self, to: u64, addresses: &[String]) {
+        assert_eq!(to, ONE.0, "nobody else calls");
+        self.0.push(addresses.to_vec()).expect("it is never closed");
+    }
+}
+
+impl Told {
+    #[track_caller]
+    fn hears(&self, address: &str) {
+        for _ in 0..1_000 {
+            self.0.wait(Some(Duration::from_millis(10)), None);
+            let mut told = Vec::new();
+            self.0.take_all(&mut told);
+            if told.last().is_some_and(|addresses| addresses.as_slice() == [address]) {
+                return;
+            }
+        }
+        panic!("it never heard of {address}");
+    }
+}
+
+/// T120: a member that joins calls the others before it has the configuration that says where it is
+/// reached. Whoever lacks that configuration answers it where it says, as soon as it leads.
+#[test]
+fn a_peer_that_is_called_already_hears_where_the_caller_is_reached_since() {
+    let told = Arc::<Told>::default();
+    let peers = Peers::new(TWO, vec![Arc::<Told>::clone(&told)], PeerAddresses::new());
+    let node = node_with(CLUSTER, "127.0.0.1:0", Arc::new(peers), None);
+    let net = net_to(&node);
+    let mut sequence = 0;
+    send_until_taken(&net, &mut sequence);
+    receive_upto(&node, sequence);
+    for address in ["one:1", "moved:1"] {
+        net.set_own_addresses(&[address.to_owned()]);
+        told.hears(address);
+    }
+    send_until_taken(&net, &mut sequence);
+    receive_upto(&node, sequence);
+}
+
 #[test]
 fn another_cluster_is_refused_and_nothing_of_it_gets_in() {
     let node = node(CLUSTER + 1, "127.0.0.1:0");

@@ -161,9 +161,11 @@ impl Chaos {
 
     fn changed(&mut self, planned: &Planned) -> Result<(), Failure> {
         self.census.meet(planned.met);
-        let Some(mover) = planned.mover else { return Ok(()) };
+        let Some((mover, moves)) = planned.mover else { return Ok(()) };
         let world = &mut self.cluster.world;
-        if !world.nodes().contains(&mover) {
+        // Two wishes may have led to the same move: it goes there once, and not to where nobody
+        // was told that it would be.
+        if !world.nodes().contains(&mover) || world.moves(mover) >= moves {
             return Ok(());
         }
         let was_on = world.is_on(mover);
@@ -230,5 +232,25 @@ impl Chaos {
                 let all_there = known.members().eq(nodes.iter().copied());
                 all_there && known.learners.iter().all(|id| goal(id) == host::Goal::Learn)
             })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::ConfigurationChange;
+
+    use super::*;
+    use crate::chaos::{A_MOVE, Plan};
+
+    /// T121: the second wish is told of the first one's change, and the machine has not moved yet.
+    #[test]
+    fn two_wishes_for_one_move_move_a_machine_once() {
+        let mut chaos = Chaos::new(Plan::of(1));
+        let (change, mover) = (ConfigurationChange::default(), NodeId(1));
+        let planned = Planned { change, joiner: None, mover: Some((mover, 1)), met: A_MOVE };
+        for _ in 0..2 {
+            chaos.changed(&planned).expect("a machine that is off moves");
+        }
+        assert_eq!(chaos.cluster.world.moves(mover), 1);
     }
 }

@@ -52,8 +52,8 @@ pub(super) struct Planned {
     pub(super) change: ConfigurationChange,
     /// A machine that it needs.
     pub(super) joiner: Option<NodeId>,
-    /// A node that is to be at another address afterwards.
-    pub(super) mover: Option<NodeId>,
+    /// A node that is to have moved so many times afterwards.
+    pub(super) mover: Option<(NodeId, u64)>,
     /// What has happened when it is done.
     pub(super) met: &'static str,
 }
@@ -125,10 +125,18 @@ impl Desk<'_> {
     fn replace(&self, old: Option<NodeId>, dice: &mut SplitMix) -> Option<Planned> {
         let voters: Vec<NodeId> = self.configuration().voters.iter().copied().collect();
         let old = old.unwrap_or_else(|| pick(dice, &voters));
-        let may = voters.contains(&old)
-            && self.configuration().learners.len() < LEARNERS_MAX
-            && self.all_heard_but(Some(old));
+        let may =
+            voters.contains(&old) && self.is_room_to_replace(old) && self.all_heard_but(Some(old));
         may.then(|| self.join(Goal::Replace(old), A_REPLACEMENT))
+    }
+
+    /// Whoever replaces one member is not kept out by learners that are to stay what they are, as
+    /// a server does not keep it out: a member whose disk is gone could otherwise never leave.
+    fn is_room_to_replace(&self, old: NodeId) -> bool {
+        let configuration = self.configuration();
+        let goal = |id: &NodeId| host::MemberAttributes::of(configuration, *id).goal;
+        let mut goals = configuration.learners.iter().map(goal);
+        configuration.learners.len() < LEARNERS_MAX || goals.all(|goal| goal != Goal::Replace(old))
     }
 
     fn promote(&self, dice: &mut SplitMix) -> Option<Planned> {
@@ -157,7 +165,64 @@ impl Desk<'_> {
         let attributes = host::MemberAttributes { peer_urls: addresses.to_vec(), ..known };
         let mut planned = self.planned(None, A_MOVE);
         planned.change.attributes = BTreeMap::from([(mover, attributes.encode())]);
-        planned.mover = Some(mover);
+        planned.mover = Some((mover, moves + 1));
         Some(planned)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::{GroupConfiguration, MemberReport};
+    use raft::{LogIndex, Term};
+
+    use super::*;
+
+    const DEAD: NodeId = NodeId(3);
+
+    /// Of voters 1, 2 and 3, of which 3 is silent, and learners 4 and 5.
+    fn report(goal_of_5: Goal) -> GroupReport {
+        let mut configuration = Configuration::of_voters([1, 2, 3].map(NodeId));
+        for (id, goal) in [(NodeId(4), Goal::Learn), (NodeId(5), goal_of_5)] {
+            let attributes = host::MemberAttributes { goal, ..attributes_at(id, Vec::new()) };
+            configuration.learners.insert(id);
+            configuration.attributes.insert(id, attributes.encode());
+        }
+        let member = |id: NodeId| MemberReport {
+            id,
+            match_index: LogIndex(9),
+            silent_ms: (id != DEAD).then_some(0),
+            needs_snapshot: false,
+            is_slow: false,
+            counts: true,
+        };
+        GroupReport {
+            leader_id: NodeId(1),
+            term: Term(1),
+            last_index: LogIndex(9),
+            commit_index: LogIndex(9),
+            members: configuration.members().map(member).collect(),
+            configuration: GroupConfiguration {
+                index: LogIndex(1),
+                is_committed: true,
+                configuration,
+            },
+            unguarded: Vec::new(),
+        }
+    }
+
+    fn may(wish: Wish, goal_of_5: Goal) -> bool {
+        let report = report(goal_of_5);
+        let desk = Desk { report: &report, next_id: NodeId(6), moves: BTreeMap::new() };
+        desk.plan(wish, &mut SplitMix::new(1)).is_some()
+    }
+
+    /// T122. With both goals to stay learners the cluster would never be well again.
+    #[test]
+    fn learners_that_stay_do_not_keep_a_dead_member_in() {
+        let replace = Wish::Replace(Some(DEAD));
+        assert!(may(replace, Goal::Learn) && may(replace, Goal::Vote));
+        assert!(!may(replace, Goal::Replace(DEAD)), "somebody is about to replace it");
+        assert!(!may(Wish::Replace(Some(NodeId(1))), Goal::Learn), "3 is missing already");
+        assert!(!may(Wish::AddLearner, Goal::Learn));
     }
 }

@@ -11,7 +11,8 @@ use super::World;
 /// Who calls whom. As with a connection, whoever is called can answer as long as the call goes on.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    open: BTreeMap<(NodeId, NodeId), Caller>,
+    /// The calls, each with where the caller said that it is reached.
+    open: BTreeMap<(NodeId, NodeId), (Vec<String>, Caller)>,
 }
 
 impl Calls {
@@ -32,9 +33,13 @@ impl<S: StateMachine> World<S> {
             self.tell_departed(from, to);
             return false;
         }
-        let net = &self.net;
-        let meet = || receiver.meet(from, net.own_addresses(from.0));
-        self.calls.open.entry((from, to)).or_insert_with(meet);
+        // Who learns that it is reached elsewhere calls anew, as `host::TcpNet` does.
+        let said = self.net.own_addresses(from.0);
+        let open = self.calls.open.get(&(from, to));
+        if open.is_none_or(|(said_then, _)| *said_then != said) {
+            let caller = receiver.meet(from, said.clone());
+            self.calls.open.insert((from, to), (said, caller));
+        }
         true
     }
 
