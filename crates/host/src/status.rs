@@ -121,8 +121,8 @@ pub const BUCKET_BOUNDS_US: [u64; 14] = {
     bounds
 };
 
-/// How often something took how long: for each of [`BUCKET_BOUNDS_US`], how often no longer than that
-/// and longer than the one before. What took longer than all is in none.
+/// How often something took how long: for each of [`BUCKET_BOUNDS_US`], how often no longer than
+/// that and longer than the one before. What took longer than all is in none.
 #[derive(Debug, Default)]
 pub struct Histogram([AtomicU64; BUCKET_BOUNDS_US.len()]);
 

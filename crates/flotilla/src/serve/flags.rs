@@ -219,7 +219,7 @@ impl From<ServeOptions> for ServerOptions {
             .unwrap_or_default(),
             initial_corrupt_check: given
                 .initial_corrupt_check
-                .or(given.feature_gates.and_then(|gates| gates.initial_corrupt_check))
+                .or_else(|| given.feature_gates.and_then(|gates| gates.initial_corrupt_check))
                 .unwrap_or(false),
             corrupt_check_time_ms: given.corrupt_check_time.unwrap_or(0),
             client_tls: given.client_tls.into(),

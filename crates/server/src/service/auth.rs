@@ -27,8 +27,8 @@ const PASSWORD_BYTES_MAX: usize = 72;
 /// client has made may cost this much, or what hashes cost here if that is more.
 const GIVEN_COST_MAX: u32 = 16;
 
-/// Checked where there is no user or no password, so that how long a refusal takes does not tell who
-/// exists. It costs what the hashes cost that are made here.
+/// Checked where there is no user or no password, so that how long a refusal takes does not tell
+/// who exists. It costs what the hashes cost that are made here.
 fn nobodys_hash(cost: u32) -> String {
     format!("$2a${cost:02}$N9qo8uLOickgx2ZMRZoMyeIjZAgcfl7p92ldGxad68LJZdL17lhWy")
 }

@@ -5,9 +5,8 @@ use store::{LeaseId, RequestError};
 
 use crate::api_error::ApiError;
 
-/// A read.
-/// A range by itself. Of one that lacks its key etcd tells that first; in a transaction what is wrong
-/// comes in the order of the operations, so there the store tells it.
+/// A read by itself. Of one that lacks its key etcd tells that first; in a transaction what is
+/// wrong comes in the order of the operations, so there the store tells it.
 pub(crate) fn lone_range(request: pb::RangeRequest) -> Result<store::RangeRequest, ApiError> {
     if request.key.is_empty() {
         return Err(RequestError::KeyNotProvided.into());
@@ -15,6 +14,7 @@ pub(crate) fn lone_range(request: pb::RangeRequest) -> Result<store::RangeReques
     range(request)
 }
 
+/// A read.
 pub(crate) fn range(request: pb::RangeRequest) -> Result<store::RangeRequest, ApiError> {
     Ok(store::RangeRequest {
         sort_order: sort_order(request.sort_order)?,

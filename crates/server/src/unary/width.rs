@@ -1,6 +1,6 @@
 //! How many operations a transaction has, told from its bytes. Decoded, one without anything in it
-//! takes two bytes on the wire and some hundred in memory: a request of a megabyte would take that of
-//! half a million of them before the store could say that these are too many.
+//! takes two bytes on the wire and some hundred in memory: a request of a megabyte would take that
+//! of half a million of them before the store could say that these are too many.
 
 use prost::bytes::Buf;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -12,8 +12,8 @@ const FAILURE: u32 = 3;
 /// Of `RequestOp`: a transaction.
 const REQUEST_TXN: u32 = 4;
 
-/// Whether an encoded `TxnRequest`, with all that is nested in it, has more conditions and steps than
-/// `most`. What is malformed ends the count: the decoder says so.
+/// Whether an encoded `TxnRequest`, with all that is nested in it, has more conditions and steps
+/// than `most`. What is malformed ends the count: the decoder says so.
 pub(super) fn has_more_operations(txn: &[u8], most: usize) -> bool {
     let mut count = 0;
     // Not by recursion: who nests deeply shall not have our stack.

@@ -81,7 +81,7 @@ impl CoreWorld {
     /// follower is known to hold. A question never leaves if the log was cut behind that place:
     ///
     /// ```text
-    ///   n1  leads, asks n2 for 48, and finds its log cut up to 49: it sends a snapshot in its place
+    ///   n1  leads, asks n2 for 48, and finds its log cut up to 49: a snapshot goes in its place
     ///   n2  has 49, and says so by ignoring the snapshot; that answer has no session
     ///   n1  sends what follows 49, in the session that was to ask for 48; then 49 is acknowledged
     /// ```
