@@ -37,10 +37,10 @@
 //! never taken silently, which is the difference to systems that count a witness for data.
 //!
 //! Whatever comes behind a command that only the leader holds waits with it. That may be the
-//! leader's no-op, if the command is of a term before, or a configuration of the same members, such as one
-//! that puts a disk on record: they cannot be committed before the dead one is taken out. So in a
-//! group with witnesses that change may begin before anything of the term is committed, and behind
-//! a configuration that is not, if the operator says so
+//! leader's no-op, if the command is of a term before, or a configuration of the same members,
+//! such as one that puts a disk on record: they cannot be committed before the dead one is taken
+//! out. So in a group with witnesses that change may begin before anything of the term is
+//! committed, and behind a configuration that is not, if the operator says so
 //! ([`allow_stall`](crate::ConfigurationChange::allow_stall)). The configuration in force may be
 //! uncommitted then, but not joint. So either it has the voters of the one before, or the
 //! joint one between them is committed, or was given up for it; each way, who decides under the

@@ -34,25 +34,6 @@ pub(super) fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> 
             let now = cluster.members[&words.number(0)].now;
             cluster.input(words.number(0), now, Input::Replied(LogIndex(words.number(1))));
         }
-        "transfer" => {
-            let to = words.plain(1).map(|to| to.parse().unwrap());
-            let node = words.number(0);
-            let now = cluster.members[&node].now;
-            let done = match words.named_number("within") {
-                None => cluster.transfer(node, to),
-                Some(within) => cluster
-                    .act(node, |raft| raft.transfer_leadership_within(now, to.map(NodeId), within)),
-            };
-            if let Err(error) = done {
-                cluster.lines.push(format!("n{node} refused: {error}"));
-            }
-        }
-        "abort-transfer" => {
-            let now = cluster.members[&words.number(0)].now;
-            if let Err(error) = cluster.act(words.number(0), |raft| raft.abort_transfer(now)) {
-                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
-            }
-        }
         "promote-when-ready" => {
             let (node, learner) = (words.number(0), id(words.number(1)));
             let now = cluster.members[&node].now;
@@ -101,6 +82,25 @@ pub(super) fn run_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> 
 /// Who should lead.
 pub(super) fn run_leadership_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>) -> bool {
     match verb {
+        "transfer" => {
+            let to = words.plain(1).map(|to| to.parse().unwrap());
+            let node = words.number(0);
+            let now = cluster.members[&node].now;
+            let done = match words.named_number("within") {
+                None => cluster.transfer(node, to),
+                Some(within) => cluster
+                    .act(node, |raft| raft.transfer_leadership_within(now, to.map(NodeId), within)),
+            };
+            if let Err(error) = done {
+                cluster.lines.push(format!("n{node} refused: {error}"));
+            }
+        }
+        "abort-transfer" => {
+            let now = cluster.members[&words.number(0)].now;
+            if let Err(error) = cluster.act(words.number(0), |raft| raft.abort_transfer(now)) {
+                cluster.lines.push(format!("n{} refused: {error}", words.number(0)));
+            }
+        }
         "call" => {
             let now = cluster.members[&words.number(0)].now;
             if let Err(error) = cluster.act(words.number(0), |raft| raft.campaign_now(now)) {
