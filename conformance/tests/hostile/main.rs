@@ -6,6 +6,7 @@
 
 mod frames;
 mod held;
+mod plain;
 mod streams;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -192,6 +193,66 @@ fn clients_that_do_not_read_or_do_not_end_hold_a_bounded_amount() {
         }
         drop(watch);
     });
+}
+
+/// What looks like an attack and is none: a client of many watches whose caller goes away.
+#[test]
+fn many_watches_that_are_canceled_at_once_are_no_attack() {
+    let arena = Arena::new();
+    arena.attack("canceled watches", |to| {
+        for _ in 0..5 {
+            frames::honest_cancels(to, 800, 200);
+        }
+    });
+}
+
+/// What has no gRPC is bounded as what has.
+#[test]
+fn gateway_bodies_that_are_not_ended_are_bounded() {
+    let arena = Arena::new();
+    let mut refused = 0;
+    arena.attack("unfinished gateway bodies", |to| {
+        refused = arena.runtime.block_on(async {
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(plain::unfinished_bodies(to)));
+            let mut refused = 0;
+            for one in four {
+                refused += one.await.unwrap();
+            }
+            refused
+        });
+    });
+    assert!(refused > 100, "{refused} of 400 bodies were refused, with 1.2 GB of them");
+}
+
+#[test]
+fn gateway_ranges_that_are_not_read_are_bounded() {
+    let arena = Arena::new();
+    let (leader, _) = arena.leader();
+    for number in 0..16 {
+        arena.put(leader, &format!("large/{number}"), 1 << 20);
+    }
+    let mut refused = 0;
+    arena.attack("unread gateway ranges", |to| {
+        refused = arena.runtime.block_on(async {
+            let four = [0; ATTACKERS].map(|_| tokio::spawn(plain::unread_ranges(to)));
+            let mut refused = 0;
+            for one in four {
+                refused += one.await.unwrap();
+            }
+            refused
+        });
+    });
+    assert!(refused > 40, "{refused} of 80 ranges were refused, with 1.8 GB of answers");
+}
+
+#[test]
+fn pages_that_are_not_read_are_bounded() {
+    let arena = Arena::new();
+    let mut refused = 0;
+    arena.attack("unread /metrics over h2", |to| {
+        refused = arena.runtime.block_on(plain::unread_metrics(to, 4000));
+    });
+    assert!(refused > 1000, "{refused} of 4000 pages were refused");
 }
 
 /// Of a connection: beyond that, each further one is refused, and the connection goes on.

@@ -94,6 +94,37 @@ impl Budget {
     }
 }
 
+/// Bytes that become more as they come, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    budget: Budget,
+    held: Option<Held>,
+}
+
+impl Growing {
+    pub(crate) fn new(budget: Budget) -> Self {
+        Self { budget, held: None }
+    }
+
+    /// Holds so many in all, if it does not hold more; nothing if that would be too much.
+    pub(crate) fn reach(&mut self, bytes: usize) -> Option<()> {
+        let before = self.held.as_ref().map_or(0, |held| held.bytes);
+        if bytes < COUNTED_BYTES_MIN || bytes <= before {
+            return Some(());
+        }
+        let mut more = self.budget.hold_all(bytes - before)?;
+        match &mut self.held {
+            Some(held) => held.bytes += std::mem::take(&mut more.bytes),
+            None => self.held = Some(more),
+        }
+        Some(())
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.held = None;
+    }
+}
+
 #[cfg(test)]
 impl Budget {
     /// Of messages.
@@ -141,6 +172,22 @@ mod tests {
         assert_eq!(more.len(), ALL_BYTES_MAX / CONNECTION_BYTES_MAX - 1);
         drop((held, more));
         assert!(first.hold(half).is_some(), "what was dropped is free again");
+    }
+
+    #[test]
+    fn what_grows_is_counted_once() {
+        let budget = Budget::of_messages();
+        let mut growing = Growing::new(budget.clone());
+        for (bytes, held) in [(100, 0), (5_000, 5_000), (4_500, 5_000), (9_000, 9_000)] {
+            growing.reach(bytes).unwrap();
+            assert_eq!(budget.held_bytes(), held);
+        }
+        assert!(growing.reach(CONNECTION_BYTES_MAX + 1).is_none());
+        assert_eq!(budget.held_bytes(), 9_000);
+        growing.clear();
+        growing.reach(6_000).unwrap();
+        drop(growing);
+        assert_eq!(budget.held_bytes(), 0);
     }
 
     #[test]

@@ -163,11 +163,11 @@ impl<T> Stream for Handed<T> {
 #[derive(Debug)]
 pub(crate) struct Kept {
     body: Body,
-    _held: Held,
+    _held: Option<Held>,
 }
 
 impl Kept {
-    pub(crate) fn body(body: Body, held: Held) -> Body {
+    pub(crate) fn body(body: Body, held: Option<Held>) -> Body {
         Body::new(Self { body, _held: held })
     }
 }

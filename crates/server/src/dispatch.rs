@@ -24,7 +24,7 @@ use tonic::codegen::{Service, StdError};
 use tonic::{Code, Status};
 
 use crate::api_error::ApiError;
-use crate::budget::Budgets;
+use crate::budget::{Budget, Budgets};
 use crate::counted::{Counted, Kept, hold_head, hold_stream};
 use crate::gate::{CommonName, Credentials};
 use crate::http::gateway;
@@ -130,9 +130,21 @@ impl Dispatch {
         Self { common_name: Some(common_name), ..self }
     }
 
-    /// For a socket where nothing else is served than metrics and health.
+    /// For a socket where nothing else is served than metrics and health. What clients hold
+    /// elsewhere is not counted there, so that those who look on can do so whatever happens.
     pub(crate) fn for_metrics(self) -> Self {
-        Self { only_metrics: true, ..self }
+        Self { only_metrics: true, budgets: Budgets::of_server(), ..self }
+    }
+
+    /// What the connection may hold of messages.
+    pub(crate) fn messages(&self) -> &Budget {
+        &self.budgets.messages
+    }
+
+    /// Whether the connection has made the calls that it may make in this second.
+    fn is_too_quick(&self) -> bool {
+        let member = &self.services.member;
+        self.rate.as_ref().is_some_and(|rate| !rate.take(member.clock.now()))
     }
 
     /// To the service of a path.
@@ -172,7 +184,7 @@ impl Dispatch {
         let mut request = request.map(|body| Counted::new(body, self.budgets.messages.clone()));
         request.extensions_mut().insert(self.budgets.clone());
         let answered = self.tonic(request);
-        Box::pin(async move { Ok(answered.await?.map(|body| Kept::body(body, held))) })
+        Box::pin(async move { Ok(answered.await?.map(|body| Kept::body(body, Some(held)))) })
     }
 
     fn tonic<B: RequestBody>(&self, request: Request<B>) -> Answered
@@ -197,7 +209,11 @@ impl Dispatch {
     }
 
     /// A call of gRPC, from a connection or from the gateway: counted, admitted and answered.
-    pub(crate) fn grpc_call<B: RequestBody>(&self, request: Request<B>) -> Answer
+    pub(crate) fn grpc_call<B: RequestBody>(
+        &self,
+        request: Request<B>,
+        is_too_quick: bool,
+    ) -> Answer
     where
         B::Error: Into<StdError> + Send,
     {
@@ -209,7 +225,6 @@ impl Dispatch {
         member.metrics.rpcs.started(place);
         let tally = Some(Tally { member: Arc::clone(member), place });
         let request_timeout = request.headers().get("grpc-timeout").cloned();
-        let is_too_quick = self.rate.as_ref().is_some_and(|rate| !rate.take(member.clock.now()));
         let refused = if is_too_quick {
             Some(ProposeError::Overloaded.into())
         } else if member.leadership.is_learner() && !learner_serves(request.uri().path()) {
@@ -257,13 +272,31 @@ impl Dispatch {
 
     fn plain(&self, request: Request<Incoming>) -> Answered {
         let has_gateway = self.services.with_gateway && !self.only_metrics;
-        if has_gateway && gateway::is_path(request.uri().path()) {
+        let is_gateway = has_gateway && gateway::is_path(request.uri().path());
+        let (calls, headers) = (&self.budgets.calls, request.headers());
+        // A body waits here until it is whole. What probes ask with short heads is answered however
+        // much others hold.
+        let held = match is_gateway {
+            true => hold_stream(calls, headers).map(Some),
+            false => hold_head(calls, headers),
+        };
+        let Some(held) = held.filter(|_| !self.is_too_quick()) else {
+            let refusal = gateway::refusal(&too_many()).map(Body::new);
+            return Box::pin(std::future::ready(Ok(refusal)));
+        };
+        if is_gateway {
             let bytes_max = self.services.member.limits.message_bytes_max;
             let answered = gateway::handle(self.clone(), request, bytes_max);
-            return Box::pin(async move { Ok(answered.await?.map(Body::new)) });
+            return Box::pin(async move {
+                Ok(answered.await?.map(|body| Kept::body(Body::new(body), held)))
+            });
         }
         let answered = self.services.http.clone().call(request);
-        Box::pin(async move { Ok(answered.await?.map(Body::new)) })
+        let messages = self.budgets.messages.clone();
+        Box::pin(async move {
+            let page = crate::http::counted(answered.await?, &messages).await;
+            Ok(page.map(|body| Kept::body(Body::new(body), held)))
+        })
     }
 }
 
@@ -291,7 +324,7 @@ fn waits_for_others(path: &str) -> bool {
     path.starts_with("/v3lockpb.") || path.starts_with("/v3electionpb.")
 }
 
-fn too_many() -> Status {
+pub(crate) fn too_many() -> Status {
     ApiError::from(ProposeError::Overloaded).into()
 }
 
@@ -332,7 +365,8 @@ impl hyper::service::Service<Request<Incoming>> for Dispatch {
             if let Some(name) = &self.common_name {
                 request.extensions_mut().insert(name.clone());
             }
-            self.grpc_call(request)
+            let is_too_quick = self.is_too_quick();
+            self.grpc_call(request, is_too_quick)
         } else {
             Answer { answered: self.plain(request), tally: None, deadline: None }
         }

@@ -3,18 +3,23 @@
 pub(crate) mod gateway;
 mod health;
 pub(crate) mod metrics;
+pub(crate) mod sent;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::budget::Budget;
+use crate::dispatch::too_many;
 use crate::downgrade::cluster_version;
 use crate::member::Member;
 use crate::version::{ETCD_VERSION, FLOTILLA_VERSION};
+use sent::Sent;
 
 /// All paths.
 pub(crate) fn router(member: Arc<Member>) -> Router {
@@ -27,6 +32,19 @@ pub(crate) fn router(member: Arc<Member>) -> Router {
         .route("/readyz/{check}", get(health::readyz_check))
         .route("/metrics", get(metrics))
         .with_state(member)
+}
+
+/// A page that is counted until its client has read it.
+pub(crate) async fn counted(page: Response, budget: &Budget) -> Response {
+    let (head, body) = page.into_parts();
+    // It is here already: no page is made while it is sent.
+    let Ok(bytes) = axum::body::to_bytes(body, usize::MAX).await else {
+        return Response::from_parts(head, Body::empty());
+    };
+    match Sent::new(bytes, budget) {
+        Some(sent) => Response::from_parts(head, Body::new(sent)),
+        None => gateway::refusal(&too_many()),
+    }
 }
 
 async fn version(State(member): State<Arc<Member>>) -> impl IntoResponse {

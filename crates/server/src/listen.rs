@@ -1,6 +1,8 @@
 //! The client port: gRPC over HTTP/2 and plain HTTP/1 on one socket, told apart by their first
 //! bytes.
 
+mod handshake;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,12 +19,14 @@ use crate::dispatch::Dispatch;
 use crate::gate::CommonName;
 use crate::member::Member;
 use crate::tls::{self, Tls};
+use handshake::handshake;
 
 /// A connection that says nothing at all by then is closed.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// HTTP/1 requests must have their head whole by then.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// A TLS handshake is over by then, or the connection is.
+/// A TLS handshake is over by then, or the connection is: from when it was accepted, whatever it
+/// waits for, its client's first byte and its turn included.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long connections may take to finish what they are doing when the server goes away.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
@@ -68,7 +72,7 @@ pub(crate) fn builder(limits: ConnectionLimits) -> Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        // Heads only: no path here takes a body.
+        // Heads are shorter. A body of the gateway comes in pieces, and is counted there.
         .max_buf_size(64 << 10);
     builder
 }
@@ -148,30 +152,28 @@ async fn connection(
     }
     let stopping = member.stopping();
     tokio::pin!(stopping);
-    let spoke = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable());
-    let spoke = tokio::select! {
-        spoke = spoke => matches!(spoke, Ok(Ok(()))),
-        () = &mut stopping => false,
-    };
-    if !spoke {
+    let Some(tls) = tls else {
+        let spoke = tokio::time::timeout(FIRST_BYTE_TIMEOUT, stream.readable());
+        let spoke = tokio::select! {
+            spoke = spoke => matches!(spoke, Ok(Ok(()))),
+            () = &mut stopping => false,
+        };
+        if spoke {
+            serve_stream(stream, &builder, dispatch, &member).await;
+        }
         return;
-    }
-    let Some(tls) = tls else { return serve_stream(stream, &builder, dispatch, &member).await };
-    let Ok(turn) = member.handshakes.acquire().await else { return };
-    let handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream));
-    let handshake = tokio::select! {
-        handshake = handshake => handshake,
+    };
+    let shaken = tokio::select! {
+        shaken = handshake(stream, || tls.acceptor(), &member.handshakes) => shaken,
         () = &mut stopping => return,
     };
-    drop(turn);
-    let stream = match handshake {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => {
+    let stream = match shaken {
+        Ok(stream) => stream,
+        Err(error) => {
             member.metrics.handshakes_failed.add(1);
             tracing::debug!(%error, "a client's TLS handshake failed");
             return;
         }
-        Err(_) => return member.metrics.handshakes_failed.add(1),
     };
     let certificate = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
     if !tls.admits(certificate) {

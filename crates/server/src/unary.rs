@@ -39,7 +39,7 @@ const TXN_PATH: &str = "/etcdserverpb.KV/Txn";
 /// The largest answer is etcd's: what fits a signed 32-bit length.
 const ANSWER_BYTES_MAX: usize = 0x7fff_ffff;
 /// An answer goes to the connection in pieces of this length, each when there is room for it.
-const PIECE_BYTES: usize = 64 << 10;
+pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 pub(crate) type Answered = BoxFuture<Response<Body>, Infallible>;
 

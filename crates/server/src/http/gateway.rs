@@ -1,7 +1,8 @@
 //! The JSON gateway: every method at etcd's path under `/v3/`, for those who have no gRPC.
 //!
 //! A request is turned into protobuf by the descriptors of the services and goes the way of every
-//! other, through the same gate and into the same counts; so it can do no more and no less. Names
+//! other, through the same gate and into the same counts; so it can do no more and no less. What
+//! waits here, of requests and of answers, is counted in the budgets of messages as well. Names
 //! and forms are those of etcd's gateway: fields as in the protobuf texts, 64-bit numbers as
 //! strings, bytes in base64, nothing for what is zero.
 //!
@@ -9,35 +10,38 @@
 //! somebody looks at can write to a server on their machine (CVE-2018-5702 was such a door).
 
 mod frames;
+mod lines;
 mod objects;
+mod received;
+mod requests;
 mod routes;
 
 use std::convert::Infallible;
 use std::sync::LazyLock;
 
 use axum::body::Body as HttpBody;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, ORIGIN};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
-use prost::Message as _;
 use prost_reflect::{
-    DescriptorPool, DeserializeOptions, DynamicMessage, MethodDescriptor, ReflectMessage as _,
-    SerializeOptions,
+    DescriptorPool, DynamicMessage, MethodDescriptor, ReflectMessage as _, SerializeOptions,
 };
-use tokio::sync::{mpsc, oneshot};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tonic::{Code, Status};
 
-use crate::dispatch::{Dispatch, RequestBody};
+use crate::dispatch::{Dispatch, RequestBody, too_many};
+use crate::http::sent::Sent;
 use frames::{Frames, Next};
+use lines::Lines;
 use objects::Objects;
+use requests::{streamed_body, whole_body};
 
 /// base64 makes four letters of three bytes, and there are names and braces around it.
 const BODY_BYTES_PER_MESSAGE_BYTE: usize = 2;
-/// Lines of a stream that may wait for a client to read them.
-const LINES_MAX: usize = 4;
-/// Messages of a stream that may wait for the service to read them.
-const MESSAGES_MAX: usize = 1;
+/// What is as long as this is turned from text to message, or back, alone: for that moment it takes
+/// many times its bytes.
+const ALONE_BYTES_MIN: usize = 256 << 10;
+static TURNS: Semaphore = Semaphore::const_new(1);
 
 static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors were made with the services")
@@ -82,29 +86,41 @@ where
         return Err(Status::permission_denied("requests of web pages are not answered"));
     }
     let bytes_max = message_bytes_max * BODY_BYTES_PER_MESSAGE_BYTE;
-    let is_streaming = method.is_server_streaming();
-    let (body, fault) = if method.is_client_streaming() {
-        let (body, fault) = streamed_body(&method, Objects::new(body, bytes_max)).await?;
-        (body, Some(fault))
+    let budget = dispatch.messages().clone();
+    let (body, fault, held) = if method.is_client_streaming() {
+        let objects = Objects::new(body, bytes_max, &budget);
+        let (body, fault) = streamed_body(&method, objects, &budget).await?;
+        (body, Some(fault), None)
     } else {
-        (whole_body(&method, body, bytes_max).await?, None)
+        let (body, held) = whole_body(&method, body, bytes_max, &budget).await?;
+        (body, None, Some(held))
     };
-    let answered = dispatch.grpc_call(grpc_request(&method, &head.headers, body)).await;
-    let answered = answered.unwrap_or_else(|never| match never {});
+    // The rate has been asked when the request began.
+    let call = dispatch.grpc_call(grpc_request(&method, &head.headers, body), false);
+    let answered = call.await.unwrap_or_else(|never| match never {});
+    drop(held);
     if let Some(status) = Status::from_header_map(answered.headers())
         && status.code() != Code::Ok
     {
         return Err(status);
     }
     let mut frames = Frames::new(answered.into_body());
-    if is_streaming {
-        return Ok(json_response(StatusCode::OK, stream(method, frames, fault)));
+    if method.is_server_streaming() {
+        let lines = Lines::new(method, frames, fault, budget);
+        return Ok(json_response(StatusCode::OK, HttpBody::new(lines)));
     }
     let message = match frames.next().await {
         Next::Message(message) => message,
         Next::End(status) => return Err(status),
     };
-    Ok(json_response(StatusCode::OK, HttpBody::from(to_json(&method, message)?)))
+    let turn = turn(message.len()).await;
+    let json = to_json(&method, message)?;
+    drop(turn);
+    // Until here the message was counted, from here its text is: one that is alone is never too
+    // long.
+    drop(frames);
+    let sent = Sent::new(json.into(), &budget).ok_or_else(too_many)?;
+    Ok(json_response(StatusCode::OK, HttpBody::new(sent)))
 }
 
 fn method_of(path: &str) -> Option<MethodDescriptor> {
@@ -114,79 +130,12 @@ fn method_of(path: &str) -> Option<MethodDescriptor> {
     methods.find(|method| method.name() == name)
 }
 
-/// The message of a body, as gRPC has it. etcd's gateway reads one value and looks no further.
-async fn whole_body<B>(
-    method: &MethodDescriptor,
-    body: B,
-    bytes_max: usize,
-) -> Result<HttpBody, Status>
-where
-    B: RequestBody,
-    B::Error: Into<tonic::codegen::StdError>,
-{
-    let body = axum::body::to_bytes(HttpBody::new(body), bytes_max).await.map_err(|_| {
-        Status::resource_exhausted(format!(
-            "the body could not be read, or is over {bytes_max} bytes"
-        ))
-    })?;
-    let body = body.trim_ascii();
-    if body.is_empty() {
-        return Ok(HttpBody::from(grpc_frame(&DynamicMessage::new(method.input()))));
+/// Waits for the turn to turn a message, or a text, of this length into the other form.
+async fn turn(bytes: usize) -> Option<SemaphorePermit<'static>> {
+    if bytes < ALONE_BYTES_MIN {
+        return None;
     }
-    Ok(HttpBody::from(grpc_frame(&message(method, body)?)))
-}
-
-/// The messages of a stream, handed on as they come; and what was wrong with one of them, if
-/// something is. What is wrong with the first is told before anything begins.
-async fn streamed_body<B>(
-    method: &MethodDescriptor,
-    mut objects: Objects<B>,
-) -> Result<(HttpBody, oneshot::Receiver<Status>), Status>
-where
-    B: RequestBody,
-    B::Error: Into<tonic::codegen::StdError>,
-{
-    let first = objects.next().await?.map(|object| message(method, &object)).transpose()?;
-    let (messages, stream) = mpsc::channel::<Result<Bytes, Infallible>>(MESSAGES_MAX);
-    let (tell, fault) = oneshot::channel();
-    let method = method.clone();
-    tokio::spawn(async move {
-        let mut next = Ok(first);
-        while let Ok(Some(one)) = &next {
-            if messages.send(Ok(grpc_frame(one))).await.is_err() {
-                return;
-            }
-            // A client that is gone sends nothing more, and its service ends.
-            next = tokio::select! {
-                object = objects.next() => object.and_then(|object| {
-                    object.map(|object| message(&method, &object)).transpose()
-                }),
-                () = messages.closed() => return,
-            };
-        }
-        if let Err(status) = next {
-            // Nobody is left to hear it if the stream has ended.
-            let _ = tell.send(status);
-        }
-    });
-    Ok((HttpBody::from_stream(ReceiverStream::new(stream)), fault))
-}
-
-/// A message from its text.
-fn message(method: &MethodDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
-    let malformed = |error: serde_json::Error| Status::invalid_argument(error.to_string());
-    let options = DeserializeOptions::new().deny_unknown_fields(false);
-    let mut one = serde_json::Deserializer::from_slice(text);
-    DynamicMessage::deserialize_with_options(method.input(), &mut one, &options).map_err(malformed)
-}
-
-/// A message as it lies in the body of a gRPC call.
-fn grpc_frame(message: &DynamicMessage) -> Bytes {
-    let mut frame = BytesMut::new();
-    frame.put_u8(0);
-    frame.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
-    message.encode(&mut frame).expect("a buffer that grows takes every message");
-    frame.freeze()
+    TURNS.acquire().await.ok()
 }
 
 fn grpc_request(
@@ -220,59 +169,25 @@ fn to_json(method: &MethodDescriptor, message: Bytes) -> Result<Vec<u8>, Status>
     let mut json = serde_json::Serializer::new(Vec::new());
     let written = message.serialize_with_options(&mut json, &options);
     written.map_err(|error| Status::internal(format!("flotilla: {error}")))?;
-    Ok(json.into_inner())
-}
-
-/// One line for each answer: `{"result":…}`, at the end perhaps `{"error":…}`: also for what is wrong
-/// with a message of the request.
-fn stream(
-    method: MethodDescriptor,
-    mut frames: Frames,
-    fault: Option<oneshot::Receiver<Status>>,
-) -> HttpBody {
-    let (lines, stream) = mpsc::channel::<Result<Bytes, Infallible>>(LINES_MAX);
-    let fault = async move {
-        match fault {
-            Some(fault) => match fault.await {
-                Ok(status) => status,
-                Err(_) => std::future::pending().await,
-            },
-            None => std::future::pending().await,
-        }
-    };
-    tokio::spawn(async move {
-        tokio::pin!(fault);
-        loop {
-            let next = tokio::select! {
-                next = frames.next() => next,
-                status = &mut fault => Next::End(status),
-                () = lines.closed() => return,
-            };
-            let line = match next {
-                Next::Message(message) => to_json(&method, message)
-                    .map(|json| [b"{\"result\":", &json[..], b"}\n"].concat()),
-                Next::End(status) if status.code() == Code::Ok => return,
-                Next::End(status) => Err(status),
-            };
-            let is_last = line.is_err();
-            let line = line.unwrap_or_else(|status| {
-                format!("{{\"error\":{}}}\n", error_body(&status)).into_bytes()
-            });
-            if lines.send(Ok(line.into())).await.is_err() || is_last {
-                return;
-            }
-        }
-    });
-    HttpBody::from_stream(ReceiverStream::new(stream))
+    let mut json = json.into_inner();
+    json.shrink_to_fit();
+    Ok(json)
 }
 
 fn error_body(status: &Status) -> serde_json::Value {
     let message = status.message();
-    serde_json::json!({ "error": message, "code": i32::from(status.code()), "message": message })
+    serde_json::json!({ "error": message, "code": i32::from(code(status)), "message": message })
 }
 
-fn refusal(status: &Status) -> Response<HttpBody> {
-    json_response(http_status(status.code()), HttpBody::from(error_body(status).to_string()))
+/// gRPC's clients of etcd know an overload by its text alone, those of HTTP by its status.
+fn code(status: &Status) -> Code {
+    let is_overload = status.code() == Code::Unknown && status.message() == too_many().message();
+    if is_overload { Code::ResourceExhausted } else { status.code() }
+}
+
+/// An answer that nothing was done.
+pub(crate) fn refusal(status: &Status) -> Response<HttpBody> {
+    json_response(http_status(code(status)), HttpBody::from(error_body(status).to_string()))
 }
 
 fn json_response(status: StatusCode, body: HttpBody) -> Response<HttpBody> {

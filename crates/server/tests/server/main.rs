@@ -7,6 +7,7 @@ mod cluster;
 mod common;
 mod corruption;
 mod gateway;
+mod http2;
 mod jwt;
 mod peer_tls;
 mod recipes;

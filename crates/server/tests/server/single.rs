@@ -327,7 +327,7 @@ async fn operators_and_probes_get_their_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_served_is_unimplemented_and_the_connection_lives() {
+async fn other_services_refuse_in_etcds_words() {
     use api::etcdserverpb::auth_client::AuthClient;
     use api::etcdserverpb::cluster_client::ClusterClient;
     let node = one().await;

@@ -1,6 +1,7 @@
 //! The answers of a gRPC call, one by one.
 
 use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http_body::Body as _;
@@ -29,23 +30,30 @@ impl Frames {
     }
 
     pub(super) async fn next(&mut self) -> Next {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    pub(super) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         loop {
             if let Some(message) = self.message() {
-                return Next::Message(message);
+                return Poll::Ready(Next::Message(message));
             }
-            let frame = std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
-            match frame {
-                None => return Next::End(Status::ok("")),
-                Some(Err(status)) => return Next::End(status),
+            let end = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                None => Status::ok(""),
+                Some(Err(status)) => status,
                 Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.read.extend_from_slice(&data),
+                    Ok(data) => {
+                        self.read.extend_from_slice(&data);
+                        continue;
+                    }
                     Err(other) => {
                         let status = other.into_trailers().ok();
                         let status = status.and_then(|trailers| Status::from_header_map(&trailers));
-                        return Next::End(status.unwrap_or_else(|| Status::ok("")));
+                        status.unwrap_or_else(|| Status::ok(""))
                     }
                 },
-            }
+            };
+            return Poll::Ready(Next::End(end));
         }
     }
 
@@ -54,6 +62,8 @@ impl Frames {
         let length = u32::from_be_bytes(prefix[1..].try_into().ok()?);
         let end = PREFIX_BYTES + usize::try_from(length).ok()?;
         if self.read.len() < end {
+            // Room for all of it at once: growing by doubling takes twice as much.
+            self.read.reserve(end - self.read.len());
             return None;
         }
         let mut message = self.read.split_to(end);

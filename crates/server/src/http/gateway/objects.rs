@@ -1,17 +1,16 @@
 //! The objects of a body, one by one as it comes.
 
-use std::pin::Pin;
-
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 use tonic::Status;
 use tonic::codegen::StdError;
 
+use super::received::Received;
+use crate::budget::Budget;
 use crate::dispatch::RequestBody;
 
 /// A body on its way, cut at the ends of its objects. Each byte is looked at once.
 pub(super) struct Objects<B> {
-    body: B,
-    read: BytesMut,
+    received: Received<B>,
     scan: Scan,
     bytes_max: usize,
 }
@@ -58,35 +57,38 @@ where
     B::Error: Into<StdError>,
 {
     /// Of a body, each of them at most so long.
-    pub(super) fn new(body: B, bytes_max: usize) -> Self {
-        Self { body, read: BytesMut::new(), scan: Scan::default(), bytes_max }
+    pub(super) fn new(body: B, bytes_max: usize, budget: &Budget) -> Self {
+        let received = Received::new(body, budget.clone());
+        Self { received, scan: Scan::default(), bytes_max }
     }
 
     /// The next one; nothing at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        let received = &mut self.received;
         loop {
             if self.scan.at == 0 {
-                let blank = self.read.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
-                self.read.advance(blank);
+                let is_blank = |byte: &&u8| byte.is_ascii_whitespace();
+                let blank = received.bytes.iter().take_while(is_blank).count();
+                received.bytes.advance(blank);
             }
-            if let Some(end) = self.scan.end_in(&self.read)? {
+            if let Some(end) = self.scan.end_in(&received.bytes)? {
                 self.scan = Scan::default();
-                return Ok(Some(self.read.split_to(end).freeze()));
+                return Ok(Some(received.cut(end)));
             }
-            if self.read.len() > self.bytes_max {
+            if received.bytes.len() > self.bytes_max {
                 let text = format!("a message is over {} bytes", self.bytes_max);
                 return Err(Status::resource_exhausted(text));
             }
-            let frame = std::future::poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await;
-            match frame {
-                None if self.read.is_empty() => return Ok(None),
-                None => return Err(Status::invalid_argument("the last message is cut short")),
-                Some(Err(_)) => return Err(Status::cancelled("the body could not be read")),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.read.extend_from_slice(&data);
-                    }
+            let has_begun = !received.bytes.is_empty();
+            if has_begun {
+                received.begin();
+            }
+            match received.more().await? {
+                true => {}
+                false if has_begun => {
+                    return Err(Status::invalid_argument("the last message is cut short"));
                 }
+                false => return Ok(None),
             }
         }
     }
@@ -102,7 +104,7 @@ mod tests {
         let pieces: Vec<Result<Bytes, std::convert::Infallible>> =
             text.as_bytes().chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
         let body = HttpBody::from_stream(tokio_stream::iter(pieces));
-        let mut objects = Objects::new(body, 64);
+        let mut objects = Objects::new(body, 64, &Budget::of_messages());
         let mut found = Vec::new();
         loop {
             match objects.next().await {
