@@ -12,7 +12,7 @@ use crate::streams::connect;
 /// As many bytes as the text of a value of 2 MiB has.
 const BODY_BYTES: usize = 2_900_000;
 /// Those that are taken stay open so long.
-const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+const REFUSED_WITHIN: Duration = Duration::from_secs(10);
 /// Methods that take one message and methods that take many.
 const PATHS: [&str; 5] = ["kv/put", "kv/txn", "watch", "lease/keepalive", "auth/authenticate"];
 

@@ -114,8 +114,18 @@ where
         Next::End(status) => return Err(status),
     };
     let turn = turn(message.len()).await;
-    let json = to_json(&method, message)?;
-    drop(turn);
+    let json = match turn {
+        None => to_json(&method, message)?,
+        // It takes long: not on a thread that serves connections.
+        Some(turn) => {
+            let json = move || {
+                let _turn = turn;
+                to_json(&method, message)
+            };
+            let broken = |_| Status::internal("flotilla: an answer could not be turned into text");
+            tokio::task::spawn_blocking(json).await.map_err(broken)??
+        }
+    };
     // Until here the message was counted, from here its text is: one that is alone is never too
     // long.
     drop(frames);

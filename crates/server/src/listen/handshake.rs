@@ -63,11 +63,10 @@ mod tests {
         let (stream, _) = listener.accept().await.unwrap();
         client.write_all(first).await.unwrap();
         let dripping = async {
-            while drips {
-                tokio::time::sleep(Duration::from_millis(400)).await;
+            if drips {
                 // Bytes of a record that is announced to be long.
-                if client.write_all(b"x").await.is_err() {
-                    break;
+                while client.write_all(b"x").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(400)).await;
                 }
             }
             std::future::pending::<()>().await;

@@ -21,6 +21,8 @@ use crate::dispatch::{RequestBody, too_many};
 
 /// Messages of a stream that may wait for the service to read them.
 const MESSAGES_MAX: usize = 1;
+/// Objects in the text of a message, those inside of others included.
+const OBJECTS_MAX: usize = 1 << 17;
 
 /// The message of a body, with what it holds. etcd's gateway reads one value and looks no further.
 pub(super) async fn whole_body<B>(
@@ -114,6 +116,11 @@ impl http_body::Body for Messages {
 
 /// A message from its text.
 fn message(method: &MethodDescriptor, text: &[u8]) -> Result<DynamicMessage, Status> {
+    // Two letters of text become some hundred bytes: a text of nothing but braces is no request.
+    if text.iter().filter(|byte| **byte == b'{').count() > OBJECTS_MAX {
+        let told = format!("a message of more than {OBJECTS_MAX} objects is not read");
+        return Err(Status::invalid_argument(told));
+    }
     let malformed = |error: serde_json::Error| Status::invalid_argument(error.to_string());
     let options = DeserializeOptions::new().deny_unknown_fields(false);
     let mut one = serde_json::Deserializer::from_slice(text);
@@ -189,6 +196,15 @@ mod tests {
         assert!(refused >= 36 && !waiting.is_empty(), "a connection holds 64 MiB: {refused}");
         drop(waiting);
         assert_eq!(budget.held_bytes(), 0);
+    }
+
+    #[test]
+    fn a_text_of_nothing_but_objects_is_not_read() {
+        let txn = method_of("/etcdserverpb.KV/Txn").unwrap();
+        let text = |count| format!("{{\"success\":[{}{{}}]}}", "{},".repeat(count));
+        assert!(message(&txn, text(100).as_bytes()).is_ok());
+        let refused = message(&txn, text(OBJECTS_MAX).as_bytes()).unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
     }
 
     #[tokio::test(start_paused = true)]
