@@ -2,6 +2,7 @@
 //! without a router in between: a put costs what it has to, and no more.
 
 mod answer;
+mod refusal;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -43,6 +44,7 @@ use crate::service::watch::WatchService;
 use crate::unary::{self, Answered};
 pub(crate) use answer::Answer;
 use answer::{Tally, timeout};
+use refusal::refuse_unread;
 
 /// Everything that a connection may ask for.
 #[derive(Clone)]
@@ -235,7 +237,7 @@ impl Dispatch {
             None
         };
         let answered = match refused {
-            Some(error) => refuse(error.into()),
+            Some(error) => refuse_unread(place, request.into_body(), error.into()),
             None if member.store.auth_status().enabled => self.guarded(place, request),
             None => self.grpc(request),
         };
@@ -264,7 +266,7 @@ impl Dispatch {
                     let (code, text) = error.code_and_text();
                     // etcd's locks and elections are clients of it, whose errors lose their codes.
                     let code = if need == Need::Recipe { Code::Unknown } else { code };
-                    Ok(Status::new(code, text).into_http())
+                    refuse_unread(place, request.into_body(), Status::new(code, text)).await
                 }
             }
         })

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use api::etcdserverpb::auth_client::AuthClient;
 use api::etcdserverpb::{self as pb};
 use bytes::{BufMut, Bytes, BytesMut};
 use h2::RecvStream;
@@ -13,6 +14,7 @@ use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
 use crate::common::{one, one_with, within};
+use crate::users::turn_on;
 
 /// A connection whose streams may be sent so many bytes before they say that they have read.
 async fn connect(to: SocketAddr, window: u32) -> SendRequest<Bytes> {
@@ -50,6 +52,37 @@ async fn whole(answer: Response<RecvStream>) -> Bytes {
 fn put(key: &str, value_bytes: usize) -> pb::PutRequest {
     let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), vec![b'v'; value_bytes].into());
     pb::PutRequest { key, value, ..pb::PutRequest::default() }
+}
+
+/// A refusal that is sent before the message has come must not make an error of the message: after
+/// a thousand of those a connection ends, and whatever else goes on upon it (T66).
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_refused_often_keeps_the_connection() {
+    let node = one().await;
+    let mut auth = AuthClient::new(node.channel.clone());
+    turn_on(&mut auth, Some("secret")).await;
+    let mut send = connect(node.server.client_address(), 65_535).await;
+    let message = Bytes::from_static(&[0; 5]);
+    for _ in 0..12 {
+        let mut calls = Vec::new();
+        for _ in 0..100 {
+            let request = Request::post("http://localhost/etcdserverpb.KV/Put");
+            let request = request.header("content-type", "application/grpc");
+            send = send.ready().await.unwrap();
+            calls.push(send.send_request(request.body(()).unwrap(), false).unwrap());
+        }
+        // The heads go ahead, as they may on any network: the member has seen them all by now.
+        let path = (Method::GET, "/version");
+        let seen = ask(&mut send, path, "text/plain", Bytes::new()).await;
+        assert_eq!(seen.status(), StatusCode::OK);
+        for (answer, mut stream) in calls {
+            stream.send_data(message.clone(), true).unwrap();
+            let answer = within("a refusal", answer).await.unwrap();
+            let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.message(), "etcdserver: user name is empty");
+        }
+    }
+    node.server.shutdown().await;
 }
 
 /// In the words of Go's servers, by which clients of newer releases know older servers.
