@@ -1,7 +1,7 @@
 //! What is refused before its message was read. The client sends that all the same, perhaps later
-//! than the refusal reaches it: HTTP/2 takes bytes of a call that is over, and that nobody remembers,
-//! for an error of the client, and after a thousand of them ends the connection, with all calls that
-//! are under way on it. So the message is waited for and thrown away first.
+//! than the refusal reaches it: HTTP/2 takes bytes of a call that is over, and that nobody
+//! remembers, for an error of the client, and after a thousand of them ends the connection, with
+//! all calls that are under way on it. So the message is waited for and thrown away first.
 
 use std::pin::Pin;
 use std::time::Duration;
