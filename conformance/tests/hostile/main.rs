@@ -206,20 +206,26 @@ fn many_watches_that_are_canceled_at_once_are_no_attack() {
     });
 }
 
+/// How many of the calls of all attackers together are refused.
+async fn refused_of_all<F>(one: impl Fn() -> F) -> usize
+where
+    F: Future<Output = usize> + Send + 'static,
+{
+    let attackers = [0; ATTACKERS].map(|_| tokio::spawn(one()));
+    let mut refused = 0;
+    for attacker in attackers {
+        refused += attacker.await.unwrap();
+    }
+    refused
+}
+
 /// What has no gRPC is bounded as what has.
 #[test]
 fn gateway_bodies_that_are_not_ended_are_bounded() {
     let arena = Arena::new();
     let mut refused = 0;
     arena.attack("unfinished gateway bodies", |to| {
-        refused = arena.runtime.block_on(async {
-            let four = [0; ATTACKERS].map(|_| tokio::spawn(plain::unfinished_bodies(to)));
-            let mut refused = 0;
-            for one in four {
-                refused += one.await.unwrap();
-            }
-            refused
-        });
+        refused = arena.runtime.block_on(refused_of_all(|| plain::unfinished_bodies(to)));
     });
     assert!(refused > 100, "{refused} of 400 bodies were refused, with 1.2 GB of them");
 }
@@ -233,14 +239,7 @@ fn gateway_ranges_that_are_not_read_are_bounded() {
     }
     let mut refused = 0;
     arena.attack("unread gateway ranges", |to| {
-        refused = arena.runtime.block_on(async {
-            let four = [0; ATTACKERS].map(|_| tokio::spawn(plain::unread_ranges(to)));
-            let mut refused = 0;
-            for one in four {
-                refused += one.await.unwrap();
-            }
-            refused
-        });
+        refused = arena.runtime.block_on(refused_of_all(|| plain::unread_ranges(to)));
     });
     assert!(refused > 40, "{refused} of 80 ranges were refused, with 1.8 GB of answers");
 }
