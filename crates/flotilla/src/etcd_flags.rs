@@ -139,7 +139,6 @@ const FOREIGN: &[Foreign] = &[
     ),
     flag("socket-reuse-port", Bool, &["false"], "a member does not share its port"),
     flag("stop-grpc-service-on-defrag", Bool, &["false"], "nothing stops for defragmentation"),
-    flag("strict-reconfig-check", Bool, &["true"], "it is always on"),
     flag("txn-mode-write-with-shared-buffer", Bool, &["true", "false"], BBOLT),
     flag("unsafe-no-fsync", Bool, &["false"], "every acknowledged write is synced"),
     flag("v2-deprecation", Value, &["not-yet", "write-only", "gone"], "there is no v2 API"),

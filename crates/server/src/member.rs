@@ -31,6 +31,8 @@ pub(crate) struct Limits {
     pub(crate) lease_ttl_secs_min: i64,
     pub(crate) request_timeout: Duration,
     pub(crate) election_timeout: Duration,
+    /// Whether a change of the members is held against who is there.
+    pub(crate) strict_reconfig_check: bool,
     pub(crate) watch_progress_interval: Duration,
     /// 0 for no bound.
     pub(crate) quota_bytes: u64,

@@ -120,6 +120,8 @@ struct Checks<'a> {
     roster: Roster<'a>,
     /// A member that was not heard for so long is not there.
     silence_max: Duration,
+    /// Otherwise nobody has to be there: `--strict-reconfig-check=false`.
+    is_strict: bool,
 }
 
 impl Checks<'_> {
@@ -129,13 +131,24 @@ impl Checks<'_> {
     }
 
     /// `members` voters, of which `started` have started: enough to agree on anything?
-    fn started(members: usize, started: usize) -> Result<(), ApiError> {
-        if started < members / 2 + 1 { Err(ApiError::NotEnoughStarted) } else { Ok(()) }
+    fn started(&self, members: usize, started: usize) -> Result<(), ApiError> {
+        if self.is_strict && started < members / 2 + 1 {
+            Err(ApiError::NotEnoughStarted)
+        } else {
+            Ok(())
+        }
     }
 
-    fn all_heard(&self) -> Result<(), ApiError> {
-        let all = self.roster.voters().all(|(id, _)| self.is_heard(id));
-        if all { Ok(()) } else { Err(ApiError::Unhealthy) }
+    fn all_heard(&self, beside: Option<NodeId>) -> Result<(), ApiError> {
+        let mut others = self.roster.voters().filter(|(voter, _)| Some(*voter) != beside);
+        let all = others.all(|(id, _)| self.is_heard(id));
+        if all || !self.is_strict { Ok(()) } else { Err(ApiError::Unhealthy) }
+    }
+
+    /// A leader of this moment has heard nobody yet; soon it knows more.
+    fn may_soon_hear_all(&self) -> bool {
+        let is_open = |id| self.report.member(id).is_none_or(|member| member.silent_ms.is_none());
+        self.roster.voters().any(|(id, _)| is_open(id))
     }
 
     fn add(&self, id: NodeId, peer_urls: &[String], goal: Goal) -> Result<(), ApiError> {
@@ -143,7 +156,7 @@ impl Checks<'_> {
             let (members, started) = self.roster.count_voters_beside(None);
             // A second member for a cluster of one has to be possible.
             if (members, started) != (1, 1) {
-                Self::started(members + 1, started)?;
+                self.started(members + 1, started)?;
             }
         }
         if let Goal::Replace(old) = goal {
@@ -151,12 +164,9 @@ impl Checks<'_> {
                 return Err(ApiError::MemberNotFound);
             }
             // The one that is replaced need not be there.
-            let others = self.roster.voters().filter(|(voter, _)| *voter != old);
-            if !others.into_iter().all(|(voter, _)| self.is_heard(voter)) {
-                return Err(ApiError::Unhealthy);
-            }
+            self.all_heard(Some(old))?;
         } else {
-            self.all_heard()?;
+            self.all_heard(None)?;
         }
         self.peer_urls(id, peer_urls)?;
         if goal == Goal::Learn && self.roster.learner_count() >= LEARNERS_MAX {
@@ -182,10 +192,10 @@ impl Checks<'_> {
             return Ok(());
         }
         let (members, started) = self.roster.count_voters_beside(Some(id));
-        Self::started(members, started)?;
+        self.started(members, started)?;
         self.known(id)?;
         // One that is down is no part of any majority that agrees now.
-        if !self.is_heard(id) {
+        if !self.is_heard(id) || !self.is_strict {
             return Ok(());
         }
         let others = self.roster.voters().filter(|(voter, _)| *voter != id);
@@ -205,7 +215,7 @@ impl Checks<'_> {
         }
         // The leader looks whether it is in sync when it makes the change.
         let (members, started) = self.roster.count_voters_beside(None);
-        Self::started(members + 1, started + 1)
+        self.started(members + 1, started + 1)
     }
 
     fn change(&self, op: &MemberOp) -> Result<ConfigurationChange, ApiError> {
@@ -253,12 +263,23 @@ impl Member {
         who: Option<&Principal>,
         op: MemberOp,
     ) -> Result<Vec<pb::Member>, ApiError> {
+        // For an election timeout.
+        let mut patience = self.limits.election_timeout.as_millis() / CONFLICT_RETRY.as_millis();
         let attempts = async {
             loop {
                 let report = self.report().await?;
                 let roster = Roster::new(&report.configuration.configuration);
                 let silence_max = self.limits.election_timeout;
-                let change = Checks { report: &report, roster, silence_max }.change(&op)?;
+                let is_strict = self.limits.strict_reconfig_check;
+                let checks = Checks { report: &report, roster, silence_max, is_strict };
+                let change = match checks.change(&op) {
+                    Err(ApiError::Unhealthy) if patience > 0 && checks.may_soon_hear_all() => {
+                        patience -= 1;
+                        tokio::time::sleep(CONFLICT_RETRY).await;
+                        continue;
+                    }
+                    change => change?,
+                };
                 match self.change_configuration(change).await {
                     // Somebody else was quicker: the checks are made again.
                     Err(ApiError::Change(host::ChangeError::Refused(

@@ -59,6 +59,9 @@ pub struct ServerOptions {
     /// What a linearizable read rests on. `None` is [`LinearizableReads::ReadIndex`] and leaves the
     /// cluster's terms of leases as they are; either of the others makes them fit.
     pub linearizable_reads: Option<LinearizableReads>,
+    /// Whether a change of the members is refused while too few of them have started, or one of
+    /// them is not heard. What would stop the group at once is refused even without that.
+    pub strict_reconfig_check: bool,
     /// Entries after which the state is flushed and the log cut.
     pub snapshot_count: u64,
     /// Bytes the store may take; 0 for 2 GiB, negative for no bound.
@@ -131,6 +134,7 @@ impl Default for ServerOptions {
             heartbeat_interval_ms: 100,
             election_timeout_ms: 1000,
             linearizable_reads: None,
+            strict_reconfig_check: true,
             snapshot_count: 10_000,
             quota_backend_bytes: 0,
             max_request_bytes: 1_572_864,

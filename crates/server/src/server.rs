@@ -265,6 +265,7 @@ fn limits(options: &ServerOptions) -> Limits {
         lease_ttl_secs_min: options.lease_ttl_secs_min(),
         request_timeout: Duration::from_millis(options.request_timeout_ms()),
         election_timeout: Duration::from_millis(options.election_timeout_ms),
+        strict_reconfig_check: options.strict_reconfig_check,
         watch_progress_interval: Duration::from_millis(options.watch_progress_notify_interval_ms),
         quota_bytes: options.quota_bytes().unwrap_or(0),
         lease_checkpoint_interval: Duration::from_millis(options.lease_checkpoint_interval_ms),

@@ -66,6 +66,11 @@ pub(crate) struct ServeOptions {
     /// clocks that run alike (lease-guard). The same on all members.
     #[arg(long, value_enum, value_name = "MODE")]
     linearizable_reads: Option<Reads>,
+    /// Refuse a change of the members while one of them is not there; false for a repair
+    /// [default: true].
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(value_name = "BOOL", value_parser = boolean)]
+    strict_reconfig_check: Option<bool>,
     /// Entries after which the state is flushed and the log cut.
     #[arg(long, value_name = "ENTRIES")]
     snapshot_count: Option<u64>,
@@ -194,6 +199,9 @@ impl From<ServeOptions> for ServerOptions {
                 Reads::ReadIndex => LinearizableReads::ReadIndex,
                 Reads::LeaseGuard => LinearizableReads::LeaseGuard,
             }),
+            strict_reconfig_check: given
+                .strict_reconfig_check
+                .unwrap_or(default.strict_reconfig_check),
             snapshot_count: given.snapshot_count.unwrap_or(default.snapshot_count),
             quota_backend_bytes: given.quota_backend_bytes.unwrap_or(default.quota_backend_bytes),
             max_request_bytes: given.max_request_bytes.unwrap_or(default.max_request_bytes),

@@ -58,12 +58,14 @@ fn report(members: &[Is]) -> GroupReport {
     }
 }
 
+fn checks(report: &GroupReport, is_strict: bool) -> Checks<'_> {
+    let roster = Roster::new(&report.configuration.configuration);
+    Checks { report, roster, silence_max: Duration::from_secs(1), is_strict }
+}
+
 #[track_caller]
 fn check(members: &[Is], op: &MemberOp, expect: Result<&[MemberChange], ApiError>) {
-    let report = report(members);
-    let roster = Roster::new(&report.configuration.configuration);
-    let silence_max = Duration::from_secs(1);
-    let change = Checks { report: &report, roster, silence_max }.change(op);
+    let change = checks(&report(members), true).change(op);
     assert_eq!(change.map(|change| change.members), expect.map(<[MemberChange]>::to_vec));
 }
 
@@ -116,10 +118,8 @@ fn an_address_belongs_to_one_member() {
 fn an_update_of_addresses_keeps_all_else_and_promotes_nobody() {
     let members = [voter(1, UP), Is(2, true, UP, Some(Goal::Learn))];
     let report = report(&members);
-    let roster = Roster::new(&report.configuration.configuration);
-    let checks = Checks { report: &report, roster, silence_max: Duration::from_secs(1) };
     let op = MemberOp::Update { id: NodeId(2), peer_urls: vec![url(7)] };
-    let change = checks.change(&op).unwrap();
+    let change = checks(&report, true).change(&op).unwrap();
     assert!(change.members.is_empty());
     let known = MemberAttributes::decode(&change.attributes[&NodeId(2)]).unwrap();
     assert_eq!((known.name.as_str(), known.goal), ("n2", Goal::Learn));
@@ -169,6 +169,29 @@ fn a_member_that_is_down_is_replaced() {
     check(&one_down, &add(4, Goal::Replace(NodeId(3))), Ok(&learn(4)));
     check(&one_down, &add(4, Goal::Replace(NodeId(2))), Err(ApiError::Unhealthy));
     check(&one_down, &add(4, Goal::Replace(NodeId(9))), Err(ApiError::MemberNotFound));
+}
+
+/// T67: a leader of this moment has heard nobody, and that is no reason to call the cluster ill.
+#[test]
+fn who_was_not_heard_yet_may_be_heard_soon() {
+    let may_soon = |members: &[Is]| checks(&report(members), true).may_soon_hear_all();
+    assert!(may_soon(&[voter(1, UP), voter(2, UP), voter(3, None)]));
+    assert!(!may_soon(&[voter(1, UP), voter(2, UP), voter(3, DOWN)]), "it was heard, and is gone");
+    let learner = Is(4, true, None, Some(Goal::Learn));
+    assert!(!may_soon(&[voter(1, UP), learner]), "nobody asks for learners");
+}
+
+#[test]
+fn a_repair_may_ask_for_changes_that_are_not_strict() {
+    let loose = |members: &[Is], op: &MemberOp| checks(&report(members), false).change(op).is_ok();
+    let one_down = [voter(1, UP), voter(2, UP), voter(3, DOWN)];
+    for op in [add(4, Goal::Vote), add(4, Goal::Learn), add(4, Goal::Replace(NodeId(2)))] {
+        assert!(loose(&one_down, &op), "{op:?}");
+    }
+    assert!(loose(&one_down, &remove(2)));
+    let waiting = Is(2, false, None, Some(Goal::Vote));
+    assert!(loose(&[voter(1, UP), waiting], &add(3, Goal::Vote)));
+    assert!(!loose(&one_down, &remove(9)), "nobody has that name");
 }
 
 #[test]
