@@ -91,7 +91,7 @@ impl Node {
         self.tell_time(now);
         match input {
             Input::Tick => {}
-            Input::PeerLost(_) => self.wake(),
+            Input::PeerLost(peer) => self.wake_by(Some(peer)),
             Input::Clock(interval) => self.hear_clock(interval),
             Input::Message(message) => self.step(message),
             // The refusal is for callers of the door below; here nobody waits for it.

@@ -8,8 +8,12 @@
 //! [`Input::PeerLost`](crate::Input::PeerLost).
 //!
 //! Whatever else happens wakes: a proposal, a read, any message (G1, G2). Who wakes gives its
-//! leader one election timeout to be heard, and then campaigns like anybody. If the leader rests
-//! and lives, the campaign's first pre-vote wakes it.
+//! leader one election timeout to be heard, and then campaigns like anybody. So the leader is told:
+//! one that rests and lives wakes, and is heard again. Without that, a late message would cost a
+//! living leader its term where nobody asks for pre-votes:
+//!   n1  leads and rests
+//!   n2  rests, is woken by a request of an old term that n3 sent long ago, and answers it; waits
+//!       for an election timeout, campaigns, and n3, which that answer woke, votes for it
 //!
 //! Scripts: `testdata/quiesce/`.
 
@@ -22,7 +26,7 @@ impl Node {
     /// Something was asked of this group: it has something to do.
     pub(crate) fn touch(&mut self) {
         self.active_at = self.now;
-        self.wake();
+        self.wake_by(None);
     }
 
     pub(crate) fn wake(&mut self) {
@@ -49,6 +53,18 @@ impl Node {
             RoleState::PreCandidate(_) | RoleState::Candidate { .. } => {}
         }
         self.record(|| Event::Woke);
+    }
+
+    /// The same, for a reason that this node's leader may not know of: it is told. `by` is whose
+    /// doing it is, if that is a node.
+    pub(crate) fn wake_by(&mut self, by: Option<NodeId>) {
+        let has_rested = self.is_resting;
+        self.wake();
+        let leader_id = self.leader_id().filter(|id| Some(*id) != by && *id != self.options.id);
+        if let (true, Some(leader_id)) = (has_rested && !bug(Bug::WakesAlone), leader_id) {
+            let last_index = self.log.last().index;
+            self.answer(leader_id, Body::HeartbeatResponse { round: 0, last_index });
+        }
     }
 
     /// Whether all is said: nothing was asked for a while, and everybody has everything and has

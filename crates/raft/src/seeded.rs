@@ -192,6 +192,7 @@ bugs! {
     SlownessFlaps "this house" "A follower is called slow, and not slow, at each heartbeat.",
     RestsWithALaggard "G1" "A group rests though a member lacks something.",
     SleepsThroughReads "G2" "A read does not wake a group that rests.",
+    WakesAlone "G2" "A member that is woken from rest does not tell its leader, and campaigns.",
 }
 
 /// Whether this bug is put back.

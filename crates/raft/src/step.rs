@@ -35,7 +35,7 @@ impl Node {
             return self.tell_of_removal(from, incarnation, &body);
         }
         if !matches!(body, Body::Quiesce { .. }) {
-            self.wake();
+            self.wake_by(Some(from));
         }
         if !self.may_count(from, incarnation, &body) {
             return self.fault(from, PeerFault::OtherDisk);

@@ -189,6 +189,8 @@ pub struct CoreWorld {
     /// It has acknowledged entries or a snapshot, or has counted a message as a fault or as late.
     has_acknowledged: bool,
     has_objected: bool,
+    /// In this step the sender of the message was told that it was removed, and was not heard.
+    tells_removal: bool,
     /// Who has voted for whom, as the voters said.
     grants: BTreeMap<(Term, NodeId), BTreeSet<NodeId>>,
     /// Reads that are not decided.
@@ -265,6 +267,7 @@ impl CoreWorld {
             refused_behind: false,
             has_acknowledged: false,
             has_objected: false,
+            tells_removal: false,
             grants: BTreeMap::new(),
             open_reads: BTreeSet::new(),
             old_answers: BTreeMap::new(),

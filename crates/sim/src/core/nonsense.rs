@@ -10,6 +10,7 @@ use raft::{
 };
 
 use super::CoreWorld;
+use super::step::is_of_leader;
 use crate::Failure;
 
 /// Strangers that answer a question which nobody put to them.
@@ -64,8 +65,8 @@ impl CoreWorld {
         self.nonsense_count += 1;
         let member = self.member(id);
         let speaks = member.node.as_ref().and_then(raft::Node::leader) == Some(message.from);
-        if speaks && message.to == id {
-            // What it says is wrong; that it speaks is true.
+        if speaks && message.to == id && is_of_leader(&message.body) {
+            // What it says is wrong; that it speaks as the leader is true.
             member.seen.heard_leader = Some(member.tick());
         }
         self.hears_nonsense = true;

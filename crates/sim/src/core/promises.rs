@@ -98,12 +98,13 @@ impl CoreWorld {
         })
     }
 
-    /// Whether the message came from whom the receiver takes for the leader.
+    /// Whether the message came from whom the receiver takes for the leader, and was heard: whoever
+    /// was removed is told so, and nothing else.
     pub(super) fn note_leader(&mut self, id: NodeId, from: NodeId, term: Term) {
-        let now = self.now();
+        let (now, tells_removal) = (self.now(), self.tells_removal);
         let member = self.member(id);
-        let node = member.node.as_ref();
-        if node.is_some_and(|node| node.leader() == Some(from) && node.term() == term) {
+        let hears = |node: &raft::Node| node.leader() == Some(from) && node.term() == term;
+        if !tells_removal && member.node.as_ref().is_some_and(hears) {
             member.seen.heard_leader = Some(member.tick());
             member.heard_truly = Some((from, term, now));
         }
@@ -315,6 +316,7 @@ impl CoreWorld {
             Event::VoteRefused { because: VoteRefusal::LogBehind, .. } => {
                 self.refused_behind = true;
             }
+            Event::RemovalTold { .. } => self.tells_removal = true,
             Event::PeerFault { .. } | Event::StaleMessage { .. } => self.has_objected = true,
             _ => {}
         }

@@ -223,7 +223,7 @@ impl CoreWorld {
     pub(super) fn act<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Node, Tick) -> T) -> T {
         self.steps += 1;
         (self.granted, self.refused_behind) = (None, false);
-        (self.has_acknowledged, self.has_objected) = (false, false);
+        (self.has_acknowledged, self.has_objected, self.tells_removal) = (false, false, false);
         let interval = self.look_at_clock(id);
         let member = self.member(id);
         let now = member.tick();
@@ -352,7 +352,7 @@ impl CoreWorld {
     }
 }
 
-fn is_of_leader(body: &Body) -> bool {
+pub(super) fn is_of_leader(body: &Body) -> bool {
     matches!(
         body,
         Body::AppendEntries { .. }
