@@ -54,6 +54,7 @@ const FIRST: &[&str] = &[
     "sessions",
     "quorum_oracle",
     "answers",
+    "lease_intervals",
     "lease_schedule",
 ];
 const LAST: &[&str] = &[

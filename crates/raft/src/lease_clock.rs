@@ -51,8 +51,8 @@
 //! as it is there. It reads at its commit index and tells the limbo, as ever. With ticks alone this
 //! is not possible: they tell how long an entry has been here, not how long before it was appended.
 //!
-//! Scripts: `testdata/lease_guard/clock_*`; `tests/lease_clocks.rs` runs groups with good and with
-//! bad clocks.
+//! Scripts: `testdata/lease_guard/clock_*` and `tests/lease_intervals.rs`, clocks that lie among
+//! them; `tests/lease_clocks.rs` runs worlds.
 
 use alloc::collections::VecDeque;
 
