@@ -70,6 +70,7 @@ impl CoreChaos {
             self.do_what_is_due(now_ms);
             self.wake_who_is_due(now_ms);
             self.spoil(now_ms);
+            self.elect_the_installed(now_ms);
             self.succeed(now_ms);
             self.clients();
             self.maintain();
@@ -270,6 +271,9 @@ impl CoreChaos {
         self.world.hang_stages(node, false, false);
         self.world.mend_clock(node);
         self.world.falsify_clock(node, 0);
+        if self.world.is_awake(node) {
+            self.world.ask_on_lease(node);
+        }
         if self.world.is_on(node) {
             if !self.world.is_awake(node) && self.dice.below(2) == 0 {
                 // R6: a client is there before the clock is looked at.

@@ -26,9 +26,16 @@ impl CoreWorld {
         let width_max = u64::from(self.options.clock_uncertainty_us?);
         let member = &self.members[&id];
         let is_wanted = member.node.as_ref().is_some_and(Node::goes_by_clock);
-        if !is_wanted || self.dice.below(4) == 0 {
+        let is_blind = self.looks_away && self.now() < member.looks_at;
+        if !is_wanted || is_blind || self.dice.below(4) == 0 {
             return None;
         }
+        if self.looks_away && self.dice.below(256) == 0 {
+            let ticks = 2 * self.members[&id].seen.election_timeout_ticks;
+            let away = std::time::Duration::from_millis(self.dice.below(ticks));
+            self.member(id).looks_at = self.now().after(away);
+        }
+        let member = &self.members[&id];
         let said_us = true_us(self.now()).saturating_add_signed(member.clock_error_us);
         let interval = interval_around(&mut self.dice, said_us, width_max);
         self.member(id).seen.clock_said = Some(interval);

@@ -67,10 +67,12 @@ impl CoreWorld {
         self.member(id).is_doomed = true;
     }
 
-    /// Nobody is doomed any more: the faults stop, and nobody would turn the node on again.
+    /// Nobody is doomed any more, since nobody would turn the node on again once the faults stop;
+    /// and hosts look at their clocks.
     pub fn call_off_dooms(&mut self) {
         self.members.values_mut().for_each(|member| member.is_doomed = false);
         self.queue.retain(|_, happening| !matches!(happening, Happening::Doom { .. }));
+        self.looks_away = false;
     }
 
     /// A configuration is in force on a node.
@@ -294,6 +296,11 @@ impl CoreWorld {
             self.member(id).disk.applied = upto;
             self.input(id, Input::Compact { upto });
         }
+    }
+
+    /// Who has put a snapshot in place since the last time.
+    pub fn take_installed(&mut self) -> Option<NodeId> {
+        self.newly_installed.take()
     }
 
     /// Anything else that can happen to a node.

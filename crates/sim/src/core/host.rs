@@ -57,9 +57,12 @@ impl CoreWorld {
     pub(super) fn sync(&mut self, id: NodeId) {
         let (min, max) = self.write_time;
         let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
-        let time = min + Duration::from_nanos(self.dice.below(range + 1));
+        let mut time = min + Duration::from_nanos(self.dice.below(range + 1));
         let member = self.member(id);
         if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
+            if std::mem::take(&mut member.lingers) {
+                time = max * 4 + Duration::from_millis(20);
+            }
             member.syncing = member.in_flight.len();
             let life = member.life;
             self.later(time, Happening::Synced { node: id, life });

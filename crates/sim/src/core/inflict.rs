@@ -44,8 +44,10 @@ impl CoreChaos {
                 true
             }
             FaultKind::FalseClock if self.world.has_declared_clocks() => {
-                let error_us = pick(dice, &[-500_000, 60_000, 500_000, 3_000_000]);
+                let error_us = pick(dice, &[-500_000, 200_000, 500_000, 3_000_000]);
                 self.world.falsify_clock(node, error_us);
+                let timeout = self.plan.options.node_options.election_timeout_ticks;
+                self.resume_at.push((at_ms + 50 + dice.below(2 * timeout), node));
                 true
             }
             FaultKind::FalseClock => false,
@@ -107,7 +109,10 @@ impl CoreChaos {
                 self.world.hand(node, Input::Campaign);
                 return true;
             }
-            FaultKind::Nonsense => return self.world.hear_nonsense(node, dice),
+            FaultKind::Nonsense => {
+                let heard = (0..4).filter(|_| self.world.hear_nonsense(node, dice));
+                return heard.count() > 0;
+            }
             FaultKind::Timeouts => {
                 let election_timeout_ticks = pick(dice, &[100, 300, 1000]);
                 let heartbeat_interval_ticks = election_timeout_ticks / 10;
@@ -215,7 +220,18 @@ impl CoreChaos {
         let Some(node) = self.world.node(leader) else { return false };
         let configuration = node.configuration().clone();
         let change = self.any_change(&configuration, &nodes, dice);
-        self.world.change(leader, &change).is_ok()
+        let began = self.world.change(leader, &change).is_ok();
+        let learner = change.members.iter().find_map(|change| match change {
+            MemberChange::AddLearner(node) => Some(*node),
+            _ => None,
+        });
+        if let Some(learner) = learner.filter(|_| began) {
+            // Somebody is impatient.
+            let now_ms = self.world.now().0 / 1_000_000;
+            let at_ms = now_ms + 20 + dice.below(200);
+            self.later.push((at_ms, Later::Promote(leader, learner)));
+        }
+        began
     }
 
     /// Any change, sensible or not.

@@ -53,6 +53,14 @@ impl CoreWorld {
             let detail = format!("node {id}: {why}");
             self.fail(id, Failure::new("nobody reads on a lease that is over", detail));
         }
+        if let Event::TransferRequested { .. } = event {
+            self.member(id).seen.has_called = true;
+        }
+        if matches!(event, Event::LeaseRead { .. }) && self.members[&id].seen.has_called {
+            // E19: the call may arrive at any time, and promises do not bind who is called.
+            let detail = format!("node {id} reads on it, and has called a successor");
+            self.fail(id, Failure::new("who has called a successor has no lease", detail));
+        }
         if let Event::LeaseRead { .. } = event
             && let Some(why) = self.is_not_promised(id)
         {

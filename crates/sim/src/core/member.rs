@@ -122,6 +122,8 @@ pub(super) struct Seen {
     pub(super) waits_until: Option<Moment>,
     /// The leader before has given its lease up for this term.
     pub(super) lease_ended_for: Option<Term>,
+    /// It has called a successor in the term in which it leads.
+    pub(super) has_called: bool,
     /// A transfer must be over by then.
     pub(super) transfer_until: Option<Tick>,
     /// The disk has something to write since then, and nothing was written.
@@ -172,6 +174,10 @@ pub(super) struct Member {
     pub(super) heard_truly: Option<(NodeId, Term, Moment)>,
     /// It crashes when it has written the configuration in which it is no member.
     pub(super) is_doomed: bool,
+    /// The next write takes longer than others.
+    pub(super) lingers: bool,
+    /// Its host does not look at the clock before then.
+    pub(super) looks_at: Moment,
     /// What the clock of its host is wrong by, beyond what it says.
     pub(super) clock_error_us: i64,
     /// The speed of its clock while nothing is wrong with it.
@@ -212,6 +218,8 @@ impl Member {
             bulk_hangs: false,
             heard_truly: None,
             is_doomed: false,
+            lingers: false,
+            looks_at: Moment(0),
             clock_error_us: 0,
             rate_ppm: 1_000_000,
             clock,

@@ -16,6 +16,7 @@ mod inflict;
 mod leases;
 mod look;
 mod machine;
+mod meetings;
 mod member;
 mod net;
 mod nonsense;
@@ -176,6 +177,12 @@ pub struct CoreWorld {
     lease_ids: BTreeMap<LogIndex, EntryId>,
     /// A clock of declared uncertainty has said what is not so.
     clocks_have_lied: bool,
+    /// Requests for votes in the newest terms.
+    vote_requests: Vec<Message>,
+    /// Hosts look away from their clocks for a while, now and then.
+    looks_away: bool,
+    /// A node that has just put a snapshot in place.
+    newly_installed: Option<NodeId>,
     /// Reads that the world itself has asked for.
     asked: u64,
     /// The message under way calls for an election in a leader's name.
@@ -260,6 +267,9 @@ impl CoreWorld {
             appended_at: BTreeMap::new(),
             lease_ids: BTreeMap::new(),
             clocks_have_lied: false,
+            vote_requests: Vec::new(),
+            looks_away: true,
+            newly_installed: None,
             asked: 0,
             leader_calls: false,
             hears_nonsense: false,

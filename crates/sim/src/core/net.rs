@@ -117,10 +117,18 @@ impl CoreNet {
     /// The same message with fewer entries, or none, which comes before it. A leader may send what
     /// it likes of its log, and this one sends as much as it can; others do not.
     pub(super) fn shorten(&mut self, message: &Message, dice: &mut SplitMix) -> Option<Message> {
+        if !Self::happens(self.shorten_permille, dice) {
+            return None;
+        }
+        Self::beginning_of(message, dice)
+    }
+
+    /// The same message with fewer entries, or none.
+    pub(super) fn beginning_of(message: &Message, dice: &mut SplitMix) -> Option<Message> {
         let Body::AppendEntries { prev, commit_index, session, entries } = &message.body else {
             return None;
         };
-        if entries.is_empty() || !Self::happens(self.shorten_permille, dice) {
+        if entries.is_empty() {
             return None;
         }
         let kept = usize::try_from(dice.below(entries.len() as u64)).expect("small");

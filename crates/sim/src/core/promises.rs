@@ -264,6 +264,7 @@ impl CoreWorld {
         match event {
             Event::BecameLeader { term } => {
                 (seen.leads_since, seen.calm_since) = (Some(now), now);
+                seen.has_called = false;
                 seen.heard.clear();
                 seen.spoken.clear();
                 seen.sessions.clear();

@@ -53,6 +53,16 @@ pub(super) enum Happening {
         node: NodeId,
         life: u64,
     },
+    /// Many ask a follower whose disk hangs.
+    Flood {
+        node: NodeId,
+        life: u64,
+    },
+    /// An operator asks a leader to give up the change that is under way.
+    GiveUp {
+        node: NodeId,
+        life: u64,
+    },
     /// A client asks a leader: on its leases, or in this mode.
     Ask {
         node: NodeId,
@@ -79,6 +89,8 @@ impl Happening {
             | Self::Install { node, life, .. }
             | Self::End { node, life }
             | Self::Doom { node, life }
+            | Self::Flood { node, life }
+            | Self::GiveUp { node, life }
             | Self::Ask { node, life, .. }
             | Self::Report { node, life, .. } => (*node, Some(*life)),
         }
@@ -175,6 +187,10 @@ impl CoreWorld {
                     self.net.heal(node.0, other.0);
                 }
             }
+            Happening::Flood { node, .. } => self.ask_and_ask(node),
+            Happening::GiveUp { node, .. } => {
+                let _refused = self.abandon(node);
+            }
             Happening::Ask { node, mode: None, .. } => self.ask_on_lease(node),
             Happening::Ask { node, mode: Some(mode), .. } => self.ask_by_itself(node, mode),
             Happening::Report { node, input, .. } => self.input(node, input),
@@ -191,6 +207,7 @@ impl CoreWorld {
             }
             return;
         }
+        self.write_too_late(&message);
         let before = self.hearing(&message);
         let late = self.is_late(&message);
         let term = message.term;
@@ -279,7 +296,10 @@ impl CoreWorld {
         let seen = &mut self.member(id).seen;
         output.persists.iter().for_each(|persist| seen.note_leases(persist));
         if self.options.clock_uncertainty_us.is_some() && self.role_of(id) == Some(Role::Leader) {
-            output.persists.iter().for_each(|write| self.note_lease_entries(&write.entries));
+            for write in &output.persists {
+                self.note_lease_entries(&write.entries);
+                self.ask_when_leases_end(id, &write.entries);
+            }
         }
         for event in &output.events {
             self.note_event(id, event);

@@ -25,7 +25,9 @@ pub(super) enum Later {
     Heal,
     /// Leadership is to go to anybody.
     Transfer(NodeId),
-    /// Leases become shorter, or end.
+    /// A leader is to make a voter of a learner.
+    Promote(NodeId, NodeId),
+    /// Leases become shorter, or end, or go by other clocks.
     ShortenLease(NodeId),
 }
 
@@ -58,7 +60,12 @@ impl CoreChaos {
                 Later::ShortenLease(leader) if self.world.is_awake(leader) => {
                     self.shorten_lease(leader);
                 }
-                Later::Transfer(_) | Later::ShortenLease(_) => {}
+                Later::Promote(leader, learner) if self.world.is_awake(leader) => {
+                    let change = ConfigurationChange::of([MemberChange::Promote(learner)]);
+                    let change = ConfigurationChange { allow_stall: true, ..change };
+                    let _refused = self.world.change(leader, &change);
+                }
+                Later::Transfer(_) | Later::ShortenLease(_) | Later::Promote(..) => {}
             }
         }
     }
@@ -92,7 +99,8 @@ impl CoreChaos {
         let (timeout, beat) = (options.election_timeout_ticks, options.heartbeat_interval_ticks);
         let slowest = u64::try_from(self.plan.options.delay.1.as_millis()).unwrap_or(0);
         self.world.ask_on_lease(leader);
-        let way = dice.below(6);
+        let has_guards = self.plan.options.members.lease.is_some();
+        let way = if has_guards { pick(dice, &[0, 1, 2, 2, 2, 3, 4, 5]) } else { dice.below(6) };
         let round_ms = 4 * slowest + 20;
         let mut cut_at = at_ms + pick(dice, &[0, round_ms]);
         if way == 1 {
@@ -134,7 +142,12 @@ impl CoreChaos {
     fn shorten_lease(&mut self, leader: NodeId) {
         let drift_ppm = self.plan.options.clock_spread_ppm;
         let lease = match (self.plan.options.clock_uncertainty_us, self.dice.below(4)) {
-            (_, 0) => LeaseChange::End,
+            (None, 0) => LeaseChange::End,
+            // By other clocks, and longer.
+            (Some(_), 0) => {
+                let timeout = self.plan.options.node_options.election_timeout_ticks;
+                LeaseChange::Set(LeaseTerms::monotonic(2500 * timeout, drift_ppm))
+            }
             (Some(most), 1 | 2) => {
                 LeaseChange::Set(LeaseTerms::declared(u64::from(most) * 2 + 1000, drift_ppm, most))
             }
@@ -143,6 +156,23 @@ impl CoreChaos {
         };
         let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
         let _refused = self.world.change(leader, &change);
+    }
+
+    /// Whoever has just put a snapshot in place knows nothing of the log before it. It is elected
+    /// while leases of that log run, since the leader stands still.
+    pub(super) fn elect_the_installed(&mut self, now_ms: u64) {
+        let Some(node) = self.world.take_installed() else { return };
+        let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
+        let Some(leader) = leader.filter(|leader| *leader != node) else { return };
+        if self.plan.options.members.lease.is_none() || self.dice.below(2) == 0 {
+            return;
+        }
+        let timeout = self.plan.options.node_options.election_timeout_ticks;
+        let until_ms = now_ms + 2 * timeout + self.dice.below(timeout);
+        self.world.put_to_sleep(leader);
+        self.resume_at.push((until_ms, leader));
+        let heirs = vec![node];
+        self.succession = Succession { heirs, from_ms: now_ms, until_ms, deposed: None };
     }
 
     /// Those who are left campaign, one after the other, and one that wins may hand over at once.

@@ -160,7 +160,7 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         ..CoreOptions::new(seed, node_count)
     };
     if dice.below(2) == 0 {
-        options.clock_uncertainty_us = pick(dice, &[None, Some(1000), Some(20_000)]);
+        options.clock_uncertainty_us = pick(dice, &[None, Some(1000), Some(20_000), Some(60_000)]);
         options.members.lease = Some(any_lease(dice, &options));
     }
     options

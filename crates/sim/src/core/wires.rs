@@ -1,7 +1,8 @@
 //! What leaves a node of a core world: its messages, and its typed events.
 
-use raft::{Body, Event, Message, NodeId, Role};
+use raft::{Body, Entry, Event, Message, NodeId};
 
+use super::net::CoreNet;
 use super::step::Happening;
 use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, describe};
@@ -17,15 +18,36 @@ impl CoreWorld {
                 answers.push(message.clone());
             }
         }
+        if let Body::RequestVote { .. } = message.body {
+            self.vote_requests.retain(|older| older.term >= message.term);
+            self.vote_requests.push(message.clone());
+        }
         if let Some(again) = self.net.replay(&message, &mut self.dice) {
             self.census.meet("replayed message");
             self.put(again);
         }
-        if let Some(first) = self.net.shorten(&message, &mut self.dice) {
+        let first = if self.will_conflict(&message) && self.dice.below(2) == 0 {
+            CoreNet::beginning_of(&message, &mut self.dice)
+        } else {
+            self.net.shorten(&message, &mut self.dice)
+        };
+        if let Some(first) = first {
             self.census.meet("message with fewer entries");
             self.put(first);
         }
         self.put(message);
+    }
+
+    /// Whether the receiver holds something else behind the entry that these follow. A message that
+    /// ends before that place says nothing of it, and only then can it be seen who thinks it does.
+    fn will_conflict(&self, message: &Message) -> bool {
+        let Body::AppendEntries { prev, entries, .. } = &message.body else { return false };
+        let receiver = self.members.get(&message.to);
+        let Some(node) = receiver.and_then(|member| member.node.as_ref()) else { return false };
+        let differs = |entry: &Entry| {
+            node.id_at(entry.id.index).is_some_and(|here| here.term != entry.id.term)
+        };
+        node.id_at(prev.index) == Some(*prev) && entries.iter().any(differs)
     }
 
     fn put(&mut self, message: Message) {
@@ -57,15 +79,7 @@ impl CoreWorld {
         self.check_clocks(id, event);
         self.watch_leases(id, event);
         self.watch_books(id, event);
-        if matches!(event, Event::BecameLeader { .. }) {
-            self.ask_for_lost_writes(id);
-        }
-        if matches!(event, Event::ConfigurationInForce { .. }) {
-            self.carry_out_doom(id);
-        }
-        if matches!(event, Event::Committed { .. }) && self.role_of(id) == Some(Role::Leader) {
-            self.ask_the_deposed(id);
-        }
+        self.arrange(id, event);
         if let Some(recording) = &mut self.recording {
             recording.note(now, (id, GROUP), kind_of(event), event.to_string());
         }

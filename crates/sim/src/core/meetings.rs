@@ -1,0 +1,107 @@
+//! Meetings that a world arranges. Nothing here is more than the network, a client or a host may do
+//! at any time; but chance would seldom do it in the moment in which it matters.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of many events, a few are to meet something")]
+
+use std::time::Duration;
+
+use raft::{Body, Entry, Event, Input, LeaseClock, Message, NodeId, ReadMode, Role};
+
+use super::CoreWorld;
+use super::clocks::{lease_of, true_us};
+use super::step::Happening;
+
+/// More questions than a node may keep answers for while its disk stands still.
+const FLOOD: u64 = 1100;
+
+impl CoreWorld {
+    /// Something happened in a node, and something else is to meet it.
+    pub(super) fn arrange(&mut self, id: NodeId, event: &Event) {
+        let life = self.members[&id].life;
+        match event {
+            Event::BecameLeader { .. } => {
+                self.ask_for_lost_writes(id);
+                self.repeat_lost_calls(id);
+                // M18: somebody else began this change.
+                let is_joint = self.node(id).is_some_and(|node| node.configuration().is_joint());
+                if is_joint && self.dice.below(2) == 0 {
+                    let after = Duration::from_micros(self.dice.below(20_000));
+                    self.later(after, Happening::GiveUp { node: id, life });
+                }
+            }
+            Event::BecameFollower { .. } if self.members[&id].hangs && self.dice.below(4) == 0 => {
+                self.later(Duration::from_millis(1), Happening::Flood { node: id, life });
+            }
+            Event::TransferRequested { .. } => {
+                let after = Duration::from_millis(self.dice.below(60));
+                self.later(after, Happening::Ask { node: id, life, mode: None });
+            }
+            Event::ConfigurationInForce { .. } => self.carry_out_doom(id),
+            Event::Committed { .. } if self.role_of(id) == Some(Role::Leader) => {
+                self.ask_the_deposed(id);
+            }
+            // Its mark is written behind whatever is being written now.
+            Event::SnapshotAccepted { .. } => self.member(id).lingers = true,
+            Event::SnapshotInstalled { .. } => self.newly_installed = Some(id),
+            _ => {}
+        }
+    }
+
+    /// Requests of those who lost an election come late, to whoever has voted already.
+    fn repeat_lost_calls(&mut self, id: NodeId) {
+        let Some(term) = self.node(id).map(raft::Node::term) else { return };
+        let is_lost = |call: &&Message| call.term == term && call.from != id;
+        let calls: Vec<Message> = self.vote_requests.iter().filter(is_lost).cloned().collect();
+        for message in calls {
+            let after = Duration::from_micros(self.dice.below(30_000));
+            self.later(after, Happening::Arrival { number: 0, message });
+        }
+    }
+
+    /// A client writes where somebody leads who is about to hear that it does not, and the disk
+    /// takes its time: what was not committed is cut off while it is being written.
+    pub(super) fn write_too_late(&mut self, message: &Message) {
+        let id = message.to;
+        let is_old = |node: &raft::Node| node.role() == Role::Leader && node.term() < message.term;
+        if self.node(id).is_none_or(|node| !is_old(node)) || self.dice.below(3) > 0 {
+            return;
+        }
+        self.member(id).lingers = true;
+        let _refused = self.propose(id, "too late");
+    }
+
+    /// A follower whose disk does not answer is asked and asked where it may read. Its answers wait
+    /// for the disk if it has begun a term since.
+    pub(super) fn ask_and_ask(&mut self, id: NodeId) {
+        let Some(node) = self.node(id).filter(|node| node.role() == Role::Follower) else { return };
+        let (term, leader) = (node.term(), node.leader());
+        let mut voters = node.configuration().voters.iter().copied();
+        let asks = voters.find(|voter| *voter != id && Some(*voter) != leader);
+        let member = &self.members[&id];
+        let waits = member.hangs && member.disk.hard_state.current_term < term;
+        let Some(from) = asks.filter(|_| waits) else { return };
+        for _ in 0..FLOOD {
+            let body = Body::ReadIndex { context: 1, replied: false };
+            self.input(id, Input::Message(Message::new(from, id, term, body)));
+        }
+    }
+
+    /// Clients ask when a lease that a leader has just written is over, or all but over.
+    pub(super) fn ask_when_leases_end(&mut self, id: NodeId, entries: &[Entry]) {
+        let Some(width_us) = self.options.clock_uncertainty_us.map(u64::from) else { return };
+        let Some(terms) = self.node(id).and_then(|node| node.configuration().lease) else { return };
+        if terms.clock == LeaseClock::Monotonic {
+            return;
+        }
+        let life = self.members[&id].life;
+        let now_us = true_us(self.now());
+        for (_, at) in entries.iter().filter_map(lease_of) {
+            for _ in 0..2 {
+                let some_us = self.dice.below(width_us + 3000);
+                let end_us = at.earliest_us + terms.duration_us + some_us;
+                let after = Duration::from_micros(end_us.saturating_sub(now_us));
+                let mode = Some(ReadMode::LeaseGuard { checks_limbo: true });
+                self.later(after, Happening::Ask { node: id, life, mode });
+            }
+        }
+    }
+}
