@@ -182,6 +182,10 @@ impl Node {
             return self.fault(from, fault);
         }
         self.record(|| Event::Pulled { from, upto: last });
+        // The leader sends as well to whoever has not kept up, and that may have come too early.
+        if let Some(leader) = self.leader_id() {
+            self.take_what_waited(leader);
+        }
         if last < commit_index {
             self.pull();
         }

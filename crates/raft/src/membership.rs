@@ -174,6 +174,10 @@ impl Node {
         let (voters, learners) = (before.voters.clone(), before.learners.clone());
         before.attributes.retain(|node, _| voters.contains(node) || learners.contains(node));
         before.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
+        // Such a learner neither pulls any more nor feeds another one.
+        before.feeders.retain(|learner, feeder| {
+            learners.contains(learner) && (voters.contains(feeder) || learners.contains(feeder))
+        });
         before.removed.clone_from(&joint.removed);
         self.record(|| Event::ChangeAbandoned { index });
         Ok(self.append_configuration(before))

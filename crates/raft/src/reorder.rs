@@ -80,12 +80,17 @@ impl Node {
         entries: Entries,
     ) {
         self.take_append(from, prev, leader_commit, session, entries);
+        self.take_what_waited(from);
+    }
+
+    /// The log has grown, by whatever way: the leader's messages that waited for that are due.
+    pub(crate) fn take_what_waited(&mut self, leader: NodeId) {
         if self.reordered.waiting.is_empty() {
             return;
         }
         while let Some(ahead) = self.reordered.take_first(self.log.last().index) {
             let Ahead { prev, commit_index, session, entries, .. } = ahead;
-            self.take_append(from, prev, commit_index, session, entries);
+            self.take_append(leader, prev, commit_index, session, entries);
         }
         if self.reordered.waiting.is_empty() {
             self.reordered.give_up_at = None;

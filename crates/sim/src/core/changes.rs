@@ -34,21 +34,34 @@ impl CoreWorld {
         began
     }
 
+    /// Whether a member lacks more of this leader's log than may be missing of a voter's.
+    pub(super) fn lacks_log(&self, leader: NodeId, member: NodeId) -> bool {
+        let Some(node) = self.node(leader) else { return false };
+        let held = self.members.get(&member).map_or(LogIndex(0), |its| its.disk.last().index);
+        let missing = self.members[&leader].disk.entries.iter().filter(|e| e.id.index > held);
+        let bytes: usize = missing.map(Entry::size_bytes).sum();
+        // That a disk has forgotten is found out later.
+        let is_whole = !self.forgetful.contains(&member);
+        let is_cut = held < node.mark().index;
+        let lag_max = self.members[&leader].options.promotion_lag_bytes_max;
+        let is_long = is_cut || bytes > lag_max;
+        member != leader && is_whole && held < node.commit_index() && is_long
+    }
+
+    /// An operator makes a voter of a learner, or tries to.
+    pub(super) fn promote(&mut self, leader: NodeId, learner: NodeId) {
+        let change = ConfigurationChange::of([MemberChange::Promote(learner)]);
+        let change = ConfigurationChange { allow_stall: true, ..change };
+        let _refused = self.change(leader, &change);
+    }
+
     /// A change that began had reason to (M14, M17): nobody comes back under an old id, and whoever
     /// is promoted, or is to decide from now on, holds the log.
     fn check_change(&mut self, id: NodeId, change: &ConfigurationChange) {
         let Some(node) = self.node(id) else { return };
         let configuration = node.configuration().clone();
         let (commit, last) = (node.commit_index(), node.last().index);
-        let lag_max = self.members[&id].options.promotion_lag_bytes_max;
-        let lacks_log = |member: &NodeId| {
-            let held = self.members.get(member).map_or(LogIndex(0), |its| its.disk.last().index);
-            let missing = self.members[&id].disk.entries.iter().filter(|e| e.id.index > held);
-            let bytes: usize = missing.map(Entry::size_bytes).sum();
-            // That a disk has forgotten is found out later.
-            let is_whole = !self.forgetful.contains(member);
-            *member != id && is_whole && held < commit && bytes > lag_max
-        };
+        let lacks_log = |member: &NodeId| self.lacks_log(id, *member);
         let promoted = change.members.iter().filter_map(|change| match change {
             MemberChange::Promote(learner) => Some(*learner),
             MemberChange::AddVoter(_)

@@ -1,7 +1,7 @@
 //! What is checked of a node after each of its steps, beyond the invariants of its state.
 
 use raft::invariants::{Cluster as Checker, Violation, sizes};
-use raft::{Event, Node, NodeId, Output, Role, Term};
+use raft::{Event, Node, NodeId, Output, Persist, Role, Term};
 
 use super::CoreWorld;
 use crate::Failure;
@@ -22,6 +22,16 @@ impl CoreWorld {
         if *times > WAKES_MAX {
             let detail = format!("node {id} is due at {now:?} and stays so");
             self.fail(id, Failure::new("what is due is done", detail));
+        }
+    }
+
+    /// A log that is cut begins with the members of the group (M8). Who cut it before it knew them
+    /// could lead one day, and have nothing to say of them.
+    pub(super) fn check_mark(&mut self, id: NodeId, persist: &Persist) {
+        let Some(write) = &persist.mark else { return };
+        if write.mark.configuration.voters.is_empty() {
+            let detail = format!("node {id} begins at {:?}", write.mark);
+            self.fail(id, Failure::new("a mark says who is a member", detail));
         }
     }
 

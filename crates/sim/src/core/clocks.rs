@@ -8,8 +8,8 @@
 
 use env::{Moment, SplitMix};
 use raft::{
-    ClockInterval, Entry, EntryId, Event, LeaseClock, LeaseTerms, LogIndex, Node, NodeId, Payload,
-    ReadMode, Role,
+    ClockInterval, Entry, EntryId, Event, LeaseClock, LogIndex, Node, NodeId, Payload, ReadMode,
+    Role,
 };
 
 use super::CoreWorld;
@@ -38,7 +38,8 @@ impl CoreWorld {
         let member = &self.members[&id];
         let said_us = true_us(self.now()).saturating_add_signed(member.clock_error_us);
         let interval = interval_around(&mut self.dice, said_us, width_max);
-        self.member(id).seen.clock_said = Some(interval);
+        let member = self.member(id);
+        (member.seen.clock_said, member.seen.clock_said_at) = (Some(interval), member.tick());
         Some(interval)
     }
 
@@ -129,19 +130,25 @@ impl CoreWorld {
     fn lacks_lease(&self, id: NodeId) -> Option<String> {
         let member = &self.members[&id];
         let node = member.node.as_ref()?;
-        let LeaseTerms { clock: LeaseClock::Declared { .. }, .. } = node.configuration().lease?
-        else {
-            return None;
-        };
+        let clock = node.configuration().lease?.clock;
+        let LeaseClock::Declared { .. } = clock else { return None };
         let Some(said) = member.seen.clock_said else {
             return Some("its clock was not looked at".to_owned());
         };
+        // Time has gone on since an earlier tick, nobody knows how far.
+        let (now, said_at) = (member.tick(), member.seen.clock_said_at);
+        if said_at != now {
+            return Some(format!("its clock was looked at in tick {said_at}, and it is {now}"));
+        }
         let latest_us = said.latest_us + ROUNDING_US;
         // The newest that is committed, or one behind it that a quorum may hold.
         let leases = &member.seen.leases;
         let committed = leases.range(..=node.commit_index()).next_back();
         let behind = leases.range(node.commit_index().next()..);
-        let is_good = |(_, at): (&LogIndex, &ClockInterval)| at.earliest_us <= latest_us;
+        let is_good = |(index, at): (&LogIndex, &ClockInterval)| {
+            let end_us = at.earliest_us + self.least_us(id, *index, clock);
+            at.earliest_us <= latest_us && said.latest_us < end_us
+        };
         let found = committed.into_iter().chain(behind).any(is_good);
         (!found).then(|| format!("its clock says {said:?}, and the leases are {leases:?}"))
     }

@@ -8,6 +8,7 @@
 use raft::{Configuration, ConfigurationChange, MemberChange, NodeId, Status};
 
 use super::CoreWorld;
+use super::sometimes::DISK_IS_NAMED;
 use super::step::Happening;
 use super::tallies::may_elect;
 use crate::chaos::{FaultKind, pick};
@@ -17,7 +18,8 @@ impl CoreWorld {
     /// Loses the disk of a follower, or sets it back, if the group can bear that now.
     pub fn spoil_disk(&mut self, kind: FaultKind, dice: &mut SplitMix) -> bool {
         let is_lost = kind == FaultKind::LoseDisk;
-        let Some(status) = (if is_lost { self.guarded() } else { self.settled() }) else {
+        let is_guarded = is_lost && self.options.disks_are_known;
+        let Some(status) = (if is_guarded { self.guarded() } else { self.settled() }) else {
             return false;
         };
         let configuration = &status.configuration;
@@ -28,8 +30,10 @@ impl CoreWorld {
             let others = configuration.members().filter(|other| other != node);
             may_elect(configuration, &others.collect())
         };
-        let others: Vec<NodeId> =
-            others.filter(|node| is_lost || has_copy(node)).filter(can_do_without).collect();
+        // Where disks have no names, that one is another is told by the name which it has.
+        let is_told = |node: &NodeId| is_guarded || self.incarnation_of(*node) == 0;
+        let may_be = |node: &NodeId| if is_lost { is_told(node) } else { has_copy(node) };
+        let others: Vec<NodeId> = others.filter(may_be).filter(can_do_without).collect();
         if others.is_empty() {
             return false;
         }
@@ -39,7 +43,11 @@ impl CoreWorld {
         let member = self.member(node);
         if is_lost {
             member.lose_disk();
+            if !is_guarded {
+                self.census.meet(DISK_IS_NAMED);
+            }
         } else {
+            member.was_set_back = true;
             member.disk = member.copy.take().expect("it has one");
         }
         self.tell(node, kind.name());

@@ -4,6 +4,7 @@
     reason = "of many kinds, each function deals with a few"
 )]
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use env::SplitMix;
@@ -69,8 +70,7 @@ impl CoreChaos {
             }
             FaultKind::LoseDisk | FaultKind::SetBackDisk => {
                 // It counts when it happens.
-                let is_known = self.plan.options.disks_are_known || kind != FaultKind::LoseDisk;
-                self.spoil_until = is_known.then_some((at_ms + SPOILT_WITHIN_MS, kind));
+                self.spoil_until = Some((at_ms + SPOILT_WITHIN_MS, kind));
                 if kind == FaultKind::SetBackDisk {
                     self.world.nodes().into_iter().for_each(|id| self.world.copy_disk(id));
                 }
@@ -261,6 +261,7 @@ impl CoreChaos {
         if let Some(gone) = configuration.removed.last().filter(|_| dice.below(6) == 0) {
             members = vec![MemberChange::AddLearner(*gone)];
         }
+        let feeders = any_feeders(configuration, &members, nodes, dice);
         let allow_stall = dice.below(2) == 0;
         let rule = (dice.below(3) == 0).then(|| any_rule(dice, &configuration.voters));
         if rule.is_some() && dice.below(2) == 0 {
@@ -272,8 +273,36 @@ impl CoreChaos {
             1 => LeaseChange::End,
             _ => LeaseChange::Keep,
         };
-        ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) }
+        ConfigurationChange {
+            allow_stall,
+            rule,
+            lease,
+            feeders,
+            ..ConfigurationChange::of(members)
+        }
     }
+}
+
+/// By whom learners are to be fed: by anybody, sensible or not, or by the leader again.
+fn any_feeders(
+    configuration: &Configuration,
+    members: &[MemberChange],
+    nodes: &[NodeId],
+    dice: &mut SplitMix,
+) -> BTreeMap<NodeId, Option<NodeId>> {
+    let mut feeders = BTreeMap::new();
+    let stay = configuration.learners.iter().copied();
+    let are_named = |learner: &NodeId| members.iter().any(|change| change.node() == *learner);
+    let come = members.iter().filter(|change| matches!(change, MemberChange::AddLearner(_)));
+    let come = come.map(|change| change.node());
+    for learner in stay.filter(|learner| !are_named(learner)).chain(come) {
+        match dice.below(4) {
+            0 => drop(feeders.insert(learner, None)),
+            1 | 2 => drop(feeders.insert(learner, Some(pick(dice, nodes)))),
+            _ => {}
+        }
+    }
+    feeders
 }
 
 /// A disk that is to be lost is lost when the group can bear it, and not after so long.

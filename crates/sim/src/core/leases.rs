@@ -165,7 +165,7 @@ impl CoreWorld {
     }
 
     /// The shortest that an entry may be read on under the terms from there on.
-    fn least_us(&self, id: NodeId, index: LogIndex, clock: LeaseClock) -> u64 {
+    pub(super) fn least_us(&self, id: NodeId, index: LogIndex, clock: LeaseClock) -> u64 {
         let is_declared = |clock| matches!(clock, LeaseClock::Declared { .. });
         let all = self.members[&id].configurations();
         let first = all.iter().rposition(|(at, _)| *at <= index).unwrap_or(0);

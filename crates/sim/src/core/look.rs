@@ -2,7 +2,7 @@
 //!
 //! Each of these is a promise with a time, and the time is that of the leader's own clock.
 
-use raft::{Configuration, NodeId, QuorumRule, Role, Tick};
+use raft::{Configuration, FollowerStatus, Node, NodeId, QuorumRule, Role, Tick};
 
 use super::CoreWorld;
 use super::member::Member;
@@ -24,9 +24,10 @@ impl CoreWorld {
             }
             let member = &self.members[&id];
             let Some(node) = member.node.as_ref() else { continue };
-            if node.role() == Role::Leader
-                && let Some(failure) = overdue(id, member, node)
-            {
+            if node.role() != Role::Leader {
+                continue;
+            }
+            if let Some(failure) = overdue(id, member, node).or_else(|| self.counts_wrongly(node)) {
                 self.fail(id, failure);
             }
         }
@@ -34,6 +35,30 @@ impl CoreWorld {
 }
 
 impl CoreWorld {
+    /// A member counts for what its disk holds, and not while that is less than it was ever counted
+    /// for (D2).
+    fn counts_wrongly(&self, node: &Node) -> Option<Failure> {
+        let followers = node.status().followers;
+        let forgets = followers.iter().find(|its| its.counts && its.match_index < its.frontier);
+        if let Some(follower) = forgets {
+            let detail = format!("leader {} counts {follower:?}", node.id());
+            return Some(Failure::new("who has forgotten something does not count", detail));
+        }
+        let lacks = |follower: &&FollowerStatus| {
+            let Some(member) = self.members.get(&follower.id) else { return false };
+            let is_of_now = member.disk.hard_state.current_term == node.term();
+            // That an old copy of the same disk has forgotten is found out later.
+            let is_it = member.options.incarnation == follower.incarnation
+                && follower.incarnation.is_known()
+                && !member.was_set_back;
+            is_it && is_of_now && member.disk.last().index < follower.match_index
+        };
+        let follower = followers.iter().find(lacks)?;
+        let holds = self.members[&follower.id].disk.last();
+        let detail = format!("leader {}: {follower:?}, which holds {holds}", node.id());
+        Some(Failure::new("a disk is counted for what it holds", detail))
+    }
+
     /// Every read is decided in time: answered, or refused. Only a leader may wait, for a quorum or
     /// for its first entry, and not while it rests (G2).
     fn undecided(&self, id: NodeId) -> Option<Failure> {
@@ -56,7 +81,7 @@ impl CoreWorld {
     }
 }
 
-fn overdue(id: NodeId, member: &Member, node: &raft::Node) -> Option<Failure> {
+fn overdue(id: NodeId, member: &Member, node: &Node) -> Option<Failure> {
     let seen = &member.seen;
     let now = member.tick();
     let configuration = node.configuration();

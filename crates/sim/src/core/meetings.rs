@@ -35,14 +35,48 @@ impl CoreWorld {
                 let after = Duration::from_millis(self.dice.below(60));
                 self.later(after, Happening::Ask { node: id, life, mode: None });
             }
-            Event::ConfigurationInForce { .. } => self.carry_out_doom(id),
+            Event::ConfigurationInForce { .. } => {
+                self.carry_out_doom(id);
+                self.ask_on_new_terms(id);
+            }
             Event::Committed { .. } if self.role_of(id) == Some(Role::Leader) => {
                 self.ask_the_deposed(id);
+                self.promote_too_early(id);
             }
             // Its mark is written behind whatever is being written now.
             Event::SnapshotAccepted { .. } => self.member(id).lingers = true,
             Event::SnapshotInstalled { .. } => self.newly_installed = Some(id),
             _ => {}
+        }
+    }
+
+    /// Whoever lacks the log is to vote.
+    fn promote_too_early(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        let is_open = node.configuration_index() > node.commit_index();
+        let learners = &node.configuration().learners;
+        let lacks = |learner: &&NodeId| self.lacks_log(id, **learner);
+        let Some(learner) = learners.iter().find(lacks).copied().filter(|_| !is_open) else {
+            return;
+        };
+        if self.dice.below(4) == 0 {
+            self.census.meet("sometimes: a learner that lacks the log is to be promoted");
+            let life = self.members[&id].life;
+            self.later(Duration::ZERO, Happening::Promote { node: id, life, learner });
+        }
+    }
+
+    /// Leases in the log have other terms from now on: clients ask when the last one under these
+    /// is over, and one under those before may seem to run.
+    fn ask_on_new_terms(&mut self, id: NodeId) {
+        let Some(node) = self.node(id).filter(|node| node.role() == Role::Leader) else { return };
+        let Some(terms) = node.configuration().lease else { return };
+        let life = self.members[&id].life;
+        for _ in 0..2 {
+            let after_us = terms.duration_us + 3000 + self.dice.below(20_000);
+            let mode = Some(ReadMode::LeaseGuard { checks_limbo: true });
+            let after = Duration::from_micros(after_us);
+            self.later(after, Happening::Ask { node: id, life, mode });
         }
     }
 
@@ -52,6 +86,7 @@ impl CoreWorld {
         let is_lost = |call: &&Message| call.term == term && call.from != id;
         let calls: Vec<Message> = self.vote_requests.iter().filter(is_lost).cloned().collect();
         for message in calls {
+            self.census.meet("sometimes: a late call reaches who has voted");
             let after = Duration::from_micros(self.dice.below(30_000));
             self.later(after, Happening::Arrival { number: 0, message });
         }
@@ -65,6 +100,7 @@ impl CoreWorld {
         if self.node(id).is_none_or(|node| !is_old(node)) || self.dice.below(3) > 0 {
             return;
         }
+        self.census.meet("sometimes: a write that a successor cuts off is still under way");
         self.member(id).lingers = true;
         let _refused = self.propose(id, "too late");
     }
@@ -79,6 +115,7 @@ impl CoreWorld {
         let member = &self.members[&id];
         let waits = member.hangs && member.disk.hard_state.current_term < term;
         let Some(from) = asks.filter(|_| waits) else { return };
+        self.census.meet("sometimes: a follower whose disk hangs is asked and asked");
         for _ in 0..FLOOD {
             let body = Body::ReadIndex { context: 1, replied: false };
             self.input(id, Input::Message(Message::new(from, id, term, body)));
@@ -88,6 +125,10 @@ impl CoreWorld {
     /// Clients ask when a lease that a leader has just written is over, or all but over.
     pub(super) fn ask_when_leases_end(&mut self, id: NodeId, entries: &[Entry]) {
         let Some(width_us) = self.options.clock_uncertainty_us.map(u64::from) else { return };
+        // Who asks too late makes a leader write the next lease: of this there must be an end.
+        if !self.looks_away || self.dice.below(3) > 0 {
+            return;
+        }
         let Some(terms) = self.node(id).and_then(|node| node.configuration().lease) else { return };
         if terms.clock == LeaseClock::Monotonic {
             return;

@@ -118,6 +118,8 @@ pub(super) struct Seen {
     pub(super) leases: BTreeMap<LogIndex, ClockInterval>,
     /// What the clock of its host said when it was last looked at.
     pub(super) clock_said: Option<ClockInterval>,
+    /// When that was.
+    pub(super) clock_said_at: Tick,
     /// It leads, and older leases may run until then.
     pub(super) waits_until: Option<Moment>,
     /// The leader before has given its lease up for this term.
@@ -163,6 +165,8 @@ pub(super) struct Member {
     pub(super) copy: Option<CoreDisk>,
     /// A disk that was lost held the log up to here, and may have been counted for it.
     pub(super) lost_upto: LogIndex,
+    /// The disk is what it was once.
+    pub(super) was_set_back: bool,
     pub(super) seen: Seen,
     /// The process is stopped: what happens to it waits, in order.
     pub(super) sleeps: bool,
@@ -211,6 +215,7 @@ impl Member {
             birth: mark,
             copy: None,
             lost_upto: LogIndex(0),
+            was_set_back: false,
             seen: Seen::default(),
             sleeps: false,
             waiting: Vec::new(),
@@ -306,9 +311,8 @@ impl Member {
         let mark = if is_alone { SnapshotMark::default() } else { self.birth.clone() };
         self.disk = CoreDisk { mark, ..CoreDisk::default() };
         self.copy = None;
-        if self.options.incarnation.is_known() {
-            self.options.incarnation.0 += 1000;
-        }
+        // Also where the one before had no name: the host is a newer one by now.
+        self.options.incarnation.0 += 1000;
     }
 
     /// The configurations of its log, from the one at the mark on, with their places.

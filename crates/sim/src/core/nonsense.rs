@@ -6,7 +6,7 @@
 use env::SplitMix;
 use raft::{
     AppendOutcome, Body, Configuration, Entry, EntryId, Input, LogIndex, Message, NodeId, Payload,
-    Role, SnapshotMark, Term,
+    ReadMode, Role, SnapshotMark, Term,
 };
 
 use super::CoreWorld;
@@ -41,7 +41,7 @@ impl CoreWorld {
                 let kind = dice.below(8);
                 if kind == READ_ANSWER {
                     // So that there is a question.
-                    self.read(id, u64::MAX - self.nonsense_count);
+                    self.ask_by_itself(id, ReadMode::ReadIndex);
                 }
                 // A removal may be believed one day, and is no fault.
                 (self.false_leaders(id, kind), kind != REMOVAL)

@@ -214,6 +214,14 @@ impl CoreWorld {
                 let detail = format!("tells {to} of {by:?}, which is not committed");
                 self.break_promise(id, "a removal is told when it is committed", detail);
             }
+            Body::PullResponse { entries, .. } => {
+                let last = entries.last().map_or(LogIndex(0), |entry| entry.id.index);
+                if self.node(id).is_some_and(|node| node.commit_index() < last) {
+                    let detail =
+                        format!("feeds {to} up to {last}, which it does not know to be so");
+                    self.break_promise(id, "what is fed is committed", detail);
+                }
+            }
             Body::Heartbeat { commit_index, .. } => {
                 let Some(receiver) = self.members.get(&to) else { return };
                 let held = receiver.disk.last().index;

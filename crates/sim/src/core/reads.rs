@@ -5,8 +5,8 @@
 //! them is held to what it says.
 
 use raft::{
-    Entry, EntryId, Input, Limbo, LogIndex, NodeId, ReadError, ReadMode, ReadOutcome, ReadPoint,
-    ReadRequest, Role, Tick,
+    Entry, EntryId, Input, Limbo, LogIndex, Node, NodeId, ReadError, ReadMode, ReadOutcome,
+    ReadPoint, ReadRequest, Role, Tick,
 };
 
 use super::CoreWorld;
@@ -55,6 +55,12 @@ impl CoreWorld {
                 node.read(now, ReadRequest { context, mode });
             }
         });
+        // G2: a message that is lost is sent again by those alone that are awake.
+        let waits = reads.iter().any(|(context, _)| self.open_reads.contains(&(id, *context)));
+        if waits && self.node(id).is_some_and(Node::is_resting) {
+            let detail = format!("node {id} rests, and owes {reads:?} an answer");
+            self.fail(id, Failure::new("who owes an answer does not rest", detail));
+        }
     }
 
     fn open_read(&mut self, id: NodeId, context: u64, mode: ReadMode) {

@@ -9,6 +9,12 @@ pub const CORE_SOMETIMES: &[&str] = &[
     SPLIT_VOTE,
     JOINT_CRASH,
     SECOND_SNAPSHOT,
+    DISK_IS_NAMED,
+    "sometimes: a learner is fed by its feeder",
+    "sometimes: a write that a successor cuts off is still under way",
+    "sometimes: a learner that lacks the log is to be promoted",
+    "sometimes: a late call reaches who has voted",
+    "sometimes: a follower whose disk hangs is asked and asked",
     "sometimes: an election is lost and won by another",
     "sometimes: a conflicting suffix is dropped",
     "sometimes: a leader loses its quorum",
@@ -34,6 +40,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a vote is refused to a log that is behind",
     "sometimes: a vote is refused since the leader is alive",
 ];
+pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
 const JOINT_CRASH: &str = "sometimes: a leader crashes in a joint configuration";
 const SECOND_SNAPSHOT: &str = "sometimes: a second snapshot comes while one installs";
@@ -109,6 +116,7 @@ fn name_of(event: &Event) -> Option<&'static str> {
         (matches!(event, Event::TransferRequested { .. }), "sometimes: a transfer is asked for"),
         (matches!(event, Event::ReadRoundConfirmed { .. }), "sometimes: a read round is confirmed"),
         (matches!(event, Event::LeaseRead { .. }), "sometimes: a read is answered on the lease"),
+        (matches!(event, Event::Pulled { .. }), "sometimes: a learner is fed by its feeder"),
         (matches!(event, Event::Rests), "sometimes: a group rests"),
         (matches!(event, Event::Woke), "sometimes: a group wakes"),
         (matches!(event, Event::StaleMessage { .. }), "sometimes: a message is stale"),

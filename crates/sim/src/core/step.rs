@@ -63,6 +63,12 @@ pub(super) enum Happening {
         node: NodeId,
         life: u64,
     },
+    /// An operator is impatient for a learner's vote.
+    Promote {
+        node: NodeId,
+        life: u64,
+        learner: NodeId,
+    },
     /// A client asks a leader: on its leases, or in this mode.
     Ask {
         node: NodeId,
@@ -91,6 +97,7 @@ impl Happening {
             | Self::Doom { node, life }
             | Self::Flood { node, life }
             | Self::GiveUp { node, life }
+            | Self::Promote { node, life, .. }
             | Self::Ask { node, life, .. }
             | Self::Report { node, life, .. } => (*node, Some(*life)),
         }
@@ -191,6 +198,7 @@ impl CoreWorld {
             Happening::GiveUp { node, .. } => {
                 let _refused = self.abandon(node);
             }
+            Happening::Promote { node, learner, .. } => self.promote(node, learner),
             Happening::Ask { node, mode: None, .. } => self.ask_on_lease(node),
             Happening::Ask { node, mode: Some(mode), .. } => self.ask_by_itself(node, mode),
             Happening::Report { node, input, .. } => self.input(node, input),
@@ -293,6 +301,7 @@ impl CoreWorld {
     }
 
     fn absorb(&mut self, id: NodeId, output: Output) {
+        output.persists.iter().for_each(|persist| self.check_mark(id, persist));
         let seen = &mut self.member(id).seen;
         output.persists.iter().for_each(|persist| seen.note_leases(persist));
         if self.options.clock_uncertainty_us.is_some() && self.role_of(id) == Some(Role::Leader) {

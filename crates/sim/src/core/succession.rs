@@ -61,9 +61,7 @@ impl CoreChaos {
                     self.shorten_lease(leader);
                 }
                 Later::Promote(leader, learner) if self.world.is_awake(leader) => {
-                    let change = ConfigurationChange::of([MemberChange::Promote(learner)]);
-                    let change = ConfigurationChange { allow_stall: true, ..change };
-                    let _refused = self.world.change(leader, &change);
+                    self.world.promote(leader, learner);
                 }
                 Later::Transfer(_) | Later::ShortenLease(_) | Later::Promote(..) => {}
             }

@@ -19,10 +19,17 @@ fn simple(voters: &[u64], learners: &[u64]) -> Configuration {
     Configuration { voters: ids(voters), learners: ids(learners), ..Configuration::default() }
 }
 
+/// Learners, each with the member that it is fed by.
+fn fed(voters: &[u64], feeders: &[(u64, u64)]) -> Configuration {
+    let learners: Vec<u64> = feeders.iter().map(|(learner, _)| *learner).collect();
+    let feeders = feeders.iter().map(|(learner, feeder)| (NodeId(*learner), NodeId(*feeder)));
+    Configuration { feeders: feeders.collect(), ..simple(voters, &learners) }
+}
+
 /// Nodes, and who of them are members at first.
 fn group(dice: &mut SplitMix) -> (u64, Configuration) {
     let ruled = |rule, voters: &[u64]| Configuration { rule, ..simple(voters, &[]) };
-    match dice.below(21) {
+    match dice.below(24) {
         0 => (1, simple(&[1], &[])),
         1 => (2, simple(&[1, 2], &[])),
         2..5 => (3, simple(&[1, 2, 3], &[])),
@@ -48,6 +55,10 @@ fn group(dice: &mut SplitMix) -> (u64, Configuration) {
             (5, Configuration { witnesses, ..ruled(rule, &[1, 2, 3, 4, 5]) })
         }
         19 => (2, simple(&[1], &[2])),
+        // Learners that others feed: in a tier behind each other, and in a circle.
+        20 => (5, fed(&[1, 2, 3], &[(4, 3), (5, 4)])),
+        21 => (5, fed(&[1, 2, 3], &[(4, 5), (5, 4)])),
+        22 => (3, fed(&[1], &[(2, 1), (3, 2)])),
         _ => (4, simple(&[1, 2, 3, 4], &[])),
     }
 }
