@@ -173,6 +173,39 @@ fn a_gap_that_is_not_closed_is_told() {
     assert_eq!(cluster.applied_commands(3), ["lost", "b", "c"]);
 }
 
+/// A learner that is fed by another member is sent entries by the leader as well, while it lags.
+/// What of them came too early follows what the feeder sends.
+#[test]
+fn t131_what_waits_for_an_entry_follows_it_whoever_sends_it() {
+    let configuration = Configuration {
+        learners: [id(4)].into(),
+        feeders: [(id(4), id(3))].into(),
+        ..Configuration::of_voters([1, 2, 3].map(id))
+    };
+    let mut cluster = Cluster::with(4, &configuration, |options| {
+        options.reorder_bytes_max = 1 << 20;
+        options.append_batch_bytes_max = 40;
+    });
+    cluster.elect(1);
+    for command in ["a", "b"] {
+        cluster.propose(1, &[command]).expect("it leads");
+    }
+    let is_for_4 = |message: &&Message| message.to == id(4);
+    let appends: Vec<Message> = cluster.network.iter().filter(is_for_4).cloned().collect();
+    cluster.isolated.insert(4);
+    cluster.stabilize();
+    cluster.isolated.remove(&4);
+    let [first, second] = &appends[..] else { panic!("two messages, not {appends:?}") };
+    cluster.deliver(second.clone());
+    assert_eq!(cluster.status(4).last.index, LogIndex(1), "it waits");
+    let Body::AppendEntries { prev, entries, .. } = first.body.clone() else {
+        panic!("{first:?} is no AppendEntries")
+    };
+    let body = Body::PullResponse { prev, commit_index: prev.index.next(), entries };
+    cluster.deliver(Message::new(id(3), id(4), first.term, body));
+    assert_eq!(cluster.status(4).last, cluster.status(1).last);
+}
+
 /// There is no end to what may come too early, but there is to what is kept of it.
 #[test]
 fn no_more_than_the_limit_is_kept() {

@@ -93,7 +93,7 @@ impl CoreChaos {
     /// Commands go to whoever leads, or to anybody; reads to anybody.
     fn clients(&mut self) {
         let awake = self.awake();
-        if awake.is_empty() {
+        if awake.is_empty() || self.world.is_quiet() {
             return;
         }
         if self.one_in(self.plan.propose_ms / TURN_MS) {

@@ -55,7 +55,10 @@ impl CoreWorld {
         }
         let recorded = &node.configuration().incarnations;
         Checker::observe_commit(node, |voter, entry| {
-            let Some(member) = self.members.get(&voter) else { return false };
+            // Who was removed has taken its disk along, since what it held is held elsewhere.
+            let Some(member) = self.members.get(&voter) else {
+                return self.names.get(&entry.index) == Some(&entry);
+            };
             // What another disk than the one on record holds does not count.
             let own = member.options.incarnation;
             let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);

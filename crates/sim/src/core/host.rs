@@ -82,12 +82,13 @@ impl CoreWorld {
         self.acknowledge(id, &ids);
         self.input(id, Input::Applied(last));
         self.report_again(id, Input::Applied(last));
-        let mut permille = self.options.compact_permille;
-        if self.members[&id].disk.mark.configuration.voters.is_empty() {
-            // Whoever joins is tempted to cut its log before it knows where it is.
-            permille = 300;
-        }
+        // Whoever joins is tempted to cut its log before it knows where it is.
+        let joins = self.members[&id].disk.mark.configuration.voters.is_empty();
+        let permille = if joins { 300 } else { self.options.compact_permille };
         if permille > 0 && self.dice.below(1000) < permille && self.is_on(id) {
+            if joins {
+                self.census.meet("sometimes: a member that joins cuts its log");
+            }
             self.compact(id);
         }
     }

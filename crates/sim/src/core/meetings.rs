@@ -12,6 +12,8 @@ use super::step::Happening;
 
 /// More questions than a node may keep answers for while its disk stands still.
 const FLOOD: u64 = 1100;
+/// So long clients go silent for a snapshot.
+const QUIET: Duration = Duration::from_millis(240);
 
 impl CoreWorld {
     /// Something happened in a node, and something else is to meet it.
@@ -48,6 +50,22 @@ impl CoreWorld {
             Event::SnapshotInstalled { .. } => self.newly_installed = Some(id),
             _ => {}
         }
+    }
+
+    /// Where leases are in the log, clients go silent for the sake of a snapshot, now and then: so it
+    /// has all that there is, and whoever gets it may be elected at once. Returns how much later it
+    /// goes.
+    pub(super) fn quiet_before_snapshot(&mut self) -> Duration {
+        if !self.looks_away || self.options.members.lease.is_none() || self.dice.below(2) == 0 {
+            return Duration::ZERO;
+        }
+        self.quiet_until = self.now().after(QUIET);
+        QUIET / 3
+    }
+
+    /// Whether clients are silent.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.now() < self.quiet_until
     }
 
     /// Whoever lacks the log is to vote.

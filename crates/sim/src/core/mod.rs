@@ -183,6 +183,8 @@ pub struct CoreWorld {
     looks_away: bool,
     /// A node that has just put a snapshot in place.
     newly_installed: Option<NodeId>,
+    /// Clients are silent until then.
+    quiet_until: Moment,
     /// Reads that the world itself has asked for.
     asked: u64,
     /// The message under way calls for an election in a leader's name.
@@ -270,6 +272,7 @@ impl CoreWorld {
             vote_requests: Vec::new(),
             looks_away: true,
             newly_installed: None,
+            quiet_until: Moment(0),
             asked: 0,
             leader_calls: false,
             hears_nonsense: false,

@@ -75,7 +75,7 @@ impl CorePlan {
             propose_ms: pick(&mut dice, &[40, 100, 400]),
             says_what_it_touches: dice.below(3) == 0,
             read_ms: pick(&mut dice, &[80, 400]),
-            compact_every: pick(&mut dice, &[8, 30, 100]),
+            compact_every: pick(&mut dice, &[8, 30, 100, 2000]),
             events,
         }
     }

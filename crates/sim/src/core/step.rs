@@ -342,7 +342,7 @@ impl CoreWorld {
             self.later(time, Happening::Fetched { node: id, life, fetch });
         }
         for wanted in output.send_snapshots {
-            let time = self.some_time(self.options.carry_time);
+            let time = self.some_time(self.options.carry_time) + self.quiet_before_snapshot();
             self.later(time, Happening::Carry { node: id, life, wanted });
         }
         if let Some(by) = output.removed {

@@ -142,15 +142,15 @@ impl CoreChaos {
         let lease = match (self.plan.options.clock_uncertainty_us, self.dice.below(4)) {
             (None, 0) => LeaseChange::End,
             // By other clocks, and longer.
-            (Some(_), 0) => {
+            (Some(_), 0 | 3) => {
                 let timeout = self.plan.options.node_options.election_timeout_ticks;
                 LeaseChange::Set(LeaseTerms::monotonic(2500 * timeout, drift_ppm))
             }
             (Some(most), 1 | 2) => {
                 LeaseChange::Set(LeaseTerms::declared(u64::from(most) * 2 + 1000, drift_ppm, most))
             }
-            // Less than a tick, so that nobody can read on it, or a little more.
-            (_, dice) => LeaseChange::Set(LeaseTerms::monotonic(400 * (1 + dice), drift_ppm)),
+            // Less than a tick, so that nobody can read on it.
+            (_, dice) => LeaseChange::Set(LeaseTerms::monotonic(300 * dice, drift_ppm)),
         };
         let change = ConfigurationChange { lease, ..ConfigurationChange::default() };
         let _refused = self.world.change(leader, &change);
@@ -162,9 +162,10 @@ impl CoreChaos {
         let Some(node) = self.world.take_installed() else { return };
         let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
         let Some(leader) = leader.filter(|leader| *leader != node) else { return };
-        if self.plan.options.members.lease.is_none() || self.dice.below(2) == 0 {
+        if self.plan.options.members.lease.is_none() || !self.world.is_quiet() {
             return;
         }
+        self.world.meet("sometimes: whoever got a snapshot is to lead at once");
         let timeout = self.plan.options.node_options.election_timeout_ticks;
         let until_ms = now_ms + 2 * timeout + self.dice.below(timeout);
         self.world.put_to_sleep(leader);
