@@ -84,7 +84,7 @@ impl CoreWorld {
         self.report_again(id, Input::Applied(last));
         // Whoever joins is tempted to cut its log before it knows where it is.
         let joins = self.members[&id].disk.mark.configuration.voters.is_empty();
-        let permille = if joins { 300 } else { self.options.compact_permille };
+        let permille = if joins { 1000 } else { self.options.compact_permille };
         if permille > 0 && self.dice.below(1000) < permille && self.is_on(id) {
             if joins {
                 self.census.meet("sometimes: a member that joins cuts its log");

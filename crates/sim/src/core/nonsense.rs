@@ -64,6 +64,10 @@ impl CoreWorld {
         let before = state(self);
         self.nonsense_count += 1;
         let member = self.member(id);
+        if message.to == id {
+            let tick = member.tick();
+            member.seen.heard.insert(message.from, tick);
+        }
         let speaks = member.node.as_ref().and_then(raft::Node::leader) == Some(message.from);
         if speaks && message.to == id && is_of_leader(&message.body) {
             // What it says is wrong; that it speaks as the leader is true.
