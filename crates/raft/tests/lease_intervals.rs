@@ -1,6 +1,6 @@
 //! Leases by clocks of declared uncertainty, one story at a time: what an interval permits, what a
-//! node that takes over has to wait for, and what a clock does that lies. `lease_clocks` runs worlds
-//! of them.
+//! node that takes over has to wait for, and what a clock does that lies. `lease_clocks` runs
+//! worlds of them.
 
 mod cluster;
 

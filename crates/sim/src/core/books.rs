@@ -2,7 +2,7 @@
 //! are told as late, honest peers make no faults, and what goes with a term goes.
 
 use raft::{
-    AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Message, NodeId, Payload, PeerFault,
+    AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Message, NodeId, Payload, PeerFault, Role,
 };
 
 use super::CoreWorld;
@@ -160,6 +160,36 @@ impl CoreWorld {
         if let Some(voter) = voters.clone().find(is_other) {
             let detail = format!("leader {id} records another disk of {voter}: {now}");
             self.fail(id, Failure::new("the disk of a voter stays on record", detail));
+        }
+    }
+
+    /// What a follower acknowledges is what its leader has there (L3).
+    pub(super) fn check_acknowledgement(&mut self, message: &Message, match_index: LogIndex) {
+        let (Some(own), Some(leader)) = (self.node(message.from), self.members.get(&message.to))
+        else {
+            return;
+        };
+        let Some(leader) = leader.node.as_ref() else { return };
+        let leads = leader.role() == Role::Leader && leader.term() == message.term;
+        let here = own.id_at(match_index);
+        let there = leader.id_at(match_index);
+        let is_beyond = match_index > leader.last().index;
+        let differs = here.is_some() && there.is_some() && here != there;
+        if leads && (is_beyond || differs) {
+            let from = message.from;
+            let detail = format!("node {from} acknowledges {here:?}, and its leader has {there:?}");
+            self.fail(message.from, Failure::new("only what matches is acknowledged", detail));
+        }
+    }
+
+    /// What a feeder tells is committed, as far as it knows itself.
+    pub(super) fn check_fed(&mut self, message: &Message) {
+        let Body::PullResponse { entries, .. } = &message.body else { return };
+        let (from, to) = (message.from, message.to);
+        let last = entries.last().map_or(LogIndex(0), |entry| entry.id.index);
+        if self.node(from).is_some_and(|node| node.commit_index() < last) {
+            let detail = format!("node {from} feeds {to} up to {last}, and does not know it");
+            self.fail(from, Failure::new("what is fed is committed", detail));
         }
     }
 

@@ -1,6 +1,5 @@
 //! Meetings that a world arranges. Nothing here is more than the network, a client or a host may do
 //! at any time; but chance would seldom do it in the moment in which it matters.
-#![expect(clippy::wildcard_enum_match_arm, reason = "of many events, a few are to meet something")]
 
 use std::time::Duration;
 
@@ -19,42 +18,40 @@ impl CoreWorld {
     /// Something happened in a node, and something else is to meet it.
     pub(super) fn arrange(&mut self, id: NodeId, event: &Event) {
         let life = self.members[&id].life;
-        match event {
-            Event::BecameLeader { .. } => {
-                self.ask_for_lost_writes(id);
-                self.repeat_lost_calls(id);
-                // M18: somebody else began this change.
-                let is_joint = self.node(id).is_some_and(|node| node.configuration().is_joint());
-                if is_joint && self.dice.below(2) == 0 {
-                    let after = Duration::from_micros(self.dice.below(20_000));
-                    self.later(after, Happening::GiveUp { node: id, life });
-                }
+        let is_commit = matches!(event, Event::Committed { .. });
+        if let Event::BecameLeader { .. } = event {
+            self.ask_for_lost_writes(id);
+            self.repeat_lost_calls(id);
+            // M18: somebody else began this change.
+            let is_joint = self.node(id).is_some_and(|node| node.configuration().is_joint());
+            if is_joint && self.dice.below(2) == 0 {
+                let after = Duration::from_micros(self.dice.below(20_000));
+                self.later(after, Happening::GiveUp { node: id, life });
             }
-            Event::BecameFollower { .. } if self.members[&id].hangs && self.dice.below(4) == 0 => {
+        } else if let Event::BecameFollower { .. } = event {
+            if self.members[&id].hangs && self.dice.below(4) == 0 {
                 self.later(Duration::from_millis(1), Happening::Flood { node: id, life });
             }
-            Event::TransferRequested { .. } => {
-                let after = Duration::from_millis(self.dice.below(60));
-                self.later(after, Happening::Ask { node: id, life, mode: None });
-            }
-            Event::ConfigurationInForce { .. } => {
-                self.carry_out_doom(id);
-                self.ask_on_new_terms(id);
-            }
-            Event::Committed { .. } if self.role_of(id) == Some(Role::Leader) => {
-                self.ask_the_deposed(id);
-                self.promote_too_early(id);
-            }
+        } else if let Event::TransferRequested { .. } = event {
+            let after = Duration::from_millis(self.dice.below(60));
+            self.later(after, Happening::Ask { node: id, life, mode: None });
+        } else if let Event::ConfigurationInForce { .. } = event {
+            self.carry_out_doom(id);
+            self.ask_on_new_terms(id);
+        } else if is_commit && self.role_of(id) == Some(Role::Leader) {
+            self.ask_the_deposed(id);
+            self.promote_too_early(id);
+        } else if let Event::SnapshotAccepted { .. } = event {
             // Its mark is written behind whatever is being written now.
-            Event::SnapshotAccepted { .. } => self.member(id).lingers = true,
-            Event::SnapshotInstalled { .. } => self.newly_installed = Some(id),
-            _ => {}
+            self.member(id).lingers = true;
+        } else if let Event::SnapshotInstalled { .. } = event {
+            self.newly_installed = Some(id);
         }
     }
 
-    /// Where leases are in the log, clients go silent for the sake of a snapshot, now and then: so it
-    /// has all that there is, and whoever gets it may be elected at once. Returns how much later it
-    /// goes.
+    /// Where leases are in the log, clients go silent for the sake of a snapshot, now and then: so
+    /// it has all that there is, and whoever gets it may be elected at once. Returns how much later
+    /// it goes.
     pub(super) fn quiet_before_snapshot(&mut self) -> Duration {
         if !self.looks_away || self.options.members.lease.is_none() || self.dice.below(2) == 0 {
             return Duration::ZERO;

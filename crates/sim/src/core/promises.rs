@@ -214,14 +214,7 @@ impl CoreWorld {
                 let detail = format!("tells {to} of {by:?}, which is not committed");
                 self.break_promise(id, "a removal is told when it is committed", detail);
             }
-            Body::PullResponse { entries, .. } => {
-                let last = entries.last().map_or(LogIndex(0), |entry| entry.id.index);
-                if self.node(id).is_some_and(|node| node.commit_index() < last) {
-                    let detail =
-                        format!("feeds {to} up to {last}, which it does not know to be so");
-                    self.break_promise(id, "what is fed is committed", detail);
-                }
-            }
+            Body::PullResponse { .. } => self.check_fed(message),
             Body::Heartbeat { commit_index, .. } => {
                 let Some(receiver) = self.members.get(&to) else { return };
                 let held = receiver.disk.last().index;
@@ -231,24 +224,6 @@ impl CoreWorld {
                 }
             }
             _ => {}
-        }
-    }
-
-    /// What a follower acknowledges is what its leader has there (L3).
-    fn check_acknowledgement(&mut self, message: &Message, match_index: LogIndex) {
-        let (Some(own), Some(leader)) = (self.node(message.from), self.members.get(&message.to))
-        else {
-            return;
-        };
-        let Some(leader) = leader.node.as_ref() else { return };
-        let leads = leader.role() == Role::Leader && leader.term() == message.term;
-        let here = own.id_at(match_index);
-        let there = leader.id_at(match_index);
-        let is_beyond = match_index > leader.last().index;
-        let differs = here.is_some() && there.is_some() && here != there;
-        if leads && (is_beyond || differs) {
-            let detail = format!("acknowledges {here:?}, and its leader has {there:?}");
-            self.break_promise(message.from, "only what matches is acknowledged", detail);
         }
     }
 
