@@ -40,6 +40,14 @@ pub(crate) struct Group {
     pub(crate) answered_index: LogIndex,
 }
 
+/// What came of a look at all that wait.
+pub(crate) struct Swept {
+    pub(crate) proposals_failed: usize,
+    pub(crate) reads_failed: usize,
+    /// Rounds of reads that are made again, and reads that timed out while there was a leader.
+    pub(crate) reads_slow: usize,
+}
+
 /// A transfer of leadership that a client waits for.
 pub(crate) struct Transfer {
     pub(crate) to: Option<NodeId>,
@@ -76,26 +84,26 @@ impl Group {
         ended
     }
 
-    /// Ends what has waited too long and asks again for what was lost. Returns failed proposals
-    /// and failed reads.
-    pub(crate) fn sweep(&mut self, now: Moment) -> (usize, usize) {
+    /// Ends what has waited too long and asks again for what was lost.
+    pub(crate) fn sweep(&mut self, now: Moment) -> Swept {
         let failed = self.proposals.fail_expired(now);
         if self.status.leader_id.is_some() {
             self.proposals.release_held();
         }
         self.proposals.take_back_lost(self.answered_index);
-        self.reads.retry(now);
+        let late_rounds = self.reads.retry(now);
         let error = match self.status.leader_id {
             Some(_) => ReadError::TimedOut,
             None => ReadError::NoLeader,
         };
-        let failed_reads = self.reads.fail_expired(now, error);
+        let reads_failed = self.reads.fail_expired(now, error);
+        let timed_out = if error == ReadError::TimedOut { reads_failed } else { 0 };
         if self.transfer.as_ref().is_some_and(|transfer| transfer.deadline <= now)
             && let Some(transfer) = self.transfer.take()
         {
             (transfer.reply)(Err(TransferError::TimedOut));
         }
-        (failed, failed_reads)
+        Swept { proposals_failed: failed, reads_failed, reads_slow: late_rounds + timed_out }
     }
 
     /// Fails all who wait: the node stops.

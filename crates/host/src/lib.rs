@@ -28,6 +28,7 @@ mod errors;
 mod frame;
 mod group;
 mod handle;
+mod histogram;
 mod incarnation;
 mod incoming;
 mod inspect;
@@ -64,6 +65,9 @@ pub use errors::{
 };
 pub use frame::{FRAME_VERSION, FrameFault};
 pub use handle::{CallTarget, GroupHandle};
+pub use histogram::{
+    BOUNDS_MAX, DISK_BOUNDS_US, Histogram, HistogramView, REQUEST_BOUNDS_US, doubled,
+};
 pub use inspect::{Inspected, inspect};
 pub use members::{Goal, MemberAttributes};
 pub use options::{
@@ -75,6 +79,6 @@ pub use receiver::Receiver;
 pub use recovery::{ForceError, ForcedSurvivors, force_survivors};
 pub use stages::{GroupSetup, Stage, Stages};
 pub use state_machine::{CommittedEntry, SnapshotSource, StateMachine};
-pub use status::{BUCKET_BOUNDS_US, Counters, CountersView, GroupStatus, Histogram, Role};
+pub use status::{Counters, CountersView, GroupStatus, Role};
 pub use threads::Host;
 pub use wal::GroupId;

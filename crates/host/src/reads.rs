@@ -142,16 +142,20 @@ impl Reads {
         count
     }
 
-    /// Asks again for what was lost.
-    pub(crate) fn retry(&mut self, now: Moment) {
+    /// Asks again for what was lost; how many rounds.
+    pub(crate) fn retry(&mut self, now: Moment) -> usize {
         let is_lost = |asked: &Asked| now >= asked.at.after(RETRY_AFTER);
         let lost: Vec<u64> =
             self.asked.iter().filter(|(_, asked)| is_lost(asked)).map(|(id, _)| *id).collect();
+        // One that was refused for now, such as for want of a leader, is no slow one.
+        let is_late = |context: &&u64| self.asked[*context].at > Moment(0);
+        let late = lost.iter().filter(is_late).count();
         for context in lost {
             if let Some(asked) = self.asked.remove(&context) {
                 self.waiting.extend(asked.reads);
             }
         }
+        late
     }
 
     /// Fails those that have waited too long; how many.

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 use raft::{LogIndex, NodeId, Term};
 
+use crate::histogram::{DISK_BOUNDS_US, Histogram, HistogramView};
+
 /// A node's part in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -109,53 +111,31 @@ impl SharedStatus {
     }
 }
 
-/// Bounds of the buckets of [`Histogram`]: a millisecond, and each twice the one before. Those of
-/// etcd, so that its alerts and dashboards find what they look for.
-pub const BUCKET_BOUNDS_US: [u64; 14] = {
-    let mut bounds = [1000; 14];
-    let mut place = 1;
-    while place < bounds.len() {
-        bounds[place] = 2 * bounds[place - 1];
-        place += 1;
-    }
-    bounds
-};
-
-/// How often something took how long: for each of [`BUCKET_BOUNDS_US`], how often no longer than
-/// that and longer than the one before. What took longer than all is in none.
-#[derive(Debug, Default)]
-pub struct Histogram([AtomicU64; BUCKET_BOUNDS_US.len()]);
-
-impl Histogram {
-    /// Counts one more.
-    pub(crate) fn add(&self, nanos: u64) {
-        let bucket = BUCKET_BOUNDS_US.partition_point(|bound| bound * 1000 < nanos);
-        if let Some(count) = self.0.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn view(&self) -> [u64; BUCKET_BOUNDS_US.len()] {
-        std::array::from_fn(|bucket| self.0[bucket].load(Ordering::Relaxed))
-    }
-}
-
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Counts since the start of the host.
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub struct Counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
-            /// How long those batches of the log took.
+            /// How long the batches of the log took, each with one fdatasync.
             pub log_sync_times: Histogram,
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($name: AtomicU64::new(0),)*
+                    log_sync_times: Histogram::new(&DISK_BOUNDS_US),
+                }
+            }
         }
 
         /// [`Counters`] at one moment.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct CountersView {
             $($(#[$doc])* pub $name: u64,)*
-            /// How long those batches of the log took: see [`Histogram`].
-            pub log_sync_times: [u64; BUCKET_BOUNDS_US.len()],
+            /// How long the batches of the log took, each with one fdatasync.
+            pub log_sync_times: HistogramView,
         }
 
         impl Counters {
@@ -187,8 +167,8 @@ counters! {
     messages_for_unknown_groups,
     /// Batches that the log wrote, each with one fdatasync.
     log_syncs,
-    /// Nanoseconds in those.
-    log_sync_nanos,
+    /// Bytes of the records in them.
+    log_bytes,
     /// Writes of groups in those batches.
     log_writes,
     /// Commands that clients of this node proposed.
@@ -203,6 +183,8 @@ counters! {
     reads_confirmed,
     /// Linearizable reads that failed.
     reads_failed,
+    /// Rounds of linearizable reads that had to be made again, and reads that timed out.
+    reads_slow,
     /// Times that a follower of a group led here did not keep up.
     slow_follower_notices,
     /// Snapshots that were sent whole.
@@ -214,22 +196,5 @@ counters! {
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, amount: u64) {
         counter.fetch_add(amount, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_took_as_long_as_a_bound_is_within_it() {
-        let times = Histogram::default();
-        for nanos in [0, 1_000_000, 1_000_001, 2_000_000, 8_192_000_000, 8_192_000_001] {
-            times.add(nanos);
-        }
-        let view = times.view();
-        assert_eq!((view[0], view[1], view[2], view[13]), (2, 2, 0, 1));
-        assert_eq!(view.iter().sum::<u64>(), 5, "the longest is in no bucket");
-        assert_eq!(BUCKET_BOUNDS_US[13], 8_192_000);
     }
 }

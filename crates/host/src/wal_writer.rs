@@ -38,7 +38,7 @@ impl WalWriter {
             return Ok(());
         }
         let begun = self.clock.now();
-        let mut write_count = 0;
+        let (mut write_count, bytes_before) = (0, self.wal.appended_bytes());
         for batch in &self.batches {
             write_count += batch.writes.len() as u64;
             self.wal.append(&batch.writes).map_err(|error| Fatal::log_write(&error))?;
@@ -46,9 +46,9 @@ impl WalWriter {
         self.wal.sync().map_err(|error| Fatal::log_write(&error))?;
         let nanos = u64::try_from(self.clock.now().since(begun).as_nanos()).unwrap_or(u64::MAX);
         Counters::add(&self.counters.log_syncs, 1);
-        Counters::add(&self.counters.log_sync_nanos, nanos);
         self.counters.log_sync_times.add(nanos);
         Counters::add(&self.counters.log_writes, write_count);
+        Counters::add(&self.counters.log_bytes, self.wal.appended_bytes() - bytes_before);
         for batch in self.batches.drain(..) {
             let durable = batch.writes.iter().map(number_of).collect();
             // A worker whose mailbox is closed has stopped and needs to know nothing.

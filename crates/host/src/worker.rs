@@ -357,7 +357,7 @@ impl Worker {
         self.sweep_at = now.after(self.sweep_interval());
         let tick = tick_at(now);
         for group in self.groups.values_mut() {
-            let (proposals, reads) = group.sweep(now);
+            let swept = group.sweep(now);
             let mut sends = Vec::new();
             group.errands.sweep(now, group.status.leader_id.is_some(), &mut sends);
             sends.into_iter().for_each(|(to, body)| self.outbox.push(to, group.id, &body));
@@ -369,8 +369,9 @@ impl Worker {
             if Membership::pursue_goals(tick, &mut group.node) || group.errands.are_pending() {
                 self.touched.insert(group.id);
             }
-            Counters::add(&self.counters.proposals_failed, proposals as u64);
-            Counters::add(&self.counters.reads_failed, reads as u64);
+            Counters::add(&self.counters.proposals_failed, swept.proposals_failed as u64);
+            Counters::add(&self.counters.reads_failed, swept.reads_failed as u64);
+            Counters::add(&self.counters.reads_slow, swept.reads_slow as u64);
             if group.proposals.waiting_count() > 0 || !group.reads.waiting.is_empty() {
                 self.touched.insert(group.id);
             }

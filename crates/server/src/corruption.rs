@@ -20,6 +20,7 @@ use store::{AlarmCommand, AlarmKind, AlarmMember, Command, HashKv};
 use tokio::sync::oneshot;
 
 use crate::member::{Member, tell};
+use crate::metrics::nanos_since;
 use crate::peer_call::Malformed;
 
 const VERSION: u8 = 1;
@@ -102,9 +103,11 @@ impl KeysHash {
 
 /// Hashing reads every key: on a thread of its own.
 async fn hash_at(member: &Arc<Member>, revision: i64) -> Option<HashKv> {
-    let hashing = Arc::clone(member);
+    let (hashing, begun) = (Arc::clone(member), member.clock.now());
     let hashed = tokio::task::spawn_blocking(move || hashing.store.hash_kv(revision)).await;
-    hashed.ok()?.ok()
+    let hash = hashed.ok()?.ok()?;
+    member.metrics.times.hash_at_revision.add(nanos_since(&*member.clock, begun));
+    Some(hash)
 }
 
 /// The leader's answer. Another member cannot tell: it may be the one that is ill.

@@ -17,6 +17,7 @@ use tonic::codegen::StdError;
 use crate::api_error::ApiError;
 use crate::budget::{Budget, Budgets, Held};
 use crate::dispatch::RequestBody;
+use crate::metrics::Meter;
 
 /// What an open stream takes beside its messages: the buffers of its decoder and its encoder.
 const STREAM_BYTES: usize = 16 << 10;
@@ -55,11 +56,17 @@ pub(crate) struct Counted<B> {
     /// Bytes of the message that are to come.
     missing: usize,
     held: Option<Held>,
+    meter: Option<Meter>,
 }
 
 impl<B> Counted<B> {
     pub(crate) fn new(body: B, budget: Budget) -> Self {
-        Self { body, budget, prefix: Vec::new(), missing: 0, held: None }
+        Self { body, budget, prefix: Vec::new(), missing: 0, held: None, meter: None }
+    }
+
+    /// Tells of each message that is whole.
+    pub(crate) fn metered(self, meter: Meter) -> Self {
+        Self { meter: Some(meter), ..self }
     }
 
     /// Goes through bytes that have come. `None` if a message is more than may be held.
@@ -78,6 +85,9 @@ impl<B> Counted<B> {
             data = &data[taken..];
             self.missing -= taken;
             if self.missing == 0 {
+                let length = self.prefix.get(1..PREFIX_BYTES).and_then(|it| it.try_into().ok());
+                let length = length.map_or(0, |length| u32::from_be_bytes(length) as usize);
+                self.meter.iter().for_each(|meter| meter.received(length));
                 self.prefix.clear();
                 self.held = None;
             }

@@ -3,6 +3,7 @@
 
 mod answer;
 mod refusal;
+mod streamed;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::gate::{CommonName, Credentials};
 use crate::http::gateway;
 use crate::member::Member;
 use crate::methods::{METHODS, Need, place};
+use crate::metrics::{Meter, Tally};
 use crate::rate::Rate;
 use crate::service::auth::AuthService;
 use crate::service::cluster::ClusterService;
@@ -41,9 +43,9 @@ use crate::service::lease::LeaseService;
 use crate::service::lock::LockService;
 use crate::service::maintenance::MaintenanceService;
 use crate::service::watch::WatchService;
-use crate::unary::{self, Answered};
+use crate::unary::{self, Answered, Limits};
 pub(crate) use answer::Answer;
-use answer::{Tally, timeout};
+use answer::timeout;
 use refusal::refuse_unread;
 
 /// Everything that a connection may ask for.
@@ -150,12 +152,14 @@ impl Dispatch {
     }
 
     /// To the service of a path.
-    fn grpc<B: RequestBody>(&self, request: Request<B>) -> Answered
+    fn grpc<B: RequestBody>(&self, place: usize, request: Request<B>) -> Answered
     where
         B::Error: Into<StdError> + Send,
     {
         let services = &*self.services;
-        let limits = (services.member.limits.message_bytes_max, self.budgets.messages.clone());
+        let meter = Meter::new(&services.member, place);
+        let bytes_max = services.member.limits.message_bytes_max;
+        let limits = Limits { bytes_max, budget: self.budgets.messages.clone(), meter };
         let calls = &self.budgets.calls;
         let head = match waits_for_others(request.uri().path()) {
             true => hold_stream(calls, request.headers()).map(Some),
@@ -170,20 +174,22 @@ impl Dispatch {
             }),
             Err(request) => {
                 drop(head);
-                self.stream(*request)
+                self.stream(place, *request)
             }
         }
     }
 
     /// A call that takes or gives more than one message.
-    fn stream<B: RequestBody>(&self, request: Request<B>) -> Answered
+    fn stream<B: RequestBody>(&self, place: usize, request: Request<B>) -> Answered
     where
         B::Error: Into<StdError> + Send,
     {
         let Some(held) = hold_stream(&self.budgets.calls, request.headers()) else {
             return refuse(too_many());
         };
-        let mut request = request.map(|body| Counted::new(body, self.budgets.messages.clone()));
+        let meter = Meter::new(&self.services.member, place);
+        let counted = |body| Counted::new(body, self.budgets.messages.clone()).metered(meter);
+        let mut request = request.map(counted);
         request.extensions_mut().insert(self.budgets.clone());
         let answered = self.tonic(request);
         Box::pin(async move { Ok(answered.await?.map(|body| Kept::body(body, Some(held)))) })
@@ -224,8 +230,8 @@ impl Dispatch {
             let answered = refuse(unknown_method(request.uri().path()));
             return Answer { answered, tally: None, deadline: None };
         };
-        member.metrics.rpcs.started(place);
-        let tally = Some(Tally { member: Arc::clone(member), place });
+        member.metrics.requests.count(METHODS[place].kind, request.headers());
+        let tally = Some(Tally::begin(Meter::new(member, place)));
         let request_timeout = request.headers().get("grpc-timeout").cloned();
         let refused = if is_too_quick {
             Some(ProposeError::Overloaded.into())
@@ -239,7 +245,7 @@ impl Dispatch {
         let answered = match refused {
             Some(error) => refuse_unread(place, request.into_body(), error.into()),
             None if member.store.auth_status().enabled => self.guarded(place, request),
-            None => self.grpc(request),
+            None => self.grpc(place, request),
         };
         let deadline = timeout(request_timeout).map(|after| Box::pin(tokio::time::sleep(after)));
         Answer { answered, tally, deadline }
@@ -260,7 +266,7 @@ impl Dispatch {
                     if let Some(who) = who {
                         request.extensions_mut().insert(who);
                     }
-                    dispatch.grpc(request).await
+                    dispatch.grpc(place, request).await
                 }
                 Err(error) => {
                     let (code, text) = error.code_and_text();

@@ -130,6 +130,7 @@ impl Server {
             hashing: Semaphore::new(HASHES_AT_ONCE),
             jwt,
         });
+        member.store.measure_times(Arc::clone(&member.clock));
         *links.answerer.member.write() = Arc::downgrade(&member);
         let serving = serving.start(client, metrics, &member)?;
         let tasks = upkeep.start(&member, &links.ending);

@@ -28,6 +28,7 @@ use tonic::metadata::{GRPC_CONTENT_TYPE, MetadataMap};
 use crate::api_error::ApiError;
 use crate::budget::{Budget, Held};
 use crate::dispatch::RequestBody;
+use crate::metrics::Meter;
 pub(crate) use routes::route;
 
 /// Before each message: one byte for compression, and the length.
@@ -43,12 +44,16 @@ pub(crate) const PIECE_BYTES: usize = 64 << 10;
 
 pub(crate) type Answered = BoxFuture<Response<Body>, Infallible>;
 
-/// How long a message may be, and what may wait.
-pub(crate) type Limits = (usize, Budget);
+/// How long a message may be, what may wait, and where messages are counted.
+pub(crate) struct Limits {
+    pub(crate) bytes_max: usize,
+    pub(crate) budget: Budget,
+    pub(crate) meter: Meter,
+}
 
 async fn answer<B: RequestBody, Q: Message + Default, A: Message>(
     request: Request<B>,
-    (bytes_max, budget): Limits,
+    Limits { bytes_max, budget, meter }: Limits,
     call: impl AsyncFnOnce(tonic::Request<Q>) -> Result<tonic::Response<A>, Status>,
 ) -> Result<Response<Body>, Infallible>
 where
@@ -56,14 +61,18 @@ where
 {
     let (head, body) = request.into_parts();
     let read = read(body, bytes_max, &budget).await;
-    let answered = match read.and_then(|message| decode(head.uri.path(), message)) {
-        Ok(message) => {
+    let answered = match read.and_then(|bytes| {
+        let length = bytes.len();
+        Ok((decode(head.uri.path(), bytes)?, length))
+    }) {
+        Ok((message, length)) => {
+            meter.received(length);
             let metadata = MetadataMap::from_headers(head.headers);
             call(tonic::Request::from_parts(metadata, head.extensions, message)).await
         }
         Err(status) => Err(status),
     };
-    Ok(answered.and_then(|it| whole(it, &budget)).unwrap_or_else(Status::into_http))
+    Ok(answered.and_then(|it| whole(it, &budget, &meter)).unwrap_or_else(Status::into_http))
 }
 
 fn decode<Q: Message + Default>(path: &str, message: Bytes) -> Result<Q, Status> {
@@ -172,6 +181,7 @@ fn too_large(found_bytes: usize, max_bytes: usize) -> Status {
 fn whole<A: Message>(
     answer: tonic::Response<A>,
     budget: &Budget,
+    meter: &Meter,
 ) -> Result<Response<Body>, Status> {
     let (metadata, message, extensions) = answer.into_parts();
     let length = message.encoded_len();
@@ -185,6 +195,7 @@ fn whole<A: Message>(
     bytes.put_u8(0);
     bytes.put_u32(length_field);
     message.encode_raw(&mut bytes);
+    meter.sent(length);
     let mut response =
         Response::new(Body::new(Whole { message: bytes.freeze(), ended: false, _held: held }));
     *response.headers_mut() = metadata.into_headers();

@@ -10,6 +10,7 @@ use crate::codec::LogOp;
 use crate::error::RequestError;
 use crate::index::Place;
 use crate::key_range::KeyRange;
+use crate::measures::Operations;
 use crate::request::{
     AlarmCommand, AlarmKind, ClusterVersion, Command, CompactRequest, Compare, CompareResult,
     CompareTarget, DeleteRangeRequest, LeaseId, PutRequest, RangeRequest, RequestOp, TxnRequest,
@@ -29,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) response: Response,
     /// Where the index has the first key that is written, if it has it.
     pub(crate) place: Option<Place>,
+    /// For the counts.
+    pub(crate) operations: Operations,
 }
 
 /// Plans a command against the state. Pure: the same state and command give the same plan on every
@@ -48,6 +51,7 @@ pub(crate) fn plan(
         overlay: Overlay::new(),
         track_writes: false,
         place: None,
+        operations: Operations::default(),
     };
     let revision = state.revision;
     let response = match command {
@@ -105,15 +109,16 @@ pub(crate) fn plan(
             response
         }
     };
-    Ok(Plan { ops: execution.ops, response, place: execution.place })
+    let Execution { ops, place, operations, .. } = execution;
+    Ok(Plan { ops, response, place, operations })
 }
 
-/// A transaction that only reads, for the read handle.
+/// A transaction that only reads, for the read handle; and what it consists of.
 pub(crate) fn read_txn(
     state: &State,
     txn: &TxnRequest,
     fetched: &Fetched,
-) -> Result<TxnResponse, Stop> {
+) -> Result<(TxnResponse, Operations), Stop> {
     refuse_corrupt(state)?;
     let view = View { state, fetched };
     let mut execution = Execution {
@@ -122,10 +127,11 @@ pub(crate) fn read_txn(
         overlay: Overlay::new(),
         track_writes: true,
         place: None,
+        operations: Operations::default(),
     };
     let response = execution.txn(txn)?;
     assert!(execution.ops.is_empty(), "a transaction of ranges alone changes nothing");
-    Ok(response)
+    Ok((response, execution.operations))
 }
 
 /// Reads of keys are refused while the data is known to be wrong.
@@ -199,6 +205,7 @@ struct Execution<'a> {
     /// Whether there are such operations.
     track_writes: bool,
     place: Option<Place>,
+    operations: Operations,
 }
 
 /// Which branches a transaction takes; decided for all that is nested before anything is written.
@@ -268,6 +275,9 @@ impl<'a> Execution<'a> {
             Some(item) if put.prev_kv || put.ignore_value => Some(item.to_kv()?),
             _ => None,
         };
+        self.operations.puts += 1;
+        // As in etcd: what was there before is read by a range, if anybody asks.
+        self.operations.ranges += u64::from(put.prev_kv || put.ignore_value || put.ignore_lease);
         let revision = self.next_revision();
         let (create_revision, version) =
             current.as_ref().map_or((revision, 1), |item| (item.create_revision, item.version + 1));
@@ -303,6 +313,8 @@ impl<'a> Execution<'a> {
             ..RangeRequest::default()
         };
         let found = self.view.range(&request, self.view.state.revision, &self.overlay)?;
+        self.operations.deletes += 1;
+        self.operations.ranges += u64::from(delete.prev_kv);
         for kv in &found.kvs {
             self.delete(kv.key.clone());
         }
@@ -322,6 +334,7 @@ impl<'a> Execution<'a> {
 
     fn lease_revoke(&mut self, id: LeaseId) -> Result<Response, Stop> {
         let lease = self.view.state.leases.get(&id).ok_or(RequestError::LeaseNotFound)?;
+        self.operations.deletes += lease.keys.len() as u64;
         for key in &lease.keys {
             self.delete(Bytes::copy_from_slice(key));
         }
@@ -422,7 +435,8 @@ impl<'a> Execution<'a> {
         Ok(TxnResponse { revision, succeeded: path.succeeded, responses })
     }
 
-    fn range(&self, request: &RangeRequest) -> Result<RangeResponse, Stop> {
+    fn range(&mut self, request: &RangeRequest) -> Result<RangeResponse, Stop> {
+        self.operations.ranges += 1;
         let current = self.view.state.revision;
         let empty = BTreeMap::new();
         let mut response = if request.revision <= 0 {

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use env::Disk;
+use env::{Disk, Moment};
 use host::{CommittedEntry, SnapshotSource, StateMachine};
 use raft::EntryId;
 
-use crate::auth::Principal;
 use crate::batch::BatchBuilder;
-use crate::codec::{LogRecord, Part, decode_command, encode_command};
+use crate::codec::{LogRecord, Part};
 use crate::error::RequestError;
 use crate::execute::{Plan, plan, takes_space};
 use crate::generation::{self, Generation};
 use crate::index::Location;
+use crate::measures::{self, Operations};
 use crate::options::StoreOptions;
 use crate::request::Command;
 use crate::response::Response;
@@ -34,28 +34,6 @@ const BYTES_PER_LOCK: usize = 1 << 20;
 /// Batches between two counts of garbage.
 const BATCHES_PER_COUNT: u32 = 32;
 
-impl Command {
-    /// The bytes that go into the log.
-    #[must_use]
-    pub fn encode(&self) -> bytes::Bytes {
-        encode_command(None, self)
-    }
-
-    /// The same with who proposes it: needed while authentication is on.
-    #[must_use]
-    pub fn encode_as(&self, who: &Principal) -> bytes::Bytes {
-        encode_command(Some(who), self)
-    }
-
-    /// The command that `bytes` say, and who proposed it.
-    ///
-    /// # Errors
-    /// [`RequestError::UnknownCommand`] for anything else.
-    pub fn decode(bytes: bytes::Bytes) -> Result<(Option<Principal>, Self), RequestError> {
-        decode_command(bytes).map_err(|_| RequestError::UnknownCommand)
-    }
-}
-
 /// The store as the replicated state machine that the applier owns.
 #[derive(Debug)]
 pub struct StoreMachine {
@@ -69,9 +47,12 @@ pub struct StoreMachine {
     batches_unpublished: u32,
 }
 
+/// For the counts: a kind of command, and what it did to keys.
+type Done = (usize, Operations);
+
 /// How one entry went.
 enum Applied {
-    Answer(Result<Response, RequestError>),
+    Answer(Result<Response, RequestError>, Done),
     /// These values are needed first.
     Missing(Vec<Wanted>),
 }
@@ -176,11 +157,12 @@ impl StoreMachine {
         fetched: &Fetched,
         batch: &mut BatchBuilder,
         responses: &mut Vec<Result<Response, RequestError>>,
+        begun: &mut Option<Moment>,
     ) -> io::Result<(usize, Vec<Wanted>)> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.write();
         batch.note_revision(state.revision);
-        let done = self.apply_some(&mut state, entries, fetched, batch, responses);
+        let done = self.apply_some(&mut state, entries, fetched, batch, responses, begun);
         batch.note_revision(state.revision);
         done
     }
@@ -192,6 +174,7 @@ impl StoreMachine {
         fetched: &Fetched,
         batch: &mut BatchBuilder,
         responses: &mut Vec<Result<Response, RequestError>>,
+        begun: &mut Option<Moment>,
     ) -> io::Result<(usize, Vec<Wanted>)> {
         let mut bytes = 0;
         for (done, entry) in entries.iter().enumerate() {
@@ -207,7 +190,11 @@ impl StoreMachine {
             };
             bytes += command.len();
             match self.apply_command(state, entry.id, command, fetched, batch)? {
-                Applied::Answer(answer) => responses.push(answer),
+                Applied::Answer(answer, (kind, operations)) => {
+                    self.shared.measures.count(operations);
+                    *begun = self.shared.measures.ended(kind, answer.is_ok(), *begun);
+                    responses.push(answer);
+                }
                 Applied::Missing(missing) => return Ok((done, missing)),
             }
             if done + 1 == ENTRIES_PER_LOCK || bytes >= BYTES_PER_LOCK {
@@ -225,18 +212,20 @@ impl StoreMachine {
         fetched: &Fetched,
         batch: &mut BatchBuilder,
     ) -> io::Result<Applied> {
+        let mut kind = measures::UNKNOWN;
         let planned = match Command::decode(command.clone()) {
             Ok((who, command)) => {
+                kind = measures::kind(&command);
                 plan(state, who.as_ref(), &command, fetched).map(|plan| (plan, command))
             }
             Err(error) => Err(Stop::Refused(error)),
         };
-        let (Plan { ops, response, place }, command) = match planned {
+        let (Plan { ops, response, place, operations }, command) = match planned {
             Ok(planned) => planned,
             Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
             Err(Stop::Refused(error)) => {
                 state.applied = id;
-                return Ok(Applied::Answer(Err(error)));
+                return Ok(Applied::Answer(Err(error), (kind, Operations::default())));
             }
         };
         if let Command::Auth(command) = &command {
@@ -244,7 +233,7 @@ impl StoreMachine {
         }
         if ops.is_empty() {
             state.applied = id;
-            return Ok(Applied::Answer(Ok(response)));
+            return Ok(Applied::Answer(Ok(response), (kind, operations)));
         }
         batch.add(state, fetched, &ops);
         ops.iter().for_each(|op| self.shared.note_lease_change(op));
@@ -258,9 +247,9 @@ impl StoreMachine {
         // As etcd: the write that crosses the quota is done, and answered as if it were not. The
         // state stays a function of the log alone, although sizes differ between replicas.
         if takes_space(&command) && self.is_over_quota() {
-            return Ok(Applied::Answer(Err(RequestError::NoSpace)));
+            return Ok(Applied::Answer(Err(RequestError::NoSpace), (kind, operations)));
         }
-        Ok(Applied::Answer(Ok(response)))
+        Ok(Applied::Answer(Ok(response), (kind, operations)))
     }
 
     fn is_over_quota(&self) -> bool {
@@ -292,6 +281,8 @@ impl StateMachine for StoreMachine {
         let mut batch = BatchBuilder::new(shared.hub.wants());
         let mut fetched = Fetched::new();
         let mut attempts = 0;
+        // A command is timed from the end of the one before, so that what it waits for is in it.
+        let mut begun = shared.measures.now();
         while !entries.is_empty() {
             let bytes: usize = entries
                 .iter()
@@ -299,7 +290,8 @@ impl StateMachine for StoreMachine {
                 .map(|entry| entry.command.as_ref().map_or(0, |command| 64 + 2 * command.len()))
                 .sum();
             self.generation.make_room(bytes.min(2 * BYTES_PER_LOCK))?;
-            let (done, missing) = self.apply_locked(entries, &fetched, &mut batch, responses)?;
+            let (done, missing) =
+                self.apply_locked(entries, &fetched, &mut batch, responses, &mut begun)?;
             entries = &entries[done..];
             attempts = if done > 0 { 0 } else { attempts + 1 };
             if done > 0 {
@@ -327,7 +319,9 @@ impl StateMachine for StoreMachine {
     }
 
     fn flush(&mut self) -> io::Result<EntryId> {
+        let begun = self.shared.measures.now();
         let applied = self.generation.flush(&self.shared)?;
+        self.shared.measures.add_since(begun, &self.shared.measures.commit_times);
         self.publish_sizes();
         Ok(applied)
     }

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use crate::auth::AuthCommand;
+use crate::auth::{AuthCommand, Principal};
+use crate::codec::{decode_command, encode_command};
+use crate::error::RequestError;
 
 /// The name of a lease; 0 is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -280,4 +282,26 @@ pub enum Command {
     },
     /// Changes users and roles, or signs a user in.
     Auth(AuthCommand),
+}
+
+impl Command {
+    /// The bytes that go into the log.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        encode_command(None, self)
+    }
+
+    /// The same with who proposes it: needed while authentication is on.
+    #[must_use]
+    pub fn encode_as(&self, who: &Principal) -> Bytes {
+        encode_command(Some(who), self)
+    }
+
+    /// The command that `bytes` say, and who proposed it.
+    ///
+    /// # Errors
+    /// [`RequestError::UnknownCommand`] for anything else.
+    pub fn decode(bytes: Bytes) -> Result<(Option<Principal>, Self), RequestError> {
+        decode_command(bytes).map_err(|_| RequestError::UnknownCommand)
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use env::Clock;
 use parking_lot::{Mutex, RwLock};
 use seglog::{Reader, Spares};
 
@@ -14,6 +15,7 @@ use crate::error::RequestError;
 use crate::execute::resolve_revision;
 use crate::hash::{HashStep, KeyHash, hash_tables};
 use crate::index::Location;
+use crate::measures::Measures;
 use crate::request::{
     AlarmMember, ClusterVersion, LeaseId, MemberAttributes, RangeRequest, TxnRequest,
 };
@@ -120,6 +122,7 @@ pub(crate) struct Shared {
     /// Packed: see [`Store::auth_status`].
     pub(crate) auth_status: AtomicU64,
     pub(crate) tokens: Mutex<Tokens>,
+    pub(crate) measures: Measures,
 }
 
 /// Sizes that the machine tells.
@@ -219,6 +222,7 @@ impl Shared {
             lease_changes: Mutex::default(),
             auth_status: AtomicU64::new(auth.pack()),
             tokens: Mutex::default(),
+            measures: Measures::default(),
         }
     }
 
@@ -479,6 +483,17 @@ impl Store {
             events_total: hub.events_total,
             pending_message_count: hub.pending_messages,
         }
+    }
+
+    /// What the store has counted of its work.
+    #[must_use]
+    pub fn measures(&self) -> &Measures {
+        &self.shared.measures
+    }
+
+    /// From now on it is measured how long things take. The first clock counts.
+    pub fn measure_times(&self, clock: Arc<dyn Clock>) {
+        self.shared.measures.use_clock(clock);
     }
 
     /// A new stream of watchers. `on_ready` is called when there is something to poll.

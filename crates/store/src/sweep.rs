@@ -6,7 +6,10 @@
 use std::fmt;
 use std::sync::atomic::Ordering;
 
+use env::Moment;
+
 use crate::index::Versions;
+use crate::measures::Measures;
 use crate::state::State;
 use crate::store::Shared;
 
@@ -29,6 +32,7 @@ pub(crate) struct Sweep {
 struct Walk {
     revision: i64,
     after: Option<Box<[u8]>>,
+    begun: Option<Moment>,
 }
 
 impl fmt::Debug for Sweep {
@@ -69,14 +73,18 @@ impl Sweep {
         self.evict_after = None;
     }
 
-    fn compact(&mut self, state: &mut State) -> bool {
+    fn compact(&mut self, state: &mut State, measures: &Measures) -> bool {
+        let begun = measures.now();
         if self.current.is_none() && self.finished_revision < state.compact_revision {
-            self.current = Some(Walk { revision: state.compact_revision, after: None });
+            self.current = Some(Walk { revision: state.compact_revision, after: None, begun });
         }
         let Some(walk) = &mut self.current else { return false };
+        let mut dropped_count = 0;
+        let mut more = true;
         for _ in 0..CHUNKS_PER_STEP {
             let segments = &mut state.segments;
             let next = state.index.compact_chunk(walk.after.as_deref(), walk.revision, |dropped| {
+                dropped_count += 1;
                 if dropped.is_tombstone() {
                     return;
                 }
@@ -85,13 +93,17 @@ impl Sweep {
                 }
             });
             if next.is_none() {
+                measures.compaction_ended(walk.begun);
                 self.finished_revision = walk.revision;
                 self.current = None;
-                return self.finished_revision < state.compact_revision;
+                more = self.finished_revision < state.compact_revision;
+                break;
             }
             walk.after = next;
         }
-        true
+        measures.compacted_versions.fetch_add(dropped_count, Ordering::Relaxed);
+        measures.add_since(begun, &measures.compaction_pauses);
+        more
     }
 
     fn evict(&mut self, state: &mut State) -> bool {
@@ -134,7 +146,7 @@ impl Shared {
         let mut sweep = self.sweep.lock();
         let more = {
             let mut state = self.state.write();
-            sweep.compact(&mut state) | sweep.evict(&mut state)
+            sweep.compact(&mut state, &self.measures) | sweep.evict(&mut state)
         };
         let finished = sweep.finished_revision;
         self.swept_revision.store(finished, Ordering::Release);

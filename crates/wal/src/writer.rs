@@ -50,6 +50,7 @@ pub struct Wal {
     /// Runs in the oldest segment that are to be copied forward: group and first index.
     copies: VecDeque<(GroupId, u64)>,
     failed: Option<WalFailed>,
+    appended_bytes: u64,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -88,6 +89,7 @@ impl Wal {
             states_from: 0,
             copies: VecDeque::new(),
             failed: None,
+            appended_bytes: 0,
             _lock: lock,
         };
         let reader = wal.reader();
@@ -112,6 +114,12 @@ impl Wal {
         }
         let written = self.log.write();
         self.guard(written)
+    }
+
+    /// Bytes of the records that were written since the log was opened.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
     }
 
     /// Makes all that was appended durable, for all groups with one fdatasync. An error is final,
@@ -228,6 +236,7 @@ impl Wal {
     fn append_record(&mut self, record: &Record) -> io::Result<seglog::Position> {
         self.scratch.clear();
         record.encode(&mut self.scratch);
+        self.appended_bytes += self.scratch.len() as u64;
         self.log.append(&[&self.scratch])
     }
 

@@ -15,6 +15,7 @@ use crate::api_error::ApiError;
 use crate::bbolt::Database;
 use crate::downgrade;
 use crate::member::Member;
+use crate::metrics::nanos_since;
 use crate::service::auth::wire_permission;
 use crate::translate::response::key_value;
 
@@ -49,8 +50,12 @@ impl From<io::Error> for Fault {
 /// Writes a backup of what this member has applied. Blocks as long as reading everything takes.
 pub(crate) fn write(member: &Member) -> Result<Backup, ApiError> {
     for _ in 0..ATTEMPTS {
+        let begun = member.clock.now();
         match attempt(member) {
-            Ok(backup) => return Ok(backup),
+            Ok(backup) => {
+                member.metrics.times.backup.add(nanos_since(&*member.clock, begun));
+                return Ok(backup);
+            }
             Err(Fault::Request(RequestError::Compacted)) => {}
             Err(Fault::Request(error)) => return Err(error.into()),
             Err(Fault::Io(error)) => {

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,15 +10,10 @@ use http::{HeaderMap, HeaderValue, Response};
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use super::streamed::Streamed;
 use crate::api_error::{ApiError, parse_oversize};
-use crate::member::Member;
+use crate::metrics::Tally;
 use crate::unary::Answered;
-
-/// Counts how a call ended.
-pub(super) struct Tally {
-    pub(super) member: Arc<Member>,
-    pub(super) place: usize,
-}
 
 /// The answer to come; on its way out it is counted, and tonic's words for an oversized message are
 /// replaced by etcd's.
@@ -84,7 +78,11 @@ impl Future for Answer {
                 response = Status::from(error).into_http();
             }
             if let Some(tally) = self.tally.take() {
-                tally.member.metrics.rpcs.handled(tally.place, code);
+                if code != Code::Ok || tally.is_unary() {
+                    tally.end(code);
+                } else {
+                    response = response.map(|body| Streamed::body(body, tally));
+                }
             }
             Ok(response)
         })

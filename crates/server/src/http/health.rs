@@ -144,7 +144,7 @@ async fn unguarded(member: &Member) -> String {
 }
 
 /// Runs checks and writes the page that Kubernetes' components write.
-async fn page(member: &Member, path: &str, checks: &[Check], query: &str) -> Response {
+async fn page(member: &Member, of: &str, path: &str, checks: &[Check], query: &str) -> Response {
     let verbose = query_pairs(query).any(|(key, _)| key == "verbose");
     let excluded = excluded(query);
     let mut lines = String::new();
@@ -158,7 +158,9 @@ async fn page(member: &Member, path: &str, checks: &[Check], query: &str) -> Res
             line(format_args!("[+]{name} excluded: ok\n"));
             continue;
         }
-        match check.run(member).await {
+        let checked = check.run(member).await;
+        member.metrics.checks.note(of, name, checked.is_ok());
+        match checked {
             Ok(()) => line(format_args!("[+]{name} ok\n")),
             Err(reason) => {
                 failed = true;
@@ -177,39 +179,39 @@ async fn page(member: &Member, path: &str, checks: &[Check], query: &str) -> Res
     (StatusCode::OK, body).into_response()
 }
 
-async fn one(member: &Member, checks: &[Check], name: &str) -> Response {
+async fn one(member: &Member, of: &str, checks: &[Check], name: &str) -> Response {
     let Some(check) = checks.iter().find(|check| check.name() == name) else {
         return (StatusCode::NOT_FOUND, "there is no such check\n").into_response();
     };
-    page(member, name, &[*check], "").await
+    page(member, of, name, &[*check], "").await
 }
 
 pub(super) async fn livez(
     State(member): State<Arc<Member>>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    page(&member, "livez", LIVE, query.as_deref().unwrap_or_default()).await
+    page(&member, "livez", "livez", LIVE, query.as_deref().unwrap_or_default()).await
 }
 
 pub(super) async fn readyz(
     State(member): State<Arc<Member>>,
     RawQuery(query): RawQuery,
 ) -> Response {
-    page(&member, "readyz", READY, query.as_deref().unwrap_or_default()).await
+    page(&member, "readyz", "readyz", READY, query.as_deref().unwrap_or_default()).await
 }
 
 pub(super) async fn livez_check(
     State(member): State<Arc<Member>>,
     Path(check): Path<String>,
 ) -> Response {
-    one(&member, LIVE, &check).await
+    one(&member, "livez", LIVE, &check).await
 }
 
 pub(super) async fn readyz_check(
     State(member): State<Arc<Member>>,
     Path(check): Path<String>,
 ) -> Response {
-    one(&member, READY, &check).await
+    one(&member, "readyz", READY, &check).await
 }
 
 #[cfg(test)]

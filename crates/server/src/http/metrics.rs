@@ -1,9 +1,12 @@
 //! `/metrics` in Prometheus' text form: etcd's names where dashboards and alerts rely on them, our
 //! own (`flotilla_…`) for what etcd has not. All is read at the moment of asking.
 
+mod clients;
+mod keys;
+
 use std::fmt::{Display, Write as _};
 
-use host::{BUCKET_BOUNDS_US, CountersView};
+use host::{CountersView, HistogramView};
 
 use crate::downgrade::cluster_version;
 use crate::member::Member;
@@ -35,11 +38,62 @@ impl Page {
         self.one("gauge", name, help, value);
     }
 
+    /// A histogram in seconds, and its head.
+    fn histogram(&mut self, name: &str, help: &str, times: &HistogramView) {
+        self.head(name, "histogram", help);
+        self.buckets(name, "", times, Unit::Second);
+    }
+
+    /// One of the histograms under a head. Labels are as they are written, without braces.
+    fn buckets(&mut self, name: &str, labels: &str, times: &HistogramView, unit: Unit) {
+        let comma = if labels.is_empty() { "" } else { "," };
+        let count = times.count();
+        for (bound_us, so_far) in times.no_longer() {
+            let bound = unit.bound(bound_us);
+            self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {so_far}\n"));
+        }
+        self.line(format_args!("{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}\n"));
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        self.line(format_args!("{name}_sum{labels} {}\n", unit.sum(times.nanos)));
+        self.line(format_args!("{name}_count{labels} {count}\n"));
+    }
+
     /// A gauge of 1 whose label says everything.
     fn label(&mut self, name: &str, help: &str, label: &str, value: &str) {
         self.head(name, "gauge", help);
         self.line(format_args!("{name}{{{label}=\"{value}\"}} 1\n"));
     }
+}
+
+/// In what a histogram is told.
+#[derive(Clone, Copy)]
+enum Unit {
+    Second,
+    Millisecond,
+}
+
+impl Unit {
+    /// A bound of a bucket as Prometheus writes it, without zeros that say nothing.
+    fn bound(self, micros: u64) -> String {
+        let text = match self {
+            Self::Second => format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+            Self::Millisecond => format!("{}.{:03}", micros / 1_000, micros % 1_000),
+        };
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    }
+
+    /// Nanoseconds with all digits, without the detour through a float.
+    fn sum(self, nanos: u64) -> String {
+        match self {
+            Self::Second => seconds(nanos),
+            Self::Millisecond => format!("{}.{:06}", nanos / 1_000_000, nanos % 1_000_000),
+        }
+    }
+}
+
+/// Nanoseconds as seconds.
+fn seconds(nanos: u64) -> String {
+    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
 }
 
 /// The whole page.
@@ -48,11 +102,10 @@ pub(crate) fn text(member: &Member) -> String {
     raft(&mut page, member);
     let counters = member.group.counters();
     proposals(&mut page, member, &counters);
-    disk(&mut page, member, &counters);
-    mvcc(&mut page, member);
+    keys::write(&mut page, member, &counters);
     leases(&mut page, member);
     peers(&mut page, &counters);
-    clients(&mut page, member);
+    clients::write(&mut page, member);
     process(&mut page);
     page.0
 }
@@ -124,92 +177,14 @@ fn proposals(page: &mut Page, member: &Member, counters: &CountersView) {
         counters.reads_failed,
     );
     page.counter(
+        "etcd_server_slow_read_indexes_total",
+        "Rounds of linearizable reads that were made again, and reads that timed out.",
+        counters.reads_slow,
+    );
+    page.counter(
         "flotilla_read_indexes_total",
         "Linearizable reads that were confirmed.",
         counters.reads_confirmed,
-    );
-}
-
-/// Nanoseconds as seconds with all digits, without the detour through a float.
-fn seconds(nanos: u64) -> String {
-    format!("{}.{:09}", nanos / 1_000_000_000, nanos % 1_000_000_000)
-}
-
-/// A bound of a bucket as Prometheus writes it: in seconds, without zeros that say nothing.
-fn bound(micros: u64) -> String {
-    let text = format!("{}.{:03}", micros / 1_000_000, micros % 1_000_000 / 1000);
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
-}
-
-fn disk(page: &mut Page, member: &Member, counters: &CountersView) {
-    let name = "etcd_disk_wal_fsync_duration_seconds";
-    page.head(name, "histogram", "Writes of the Raft log, each with one fdatasync.");
-    let mut so_far = 0;
-    for (bound_us, count) in BUCKET_BOUNDS_US.iter().zip(counters.log_sync_times) {
-        so_far += count;
-        page.line(format_args!("{name}_bucket{{le=\"{}\"}} {so_far}\n", bound(*bound_us)));
-    }
-    page.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {}\n", counters.log_syncs));
-    page.line(format_args!("{name}_sum {}\n", seconds(counters.log_sync_nanos)));
-    page.line(format_args!("{name}_count {}\n", counters.log_syncs));
-    page.counter("flotilla_log_writes_total", "Writes of groups in those.", counters.log_writes);
-    page.gauge(
-        "etcd_server_quota_backend_bytes",
-        "Bytes the store may take; 0 for no bound.",
-        member.limits.quota_bytes,
-    );
-    page.counter(
-        "flotilla_snapshots_sent_total",
-        "Snapshots sent to other members.",
-        counters.snapshots_sent,
-    );
-    page.counter(
-        "flotilla_snapshots_installed_total",
-        "Snapshots installed.",
-        counters.snapshots_installed,
-    );
-}
-
-fn mvcc(page: &mut Page, member: &Member) {
-    let status = member.store.status();
-    page.gauge(
-        "etcd_mvcc_db_total_size_in_bytes",
-        "Bytes of the store on disk.",
-        status.size_bytes,
-    );
-    page.gauge(
-        "etcd_mvcc_db_total_size_in_use_in_bytes",
-        "Bytes of the store on disk that are not garbage.",
-        status.size_in_use_bytes,
-    );
-    page.gauge("flotilla_store_memory_bytes", "Keys and values in memory.", status.memory_bytes);
-    page.gauge("etcd_debugging_mvcc_keys_total", "Keys.", status.key_count);
-    page.gauge("etcd_debugging_mvcc_current_revision", "The current revision.", status.revision);
-    page.gauge(
-        "etcd_debugging_mvcc_compact_revision",
-        "The compacted revision; -1 if there was no compaction.",
-        status.compact_revision,
-    );
-    page.gauge("etcd_debugging_mvcc_watcher_total", "Watchers.", status.watcher_count);
-    page.gauge(
-        "etcd_debugging_mvcc_watch_stream_total",
-        "Watch streams.",
-        status.watch_stream_count,
-    );
-    page.gauge(
-        "etcd_debugging_mvcc_slow_watcher_total",
-        "Watchers that are behind.",
-        status.slow_watcher_count,
-    );
-    page.gauge(
-        "etcd_debugging_mvcc_pending_events_total",
-        "Messages that wait in watch streams.",
-        status.pending_message_count,
-    );
-    page.counter(
-        "etcd_debugging_mvcc_events_total",
-        "Events handed to watch streams.",
-        status.events_total,
     );
 }
 
@@ -273,71 +248,6 @@ fn peers(page: &mut Page, counters: &CountersView) {
     }
 }
 
-/// As Go's gRPC spells the codes in metrics, by number.
-const CODES: [&str; 17] = [
-    "OK",
-    "Canceled",
-    "Unknown",
-    "InvalidArgument",
-    "DeadlineExceeded",
-    "NotFound",
-    "AlreadyExists",
-    "PermissionDenied",
-    "ResourceExhausted",
-    "FailedPrecondition",
-    "Aborted",
-    "OutOfRange",
-    "Unimplemented",
-    "Internal",
-    "Unavailable",
-    "DataLoss",
-    "Unauthenticated",
-];
-
-fn clients(page: &mut Page, member: &Member) {
-    let metrics = &member.metrics;
-    page.gauge("flotilla_connections", "Connections of clients.", metrics.connections.value());
-    page.counter(
-        "flotilla_connections_refused_total",
-        "Connections closed because there were too many.",
-        metrics.connections_refused.value(),
-    );
-    page.counter(
-        "flotilla_tls_handshakes_failed_total",
-        "TLS handshakes of clients that failed or took too long.",
-        metrics.handshakes_failed.value(),
-    );
-    let (good, bad) = (metrics.health_success.value(), metrics.health_failures.value());
-    page.counter("etcd_server_health_success", "Times that /health said true.", good);
-    page.counter("etcd_server_health_failures", "Times that /health said false.", bad);
-    page.head("grpc_server_started_total", "counter", "Calls that began.");
-    for (method, rpc) in metrics.rpcs.all() {
-        let value = rpc.started.value();
-        if value > 0 {
-            let labels = labels(method.path, method.kind.label());
-            page.line(format_args!("grpc_server_started_total{{{labels}}} {value}\n"));
-        }
-    }
-    page.head("grpc_server_handled_total", "counter", "Calls that were answered, by code.");
-    for (method, rpc) in metrics.rpcs.all() {
-        let labels = labels(method.path, method.kind.label());
-        for (code, count) in CODES.iter().zip(&rpc.handled) {
-            let value = count.value();
-            if value > 0 {
-                page.line(format_args!(
-                    "grpc_server_handled_total{{grpc_code=\"{code}\",{labels}}} {value}\n"
-                ));
-            }
-        }
-    }
-}
-
-/// Paths are those of our own table: nothing from the network becomes a label.
-fn labels(path: &str, kind: &str) -> String {
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-    format!("grpc_method=\"{method}\",grpc_service=\"{service}\",grpc_type=\"{kind}\"")
-}
-
 /// What Linux says of this process; left out where it says nothing.
 fn process(page: &mut Page) {
     let resident_bytes = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
@@ -370,10 +280,10 @@ mod tests {
     fn nanoseconds_keep_their_digits() {
         assert_eq!(seconds(0), "0.000000000");
         assert_eq!(seconds(1_500_000_042), "1.500000042");
-        let bounds: Vec<String> = BUCKET_BOUNDS_US.iter().map(|us| bound(*us)).collect();
-        assert_eq!(bounds[..4], ["0.001", "0.002", "0.004", "0.008"]);
-        assert_eq!(bounds[10..], ["1.024", "2.048", "4.096", "8.192"]);
-        assert_eq!((bound(2_000_000), bound(20_000_000)), ("2".into(), "20".into()));
+        assert_eq!(Unit::Millisecond.sum(1_500_042), "1.500042");
+        let bounds = [100, 1_000, 25_000, 2_000_000, 20_000_000].map(|us| Unit::Second.bound(us));
+        assert_eq!(bounds, ["0.0001", "0.001", "0.025", "2", "20"]);
+        assert_eq!([1_000, 819_200_000].map(|us| Unit::Millisecond.bound(us)), ["1", "819200"]);
     }
 
     #[test]
@@ -383,5 +293,21 @@ mod tests {
         assert_eq!(page.0, "# HELP a_total Help.\n# TYPE a_total counter\na_total 7\n");
         page.label("b", "Help.", "version", "1");
         assert!(page.0.ends_with("b{version=\"1\"} 1\n"));
+    }
+
+    #[test]
+    fn a_histogram_counts_what_is_no_longer_than_each_bound() {
+        let times = host::Histogram::new(&[1_000, 2_000]);
+        [500_000, 1_500_000, 9_000_000].into_iter().for_each(|nanos| times.add(nanos));
+        let mut page = Page::default();
+        page.buckets("a", "b=\"c\"", &times.view(), Unit::Second);
+        let expect = [
+            "a_bucket{b=\"c\",le=\"0.001\"} 1",
+            "a_bucket{b=\"c\",le=\"0.002\"} 2",
+            "a_bucket{b=\"c\",le=\"+Inf\"} 3",
+            "a_sum{b=\"c\"} 0.011000000",
+            "a_count{b=\"c\"} 3\n",
+        ];
+        assert_eq!(page.0, expect.join("\n"));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use api::etcdserverpb::{self as pb, maintenance_server::Maintenance};
-use host::ProposeError;
+use host::{Histogram, ProposeError};
 use raft::NodeId;
 use sha2::{Digest, Sha256};
 use store::{AlarmCommand, AlarmKind, AlarmMember, Command, Principal, Response as Answered};
@@ -17,6 +17,7 @@ use crate::backup::Backup;
 use crate::downgrade;
 use crate::gate::caller;
 use crate::member::{Member, tell};
+use crate::metrics::{Times, nanos_since};
 use crate::version::ETCD_VERSION;
 
 /// Bytes of a piece of a backup, as etcd's.
@@ -175,7 +176,11 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        let metrics = &self.0.metrics;
+        let _inflight = metrics.defragmenting.enter();
+        let begun = self.0.clock.now();
         // Compaction gives space back by itself; there is nothing to wait for. No header, as etcd.
+        metrics.times.defragment.add(nanos_since(&*self.0.clock, begun));
         Ok(Response::new(pb::DefragmentResponse { header: None }))
     }
 
@@ -183,7 +188,7 @@ impl Maintenance for MaintenanceService {
         &self,
         _: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
-        let hash = hash_kv(&self.0, 0).await?;
+        let hash = hash_kv(&self.0, 0, |times| &times.hash).await?;
         let header = self.0.header(hash.revision);
         Ok(Response::new(pb::HashResponse { header, hash: hash.hash }))
     }
@@ -192,7 +197,8 @@ impl Maintenance for MaintenanceService {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
-        let hash = hash_kv(&self.0, request.into_inner().revision).await?;
+        let revision = request.into_inner().revision;
+        let hash = hash_kv(&self.0, revision, |times| &times.hash_at_revision).await?;
         Ok(Response::new(pb::HashKvResponse {
             header: self.0.header(hash.revision),
             hash: hash.hash,
@@ -285,8 +291,15 @@ fn piece(blob: Vec<u8>, remaining_bytes: u64) -> pb::SnapshotResponse {
 }
 
 /// Reads everything, so not on a thread that serves connections.
-async fn hash_kv(member: &Arc<Member>, revision: i64) -> Result<store::HashKv, ApiError> {
+async fn hash_kv(
+    member: &Arc<Member>,
+    revision: i64,
+    times: impl FnOnce(&Times) -> &Histogram,
+) -> Result<store::HashKv, ApiError> {
+    let (timed, begun) = (Arc::clone(member), member.clock.now());
     let member = Arc::clone(member);
     let hashed = tokio::task::spawn_blocking(move || member.store.hash_kv(revision)).await;
-    Ok(hashed.map_err(|_| ApiError::Internal("flotilla: hashing panicked"))??)
+    let hash = hashed.map_err(|_| ApiError::Internal("flotilla: hashing panicked"))??;
+    times(&timed.metrics.times).add(nanos_since(&*timed.clock, begun));
+    Ok(hash)
 }

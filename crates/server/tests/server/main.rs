@@ -9,6 +9,7 @@ mod corruption;
 mod gateway;
 mod http2;
 mod jwt;
+mod metrics;
 mod peer_tls;
 mod recipes;
 mod single;

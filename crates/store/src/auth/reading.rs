@@ -11,6 +11,7 @@ use env::Moment;
 use super::{Access, AuthCommand, Keys, PasswordHash, Permission, Principal, check};
 use crate::error::RequestError;
 use crate::execute::{read_txn, refuse_corrupt, resolve_revision};
+use crate::measures::Operations;
 use crate::request::{LeaseId, RangeRequest, TxnRequest};
 use crate::response::{RangeResponse, TxnResponse};
 use crate::store::{Shared, Store};
@@ -121,7 +122,9 @@ impl Store {
         request: &RangeRequest,
     ) -> Result<RangeResponse, RequestError> {
         check_range(request)?;
-        self.shared.read_with(|state, fetched| {
+        let measures = &self.shared.measures;
+        let begun = measures.now();
+        let answered = self.shared.read_with(|state, fetched| {
             let standing = state.auth.standing(who)?;
             standing.require(Access::Read, &request.key, &request.range_end)?;
             refuse_corrupt(state)?;
@@ -129,7 +132,12 @@ impl Store {
             let mut response = View { state, fetched }.range(request, revision, &Overlay::new())?;
             response.revision = state.revision;
             Ok(response)
-        })
+        });
+        if answered.is_ok() {
+            measures.count(Operations { ranges: 1, ..Operations::default() });
+        }
+        measures.range_ended(answered.is_ok(), begun);
+        answered
     }
 
     /// [`Store::read_txn`] for a user.
@@ -146,10 +154,13 @@ impl Store {
     ) -> Result<TxnResponse, RequestError> {
         assert!(is_read_only_txn(request), "a transaction that may write goes through the log");
         check_txn(request, usize::MAX)?;
-        self.shared.read_with(|state, fetched| {
+        let answered = self.shared.read_with(|state, fetched| {
             check::check_txn(state, &state.auth.standing(who)?, request)?;
             read_txn(state, request, fetched)
-        })
+        });
+        let (response, operations) = answered?;
+        self.shared.measures.count(operations);
+        Ok(response)
     }
 
     /// What a user may touch now. For streams: they outlive the revision they began under.
