@@ -196,8 +196,11 @@ impl Bulk {
             sequence: self.sequence,
         });
         Counters::add(&self.counters.frames_sent, 1);
-        Counters::add(&self.counters.frame_bytes_sent, frame.len() as u64);
-        if !self.net.send(to.0, frame) {
+        let length = frame.len() as u64;
+        Counters::add(&self.counters.frame_bytes_sent, length);
+        if self.net.send(to.0, frame) {
+            Counters::add(&self.counters.peers.of(to).sent, length);
+        } else {
             Counters::add(&self.counters.frames_dropped, 1);
         }
     }

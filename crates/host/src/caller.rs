@@ -71,6 +71,10 @@ impl Callers {
         }
     }
 
+    pub(crate) fn contains(&self, node: NodeId) -> bool {
+        self.0.contains_key(&node)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeId, &[String])> {
         self.0.iter().map(|(node, calls)| (*node, calls.addresses.as_slice()))
     }

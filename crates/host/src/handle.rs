@@ -18,7 +18,8 @@ use crate::reads::Read;
 use crate::status::{Counters, SharedStatus};
 use crate::waiters::Waiters;
 use crate::{
-    CallError, ChangeError, GroupConfiguration, GroupStatus, ProposeError, ReadError, TransferError,
+    CallError, ChangeError, GroupConfiguration, GroupStatus, PeerView, ProposeError, ReadError,
+    TransferError,
 };
 
 /// Whom a call is for.
@@ -243,6 +244,13 @@ impl<R: Send + 'static> GroupHandle<R> {
     #[must_use]
     pub fn counters(&self) -> crate::CountersView {
         self.door.counters.view()
+    }
+
+    /// What goes to and comes from each node that this one speaks to, whatever the group.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerView> {
+        let (peers, traffic) = (&self.door.peers, &self.door.counters.peers);
+        peers.nodes().into_iter().map(|node| traffic.view(node, peers.is_calling(node))).collect()
     }
 
     fn deadline(&self) -> Moment {

@@ -40,6 +40,7 @@ mod messages;
 mod options;
 mod outbox;
 mod outgoing;
+mod peer_traffic;
 mod peers;
 mod proposals;
 mod reads;
@@ -73,6 +74,7 @@ pub use members::{Goal, MemberAttributes};
 pub use options::{
     CallContext, CallHandler, CallReply, HostOptions, Observer, PeerAddresses, World,
 };
+pub use peer_traffic::{PeerTraffic, PeerView};
 pub use peers::GroupConfiguration;
 pub use raft::{ReadMode, Staleness};
 pub use receiver::Receiver;

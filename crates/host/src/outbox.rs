@@ -8,6 +8,7 @@ use raft::{Message, NodeId};
 use wal::GroupId;
 
 use crate::frame::{FrameBuilder, FrameHeader};
+use crate::peer_traffic::PeerBytes;
 use crate::records::{self, Body};
 use crate::status::Counters;
 
@@ -28,6 +29,8 @@ pub(crate) struct Outbox {
 struct Peer {
     builder: FrameBuilder,
     sequence: u64,
+    /// At hand from the first frame on.
+    bytes: Option<Arc<PeerBytes>>,
 }
 
 impl Outbox {
@@ -70,9 +73,13 @@ impl Outbox {
         }
         for (to, frame) in self.ready.drain(..) {
             Counters::add(&counters.frames_sent, 1);
-            Counters::add(&counters.frame_bytes_sent, frame.len() as u64);
+            let length = frame.len() as u64;
+            Counters::add(&counters.frame_bytes_sent, length);
             if !self.net.send(to.0, frame) {
                 Counters::add(&counters.frames_dropped, 1);
+            } else if let Some(peer) = self.peers.get_mut(&to) {
+                let bytes = peer.bytes.get_or_insert_with(|| counters.peers.of(to));
+                Counters::add(&bytes.sent, length);
             }
         }
     }

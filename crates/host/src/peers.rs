@@ -94,6 +94,12 @@ impl Peers {
         all.filter(|node| *node != self.node_id).collect()
     }
 
+    /// Whether a connection of this node's peer stands.
+    pub(crate) fn is_calling(&self, node: NodeId) -> bool {
+        let _groups = self.groups.lock();
+        self.callers.lock().contains(node)
+    }
+
     /// The groups of this node.
     pub(crate) fn group_ids(&self) -> Vec<GroupId> {
         self.groups.lock().keys().copied().collect()

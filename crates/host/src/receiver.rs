@@ -143,6 +143,7 @@ impl Receiver {
             Ok(()) => {
                 Counters::add(&counters.frames_received, 1);
                 Counters::add(&counters.frame_bytes_received, length);
+                Counters::add(&counters.peers.of(from).received, length);
             }
             Err(_) => Counters::add(&counters.frames_refused, 1),
         }

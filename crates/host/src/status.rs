@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use raft::{LogIndex, NodeId, Term};
 
 use crate::histogram::{DISK_BOUNDS_US, Histogram, HistogramView};
+use crate::peer_traffic::PeerTraffic;
 
 /// A node's part in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +120,8 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: AtomicU64,)*
             /// How long the batches of the log took, each with one fdatasync.
             pub log_sync_times: Histogram,
+            /// Bytes to and from each peer.
+            pub peers: PeerTraffic,
         }
 
         impl Default for Counters {
@@ -126,6 +129,7 @@ macro_rules! counters {
                 Self {
                     $($name: AtomicU64::new(0),)*
                     log_sync_times: Histogram::new(&DISK_BOUNDS_US),
+                    peers: PeerTraffic::default(),
                 }
             }
         }

@@ -16,6 +16,7 @@ use crate::api_error::ApiError;
 use crate::corruption::{self, HashQuestion};
 use crate::member::{Member, tell};
 use crate::peer_call::{Answer, LeaseLife, Malformed, Question};
+use crate::peer_probe;
 
 /// How often the leader looks for new and expired leases, at least.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -253,6 +254,9 @@ pub(crate) struct Answerer {
 impl Answerer {
     /// Takes a question from the host's thread.
     pub(crate) fn handle(&self, context: CallContext, question: Bytes, reply: CallReply) {
+        if peer_probe::is_question(&question) {
+            return reply(Bytes::new());
+        }
         let Some(member) = self.member.read().upgrade() else {
             return reply(Answer::NotLeader.encode());
         };

@@ -48,6 +48,7 @@ mod methods;
 mod metrics;
 mod options;
 mod peer_call;
+mod peer_probe;
 mod peering;
 mod plan;
 mod rate;

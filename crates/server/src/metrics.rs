@@ -13,6 +13,7 @@ use tonic::Code;
 
 use crate::member::Member;
 use crate::methods::{Kind, METHODS, Method};
+use crate::peer_probe::RoundTrips;
 
 /// Of Prometheus' clients, for calls of gRPC.
 static HANDLING_BOUNDS_US: [u64; 11] = [
@@ -84,6 +85,7 @@ pub(crate) struct Metrics {
     pub(crate) sent_bytes: Counter,
     pub(crate) defragmenting: Gauge,
     pub(crate) times: Times,
+    pub(crate) round_trips: RoundTrips,
 }
 
 /// How long it took what is done seldom.

@@ -12,6 +12,7 @@ use crate::errors::ExitReason;
 use crate::lessor_task;
 use crate::member::Member;
 use crate::options::{LinearizableReads, ServerOptions};
+use crate::peer_probe;
 use crate::peering::Peering;
 use crate::ready;
 use crate::segment_task;
@@ -47,6 +48,7 @@ impl Upkeep {
         let mut tasks = vec![
             tokio::spawn(lessor_task::run(Arc::clone(member))),
             tokio::spawn(segment_task::run(Arc::clone(member))),
+            tokio::spawn(peer_probe::run(Arc::clone(member))),
         ];
         let (starting, ending) = (Arc::clone(member), Arc::clone(ending));
         tasks.push(tokio::spawn(async move {

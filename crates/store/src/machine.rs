@@ -45,6 +45,9 @@ pub struct StoreMachine {
     /// As of the last count.
     garbage_bytes: u64,
     batches_unpublished: u32,
+    /// If time is taken: from the end of the command before, so that what this one waits for, such
+    /// as a lock or a value on disk, is in it.
+    command_begun: Option<Moment>,
 }
 
 /// For the counts: a kind of command, and what it did to keys.
@@ -79,6 +82,7 @@ impl StoreMachine {
             generation,
             garbage_bytes: 0,
             batches_unpublished: 0,
+            command_begun: None,
         };
         machine.publish_sizes();
         Ok((machine, Store { shared }))
@@ -157,12 +161,11 @@ impl StoreMachine {
         fetched: &Fetched,
         batch: &mut BatchBuilder,
         responses: &mut Vec<Result<Response, RequestError>>,
-        begun: &mut Option<Moment>,
     ) -> io::Result<(usize, Vec<Wanted>)> {
         let shared = Arc::clone(&self.shared);
         let mut state = shared.state.write();
         batch.note_revision(state.revision);
-        let done = self.apply_some(&mut state, entries, fetched, batch, responses, begun);
+        let done = self.apply_some(&mut state, entries, fetched, batch, responses);
         batch.note_revision(state.revision);
         done
     }
@@ -174,7 +177,6 @@ impl StoreMachine {
         fetched: &Fetched,
         batch: &mut BatchBuilder,
         responses: &mut Vec<Result<Response, RequestError>>,
-        begun: &mut Option<Moment>,
     ) -> io::Result<(usize, Vec<Wanted>)> {
         let mut bytes = 0;
         for (done, entry) in entries.iter().enumerate() {
@@ -192,7 +194,8 @@ impl StoreMachine {
             match self.apply_command(state, entry.id, command, fetched, batch)? {
                 Applied::Answer(answer, (kind, operations)) => {
                     self.shared.measures.count(operations);
-                    *begun = self.shared.measures.ended(kind, answer.is_ok(), *begun);
+                    let begun = self.command_begun;
+                    self.command_begun = self.shared.measures.ended(kind, answer.is_ok(), begun);
                     responses.push(answer);
                 }
                 Applied::Missing(missing) => return Ok((done, missing)),
@@ -281,8 +284,7 @@ impl StateMachine for StoreMachine {
         let mut batch = BatchBuilder::new(shared.hub.wants());
         let mut fetched = Fetched::new();
         let mut attempts = 0;
-        // A command is timed from the end of the one before, so that what it waits for is in it.
-        let mut begun = shared.measures.now();
+        self.command_begun = shared.measures.now();
         while !entries.is_empty() {
             let bytes: usize = entries
                 .iter()
@@ -290,8 +292,7 @@ impl StateMachine for StoreMachine {
                 .map(|entry| entry.command.as_ref().map_or(0, |command| 64 + 2 * command.len()))
                 .sum();
             self.generation.make_room(bytes.min(2 * BYTES_PER_LOCK))?;
-            let (done, missing) =
-                self.apply_locked(entries, &fetched, &mut batch, responses, &mut begun)?;
+            let (done, missing) = self.apply_locked(entries, &fetched, &mut batch, responses)?;
             entries = &entries[done..];
             attempts = if done > 0 { 0 } else { attempts + 1 };
             if done > 0 {

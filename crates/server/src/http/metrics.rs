@@ -6,7 +6,7 @@ mod keys;
 
 use std::fmt::{Display, Write as _};
 
-use host::{CountersView, HistogramView};
+use host::{CountersView, HistogramView, PeerView};
 
 use crate::downgrade::cluster_version;
 use crate::member::Member;
@@ -104,7 +104,7 @@ pub(crate) fn text(member: &Member) -> String {
     proposals(&mut page, member, &counters);
     keys::write(&mut page, member, &counters);
     leases(&mut page, member);
-    peers(&mut page, &counters);
+    peers(&mut page, member, &counters);
     clients::write(&mut page, member);
     process(&mut page);
     page.0
@@ -213,7 +213,7 @@ fn leases(page: &mut Page, member: &Member) {
     );
 }
 
-fn peers(page: &mut Page, counters: &CountersView) {
+fn peers(page: &mut Page, member: &Member, counters: &CountersView) {
     page.counter(
         "etcd_server_heartbeat_send_failures_total",
         "Frames that a slow or absent peer did not get: any of them may hold a heartbeat.",
@@ -238,13 +238,31 @@ fn peers(page: &mut Page, counters: &CountersView) {
     for (name, help, value) in rows {
         page.counter(name, help, value);
     }
-    // etcd has one of these for each peer; those who add them up find the same here.
-    for (name, label, value) in [
-        ("etcd_network_peer_sent_bytes_total", "To", counters.frame_bytes_sent),
-        ("etcd_network_peer_received_bytes_total", "From", counters.frame_bytes_received),
-    ] {
-        page.head(name, "counter", "Bytes between members, of all of them together.");
-        page.line(format_args!("{name}{{{label}=\"all\"}} {value}\n"));
+    let views = member.group.peers();
+    let mut rows = |name: &str, kind: &str, help: &str, row: &dyn Fn(&PeerView) -> String| {
+        page.head(name, kind, help);
+        for peer in &views {
+            page.line(format_args!("{name}{{{}\n", row(peer)));
+        }
+    };
+    let (sent, received) = ("Bytes to each peer.", "Bytes from each peer.");
+    rows("etcd_network_peer_sent_bytes_total", "counter", sent, &|peer| {
+        format!("To=\"{:x}\"}} {}", peer.node.0, peer.sent_bytes)
+    });
+    rows("etcd_network_peer_received_bytes_total", "counter", received, &|peer| {
+        format!("From=\"{:x}\"}} {}", peer.node.0, peer.received_bytes)
+    });
+    let (own, help) = (member.id(), "Whether the peer has a connection to this member.");
+    rows("etcd_network_active_peers", "gauge", help, &|peer| {
+        let is_active = u8::from(peer.is_active);
+        format!("Local=\"{own:x}\",Remote=\"{:x}\"}} {is_active}", peer.node.0)
+    });
+    let name = "etcd_network_peer_round_trip_time_seconds";
+    page.head(name, "histogram", "A question to each peer, every four seconds, and its answer.");
+    for peer in &views {
+        let labels = format!("To=\"{:x}\"", peer.node.0);
+        let times = member.metrics.round_trips.of(peer.node);
+        page.buckets(name, &labels, &times, Unit::Second);
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::common::{Node, bytes, one, within};
+use crate::common::{Node, bytes, one, three, within};
 
 fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..pb::PutRequest::default() }
@@ -367,4 +367,54 @@ async fn calls_are_counted_by_the_version_of_their_client() {
     .await;
     assert_eq!(grew, [2.0, 1.0, 1.0]);
     node.server.shutdown().await;
+}
+
+const CONTRACT_OF_PEERS: &[(&str, &str)] = &[
+    ("etcd_network_peer_sent_bytes_total", "counter"),
+    ("etcd_network_peer_received_bytes_total", "counter"),
+    ("etcd_network_peer_round_trip_time_seconds", "histogram"),
+    ("etcd_network_active_peers", "gauge"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_peer_has_its_bytes_its_connection_and_its_round_trips() {
+    let nodes = three().await;
+    let ids: Vec<u64> = nodes.iter().map(|node| node.server.status().member_id).collect();
+    let page = Page::of(&nodes[0]).await;
+    for (name, kind) in CONTRACT_OF_PEERS {
+        assert!(page.0.contains(&format!("# TYPE {name} {kind}\n")), "{name} in {}", page.0);
+    }
+    let active =
+        |id: u64| format!("etcd_network_active_peers{{Local=\"{:x}\",Remote=\"{id:x}\"}}", ids[0]);
+    for id in &ids[1..] {
+        becomes(&nodes[0], &active(*id), 1.0).await;
+        let count = format!("etcd_network_peer_round_trip_time_seconds_count{{To=\"{id:x}\"}}");
+        within("an answer", async {
+            while Page::of(&nodes[0]).await.value(&count) < 1.0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    }
+    assert!(!Page::of(&nodes[0]).await.0.contains(&active(ids[0])), "nobody is its own peer");
+    let rows: Vec<String> = ids[1..]
+        .iter()
+        .flat_map(|id| {
+            [
+                format!("etcd_network_peer_sent_bytes_total{{To=\"{id:x}\"}}"),
+                format!("etcd_network_peer_received_bytes_total{{From=\"{id:x}\"}}"),
+            ]
+        })
+        .collect();
+    let rows: Vec<&str> = rows.iter().map(String::as_str).collect();
+    let grew = growth(&nodes[0], &rows, async {
+        let value = bytes(&"v".repeat(100_000));
+        nodes[0].kv().put(pb::PutRequest { value, ..put("k") }).await.unwrap();
+    })
+    .await;
+    let large = grew.iter().filter(|bytes| **bytes > 100_000.0).count();
+    assert!(large >= 1, "the value went to a peer, or to the leader: {grew:?}");
+    for node in nodes {
+        node.server.shutdown().await;
+    }
 }
