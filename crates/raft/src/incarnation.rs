@@ -128,10 +128,11 @@ impl Node {
     }
 
     /// Puts the disks that were heard on record, unless another change is under way. A voter's
-    /// record stays; a learner vouches for nothing, so that it may come with a new disk.
-    pub(crate) fn record_disks(&mut self) {
+    /// record stays; a learner vouches for nothing, so that it may come with a new disk. `may_wait`
+    /// as for the change of members that is to follow.
+    pub(crate) fn record_disks(&mut self, may_wait: bool) {
         let RoleState::Leader(leader) = &self.role else { return };
-        if !leader.has_unrecorded || self.may_begin_change(false).is_err() {
+        if !leader.has_unrecorded || self.may_begin_change(may_wait).is_err() {
             return;
         }
         let current = self.configurations.current();

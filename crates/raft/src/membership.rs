@@ -55,8 +55,8 @@ impl Node {
         &mut self,
         change: &ConfigurationChange,
     ) -> Result<EntryId, ChangeError> {
-        // So that who is promoted is on record.
-        self.record_disks();
+        // So that who is promoted is on record, whatever the change itself waits for.
+        self.record_disks(change.allow_stall && !bug(Bug::PromotesOffTheRecord));
         self.may_begin_change(change.allow_stall)?;
         let current = self.configurations.current();
         if change.expected.as_ref().is_some_and(|expected| expected != current) {
@@ -165,6 +165,9 @@ impl Node {
             || bug(Bug::AnyLeaderAbandons);
         let is_open = index > self.commit_index;
         if !self.configurations.current().is_joint() || !is_open || !began_here {
+            return Err(ChangeError::NothingToAbandon);
+        }
+        if self.witness_may_know_too_much(index) && !bug(Bug::WayBackForgetsTheWitness) {
             return Err(ChangeError::NothingToAbandon);
         }
         let joint = self.configurations.current();

@@ -281,7 +281,7 @@ impl Node {
         self.answer_awaited();
         self.begin_read_round();
         self.forward_reads();
-        self.record_disks();
+        self.record_disks(false);
         if let Some(from) = self.persister.pending_from() {
             self.log.gather(from);
         }

@@ -161,6 +161,7 @@ bugs! {
     RemovedIdComesBack "M14" "The id of a removed member is given to a new one.",
     RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",
     UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
+    WayBackForgetsTheWitness "M18" "A change is given up though a witness knows more than it may.",
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
     // Disks that were lost or set back.
     AnyDiskCounts "D2" "A vote or an acknowledgement counts from whatever disk.",
@@ -168,6 +169,7 @@ bugs! {
     ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
     SessionsHaveNoEnd "this house" "Each late answer to a heartbeat begins another session.",
     UnnamedDisksVouchForNamed "D2" "What a disk without a name held counts for the next one.",
+    PromotesOffTheRecord "D2" "A promotion that waits with what is open records no disk.",
     VotersAreRecordedAnew "D2" "A voter's new disk is put on record in place of the old.",
     // Witnesses.
     WitnessStandsInForData "M16" "A witness's word makes up for a copy of the data.",
@@ -192,6 +194,7 @@ bugs! {
     SlownessFlaps "this house" "A follower is called slow, and not slow, at each heartbeat.",
     RestsWithALaggard "G1" "A group rests though a member lacks something.",
     SleepsThroughReads "G2" "A read does not wake a group that rests.",
+    LateAnswersWakeAlone "G2" "Woken by a late answer of its leader, a member does not tell it.",
     WakesAlone "G2" "A member that is woken from rest does not tell its leader, and campaigns.",
 }
 

@@ -43,7 +43,7 @@ impl Node {
         within_ticks: u64,
     ) -> Result<(), ChangeError> {
         self.tell_time(now);
-        self.wake();
+        self.wake_by(None);
         let give_up_at = self.now.after(within_ticks);
         let is_learner = self.configurations.current().learners.contains(&learner);
         let leader_id = self.leader_id();

@@ -35,7 +35,13 @@ impl Node {
             return self.tell_of_removal(from, incarnation, &body);
         }
         if !matches!(body, Body::Quiesce { .. }) {
-            self.wake_by(Some(from));
+            // What a leader sends is answered, and so it hears of it; its late answers are not.
+            let is_answered = matches!(
+                body,
+                Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. }
+            );
+            let is_told = is_answered || bug(Bug::LateAnswersWakeAlone);
+            self.wake_by(is_told.then_some(from));
         }
         if !self.may_count(from, incarnation, &body) {
             return self.fault(from, PeerFault::OtherDisk);

@@ -55,6 +55,10 @@
 //!
 //! Scripts: `testdata/witness/`.
 
+use alloc::vec::Vec;
+
+use crate::progress::Progress;
+use crate::quorum::majority;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{Body, Entries, Entry, Event, LogIndex, Node, NodeId, Payload, SnapshotMark};
@@ -93,6 +97,30 @@ impl Node {
             Some(command) => command.previous(),
             None => upto,
         }
+    }
+
+    /// Whether the way back from the joint configuration at `index` would leave a witness with a
+    /// name that is not what rule 2 says: C_old wants the command on more disks than it is on.
+    ///
+    /// ```text
+    ///   C_old = n1 n2 w; n2 is cut off, and n1 alone has b. Without n2 one copy is enough: under
+    ///   C_old,new = (n1 w | n1 n2 w) w is told of b. Back in C_old b waits for n2, as it must.
+    ///   Then n1 begins anew, is elected by w, sees that w has the name, and takes b for safe.
+    /// ```
+    pub(crate) fn witness_may_know_too_much(&self, index: LogIndex) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let before = self.configurations.at(index.previous());
+        let books = || leader.members.iter().chain(&leader.leaving);
+        let witnesses = books().filter(|book| before.witnesses.contains(&book.id));
+        let Some(told) = witnesses.map(|book| book.next_index.previous()).max() else {
+            return false;
+        };
+        let is_full = |book: &&Progress| {
+            before.voters.contains(&book.id) && !before.witnesses.contains(&book.id)
+        };
+        let mut held: Vec<u64> = books().filter(is_full).map(Progress::counted_index).collect();
+        let floor = self.commit_index.max(LogIndex(majority::quorum_value(&mut held)));
+        self.log.cache().first_command(floor, told).is_some()
     }
 
     /// A witness needs entries that the log no longer has: the mark is all there is to know.
