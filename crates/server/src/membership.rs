@@ -145,10 +145,13 @@ impl Checks<'_> {
         if all || !self.is_strict { Ok(()) } else { Err(ApiError::Unhealthy) }
     }
 
-    /// A leader of this moment has heard nobody yet; soon it knows more.
+    /// A leader of this moment has heard nobody yet; soon it knows more. Not if one that it has
+    /// heard is gone.
     fn may_soon_hear_all(&self) -> bool {
         let is_open = |id| self.report.member(id).is_none_or(|member| member.silent_ms.is_none());
-        self.roster.voters().any(|(id, _)| is_open(id))
+        let mut voters = self.roster.voters();
+        let is_anybody_gone = voters.any(|(id, _)| !self.is_heard(id) && !is_open(id));
+        !is_anybody_gone && self.roster.attributes.keys().any(|id| is_open(*id))
     }
 
     fn add(&self, id: NodeId, peer_urls: &[String], goal: Goal) -> Result<(), ApiError> {
@@ -256,6 +259,16 @@ impl Checks<'_> {
     }
 }
 
+/// Refused for the sake of members that are not there, or were not heard yet.
+fn is_for_want_of_members(error: &ApiError) -> bool {
+    use raft::ChangeError::{LearnerLags, WouldStall};
+    matches!(
+        error,
+        ApiError::Unhealthy
+            | ApiError::Change(host::ChangeError::Refused(WouldStall { .. } | LearnerLags { .. }))
+    )
+}
+
 impl Member {
     /// Checks and makes a change of the members; returns the members that it led to.
     pub(crate) async fn change_members(
@@ -272,25 +285,24 @@ impl Member {
                 let silence_max = self.limits.election_timeout;
                 let is_strict = self.limits.strict_reconfig_check;
                 let checks = Checks { report: &report, roster, silence_max, is_strict };
-                let change = match checks.change(&op) {
-                    Err(ApiError::Unhealthy) if patience > 0 && checks.may_soon_hear_all() => {
-                        patience -= 1;
-                        tokio::time::sleep(CONFLICT_RETRY).await;
-                        continue;
-                    }
-                    change => change?,
+                let may_wait = patience > 0 && checks.may_soon_hear_all();
+                let done = match checks.change(&op) {
+                    Ok(change) => self.change_configuration(change).await,
+                    Err(error) => Err(error),
                 };
-                match self.change_configuration(change).await {
-                    // Somebody else was quicker: the checks are made again.
-                    Err(ApiError::Change(host::ChangeError::Refused(
-                        raft::ChangeError::Unexpected { .. },
-                    ))) => tokio::time::sleep(CONFLICT_RETRY).await,
+                match done {
                     Ok(led_to) => {
                         self.wait_until_here(led_to.index).await;
                         return Ok(self.wire_members(&led_to.configuration));
                     }
+                    Err(error) if is_for_want_of_members(&error) && may_wait => patience -= 1,
+                    // Somebody else was quicker: the checks are made again.
+                    Err(ApiError::Change(host::ChangeError::Refused(
+                        raft::ChangeError::Unexpected { .. },
+                    ))) => {}
                     Err(error) => return Err(error),
                 }
+                tokio::time::sleep(CONFLICT_RETRY).await;
             }
         };
         let done = tokio::time::timeout(self.limits.request_timeout, Box::pin(attempts)).await;

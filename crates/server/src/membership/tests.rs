@@ -177,8 +177,10 @@ fn who_was_not_heard_yet_may_be_heard_soon() {
     let may_soon = |members: &[Is]| checks(&report(members), true).may_soon_hear_all();
     assert!(may_soon(&[voter(1, UP), voter(2, UP), voter(3, None)]));
     assert!(!may_soon(&[voter(1, UP), voter(2, UP), voter(3, DOWN)]), "it was heard, and is gone");
+    assert!(!may_soon(&[voter(1, UP), voter(2, None), voter(3, DOWN)]), "one is gone");
     let learner = Is(4, true, None, Some(Goal::Learn));
-    assert!(!may_soon(&[voter(1, UP), learner]), "nobody asks for learners");
+    assert!(may_soon(&[voter(1, UP), learner]), "it may be one that is to be promoted");
+    assert!(!may_soon(&[voter(1, UP), voter(2, UP)]));
 }
 
 #[test]
