@@ -56,7 +56,7 @@ impl Node {
     }
 
     /// The same, for a reason that this node's leader may not know of: it is told, unless it is
-    /// `by`, who gets an answer or is lost. It is said once, and if that is lost it may cost a term.
+    /// `by`, who gets an answer or is lost. Said once: if that is lost it may cost a term.
     pub(crate) fn wake_by(&mut self, by: Option<NodeId>) {
         let has_rested = self.is_resting;
         self.wake();
