@@ -161,6 +161,7 @@ bugs! {
     RemovedIdComesBack "M14" "The id of a removed member is given to a new one.",
     RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",
     UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
+    WitnessesAloneCommit "M16" "A configuration is committed when only witnesses of it hold the log.",
     WayBackForgetsTheWitness "M18" "A change is given up though a witness knows more than it may.",
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
     // Disks that were lost or set back.
@@ -169,6 +170,7 @@ bugs! {
     ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
     SessionsHaveNoEnd "this house" "Each late answer to a heartbeat begins another session.",
     UnnamedDisksVouchForNamed "D2" "What a disk without a name held counts for the next one.",
+    OldSessionsAreAnswered "L11" "A refusal names a session of a term that is over.",
     PromotesOffTheRecord "D2" "A promotion that waits with what is open records no disk.",
     VotersAreRecordedAnew "D2" "A voter's new disk is put on record in place of the old.",
     // Witnesses.

@@ -115,13 +115,18 @@ impl Node {
             Body::RequestVote { .. } => {
                 self.answer(from, Body::RequestVoteResponse { granted: false });
             }
-            Body::AppendEntries { prev, session, .. } => {
+            Body::AppendEntries { prev, session, .. } if bug(Bug::OldSessionsAreAnswered) => {
                 let hint = self.log.last_at_most(prev.index, prev.term);
                 let outcome =
                     AppendOutcome::Rejected { session: *session, prev_index: prev.index, hint };
                 self.answer(from, Body::AppendEntriesResponse(outcome));
             }
-            Body::Heartbeat { .. } | Body::Quiesce { .. } | Body::InstallSnapshot { .. } => {
+            // The term is all there is to say. A refusal would name a session of the old term, and
+            // who leads again would take it for one of its own that has the same number.
+            Body::AppendEntries { .. }
+            | Body::Heartbeat { .. }
+            | Body::Quiesce { .. }
+            | Body::InstallSnapshot { .. } => {
                 let last_index = self.log.last().index;
                 self.answer(from, Body::HeartbeatResponse { round: 0, last_index });
             }

@@ -1,6 +1,6 @@
 //! Witnesses: voters that hold the names of entries and the configurations, but no commands.
 //!
-//! **A witness votes for leaders and for who is a member. It never stands in for data.** Two rules
+//! **A witness votes for leaders and for who is a member. It never stands in for data.** Three rules
 //! of the leader make that so; on the witness itself nothing is special but that it has no state,
 //! and never leads.
 //!
@@ -23,6 +23,17 @@
 //! Rule 2 is about elections. Without it, `w` above could hold the name of a 3 that was never
 //! committed; n2 and `w`, a quorum, could not elect anybody, since `w` refuses n2, and cannot lead
 //! itself. With it, whatever `w` has, a majority of the full voters has as well.
+//!
+//! 3. *Somebody has it all.* Nothing is committed, and a witness hears of nothing, that no full
+//!    voter of C_new holds. Where witnesses can make a commit quorum by themselves, C_new would
+//!    otherwise be committed before anybody in it has what was committed under C_old:
+//!
+//! ```text
+//!   C_old = n1, C_new = n2 w w'.  w and w' commit C_new; n1 leaves, and n2 has nothing
+//! ```
+//!
+//!    And a witness that had heard of what no disk of a full voter has would refuse them all its
+//!    vote: so the leader's own disk comes first.
 //!
 //! So a leader also knows, of entries of earlier terms, that a command is where it must be when any
 //! witness has its name: the leader of that term saw to it.
@@ -92,6 +103,10 @@ impl Node {
 
     fn payload_limit(&mut self, upto: LogIndex) -> LogIndex {
         let RoleState::Leader(leader) = &mut self.role else { return upto };
+        // Rule 3. Who has left is no full voter of C_new, and neither is this node then.
+        let full = leader.members.iter().filter(|book| book.votes_incoming && !book.is_witness);
+        let whole = LogIndex(full.map(Progress::counted_index).max().unwrap_or(0));
+        let upto = if bug(Bug::WitnessesAloneCommit) { upto } else { upto.min(whole) };
         let floor = self.commit_index.max(LogIndex(leader.payloads_held()));
         match self.log.cache().first_command(floor, upto) {
             Some(command) => command.previous(),
