@@ -1,8 +1,8 @@
 //! Witnesses: voters that hold the names of entries and the configurations, but no commands.
 //!
-//! **A witness votes for leaders and for who is a member. It never stands in for data.** Three rules
-//! of the leader make that so; on the witness itself nothing is special but that it has no state,
-//! and never leads.
+//! **A witness votes for leaders and for who is a member. It never stands in for data.** Three
+//! rules of the leader make that so; on the witness itself nothing is special but that it has no
+//! state, and never leads.
 //!
 //! 1. *Where a command must be.* An entry is committed when a quorum of the voters has it, as
 //!    always, and if it is a command, a majority of the full voters of C_new as well. What has no
