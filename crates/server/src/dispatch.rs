@@ -227,7 +227,8 @@ impl Dispatch {
     {
         let member = &self.services.member;
         let Some(place) = place(request.uri().path()) else {
-            let answered = refuse(unknown_method(request.uri().path()));
+            let status = unknown_method(request.uri().path());
+            let answered = refuse_unread(None, request.into_body(), status);
             return Answer { answered, tally: None, deadline: None };
         };
         member.metrics.requests.count(METHODS[place].kind, request.headers());
@@ -243,7 +244,7 @@ impl Dispatch {
             None
         };
         let answered = match refused {
-            Some(error) => refuse_unread(place, request.into_body(), error.into()),
+            Some(error) => refuse_unread(Some(place), request.into_body(), error.into()),
             None if member.store.auth_status().enabled => self.guarded(place, request),
             None => self.grpc(place, request),
         };
@@ -272,7 +273,8 @@ impl Dispatch {
                     let (code, text) = error.code_and_text();
                     // etcd's locks and elections are clients of it, whose errors lose their codes.
                     let code = if need == Need::Recipe { Code::Unknown } else { code };
-                    refuse_unread(place, request.into_body(), Status::new(code, text)).await
+                    let status = Status::new(code, text);
+                    refuse_unread(Some(place), request.into_body(), status).await
                 }
             }
         })

@@ -17,13 +17,17 @@ use crate::unary::Answered;
 const BYTES_MAX: usize = 64 << 10;
 const WITHIN: Duration = Duration::from_secs(1);
 
-/// Refuses a call of the method at this place. Requests of a stream may have no end: those are
-/// refused at once.
-pub(super) fn refuse_unread<B: RequestBody>(place: usize, body: B, status: Status) -> Answered
+/// Refuses a call of the method at this place, or of one that nobody serves. Requests of a stream
+/// may have no end: those are refused at once.
+pub(super) fn refuse_unread<B: RequestBody>(
+    place: Option<usize>,
+    body: B,
+    status: Status,
+) -> Answered
 where
     B::Error: Into<StdError> + Send,
 {
-    if matches!(METHODS[place].kind, Kind::BidiStream) {
+    if place.is_some_and(|place| matches!(METHODS[place].kind, Kind::BidiStream)) {
         return super::refuse(status);
     }
     Box::pin(async move {

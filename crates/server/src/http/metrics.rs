@@ -268,13 +268,20 @@ fn peers(page: &mut Page, member: &Member, counters: &CountersView) {
 
 /// What Linux says of this process; left out where it says nothing.
 fn process(page: &mut Page) {
-    let resident_bytes = std::fs::read_to_string("/proc/self/status").ok().and_then(|status| {
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()
-    });
-    if let Some(kilobytes) = resident_bytes {
-        let name = "process_resident_memory_bytes";
-        page.gauge(name, "Memory of this process.", kilobytes * 1024);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let sizes = [
+        ("VmRSS:", "process_resident_memory_bytes", "Memory of this process."),
+        ("VmSize:", "process_virtual_memory_bytes", "Addresses that this process has taken."),
+    ];
+    for (field, name, help) in sizes {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse().ok());
+        if let Some(kilobytes) = kilobytes.map(|kilobytes: u64| kilobytes * 1024) {
+            page.gauge(name, help, kilobytes);
+        }
+    }
+    if let Some(seconds) = began_at_seconds() {
+        page.gauge("process_start_time_seconds", "When this process began, since 1970.", seconds);
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
         page.gauge("process_open_fds", "Open files of this process.", open.count());
@@ -288,6 +295,21 @@ fn process(page: &mut Page) {
         "Time that this process had a processor.",
         seconds(u64::try_from(nanos).unwrap_or(u64::MAX)),
     );
+}
+
+/// When this process began: so long after the machine did, which is known by the clock.
+fn began_at_seconds() -> Option<u64> {
+    /// What Linux counts the times of processes in, whatever the kernel was built with.
+    const PER_SECOND: u64 = 100;
+    /// The 22nd field of all, the 20th behind the program's name, which may have blanks in it.
+    const BEGAN: usize = 19;
+    let own = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = own.rsplit_once(") ")?;
+    let after: u64 = fields.split_ascii_whitespace().nth(BEGAN)?.parse().ok()?;
+    let machine = std::fs::read_to_string("/proc/stat").ok()?;
+    let line = machine.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let booted: u64 = line.trim().parse().ok()?;
+    Some(booted + after / PER_SECOND)
 }
 
 #[cfg(test)]

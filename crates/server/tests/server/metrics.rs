@@ -166,6 +166,8 @@ const CONTRACT: &[(&str, &str)] = &[
     ("grpc_server_handling_seconds", "histogram"),
     ("process_cpu_seconds_total", "counter"),
     ("process_resident_memory_bytes", "gauge"),
+    ("process_virtual_memory_bytes", "gauge"),
+    ("process_start_time_seconds", "gauge"),
     ("process_open_fds", "gauge"),
     ("process_max_fds", "gauge"),
 ];
