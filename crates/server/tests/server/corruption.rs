@@ -79,6 +79,13 @@ async fn with_an_ill_one(
     let (term, last_index) = (status.term, status.applied_index);
     let path = dir.path().to_owned();
     falsify(&path, term, last_index);
+    // It compares its keys with the leader's. Were it elected itself, it had nobody to ask.
+    within("a leader among the others", async {
+        while nodes[0].kv().put(put("led")).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
     let peer = within("the port to be free", async {
         loop {
             match std::net::TcpListener::bind(addresses[2]) {
