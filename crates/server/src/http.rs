@@ -10,9 +10,11 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::Semaphore;
 
 use crate::budget::Budget;
 use crate::dispatch::too_many;
@@ -58,6 +60,12 @@ async fn version(State(member): State<Arc<Member>>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], body.to_string())
 }
 
+/// One page at a time, and none on a thread that serves others: a page asks the system for much,
+/// and takes a millisecond.
 async fn metrics(State(member): State<Arc<Member>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics::text(&member))
+    static MAKING: Semaphore = Semaphore::const_new(1);
+    let _making = MAKING.acquire().await;
+    let made = tokio::task::spawn_blocking(move || metrics::text(&member)).await;
+    made.map(|page| ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page))
+        .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }

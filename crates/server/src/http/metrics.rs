@@ -5,6 +5,7 @@ mod clients;
 mod keys;
 
 use std::fmt::{Display, Write as _};
+use std::sync::LazyLock;
 
 use host::{CountersView, HistogramView, PeerView};
 
@@ -280,7 +281,7 @@ fn process(page: &mut Page) {
             page.gauge(name, help, kilobytes);
         }
     }
-    if let Some(seconds) = began_at_seconds() {
+    if let Some(seconds) = *BEGAN_AT_SECONDS {
         page.gauge("process_start_time_seconds", "When this process began, since 1970.", seconds);
     }
     if let Ok(open) = std::fs::read_dir("/proc/self/fd") {
@@ -296,6 +297,8 @@ fn process(page: &mut Page) {
         seconds(u64::try_from(nanos).unwrap_or(u64::MAX)),
     );
 }
+
+static BEGAN_AT_SECONDS: LazyLock<Option<u64>> = LazyLock::new(began_at_seconds);
 
 /// When this process began: so long after the machine did, which is known by the clock.
 fn began_at_seconds() -> Option<u64> {
