@@ -64,8 +64,14 @@ async fn version(State(member): State<Arc<Member>>) -> impl IntoResponse {
 /// and takes a millisecond.
 async fn metrics(State(member): State<Arc<Member>>) -> impl IntoResponse {
     static MAKING: Semaphore = Semaphore::const_new(1);
-    let _making = MAKING.acquire().await;
-    let made = tokio::task::spawn_blocking(move || metrics::text(&member)).await;
+    // The page has the permit, and not who asks: whoever asks and goes away, again and again, has
+    // no more than one in the making.
+    let making = MAKING.acquire().await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _making = making;
+        metrics::text(&member)
+    });
+    let made = made.await;
     made.map(|page| ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page))
         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)
 }
