@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Of one connection, whatever is counted.
 const CONNECTION_BYTES_MAX: usize = 64 << 20;
 /// Messages of all connections together.
-const ALL_BYTES_MAX: usize = 256 << 20;
+const ALL_BYTES_MAX: usize = 192 << 20;
 /// Calls of all connections together, beside their messages.
 const ALL_CALLS_BYTES_MAX: usize = 512 << 20;
 /// Watchers of all connections together.
