@@ -91,6 +91,8 @@ faults! {
         "Leaders are elected, one after the other, and nothing else that they say gets through.",
     LeaveAndCrash "crash of a leader that leaves" Moment Core
         "A leader removes itself, and crashes when nobody but its own disk knows.",
+    Newcomer "campaign of a newcomer" Net Core
+        "A member comes while a voter is cut off, and asks for its vote before it has heard of it.",
     Usurp "quick succession" Net Core "A leader is deposed as fast as can be, and cannot hear it.",
     Compact "compaction" Moment Both "History, or the log, is compacted.",
     Nonsense "nonsense" Moment Core "A peer says what no peer should.",

@@ -147,6 +147,7 @@ impl Chaos {
             | FaultKind::FalseClock
             | FaultKind::OnlyVotes
             | FaultKind::LeaveAndCrash
+            | FaultKind::Newcomer
             | FaultKind::Nonsense => return Ok(false),
         }
         Ok(true)

@@ -40,8 +40,9 @@ impl CoreWorld {
         let held = self.members.get(&member).map_or(LogIndex(0), |its| its.disk.last().index);
         let missing = self.members[&leader].disk.entries.iter().filter(|e| e.id.index > held);
         let bytes: usize = missing.map(Entry::size_bytes).sum();
-        // That a disk has forgotten is found out later.
-        let is_whole = !self.forgetful.contains(&member);
+        // That a disk has forgotten is found out later. Who was removed in a later term has taken
+        // its disk along, and a leader that was deposed does not know.
+        let is_whole = !self.forgetful.contains(&member) && !self.removed.contains(&member);
         let is_cut = held < node.mark().index;
         let lag_max = self.members[&leader].options.promotion_lag_bytes_max;
         let is_long = is_cut || bytes > lag_max;

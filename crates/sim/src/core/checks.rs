@@ -1,7 +1,7 @@
 //! What is checked of a node after each of its steps, beyond the invariants of its state.
 
 use raft::invariants::{Cluster as Checker, Violation, sizes};
-use raft::{Event, Node, NodeId, Output, Persist, Role, Term};
+use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, Term};
 
 use super::CoreWorld;
 use crate::Failure;
@@ -54,7 +54,7 @@ impl CoreWorld {
             });
         }
         let recorded = &node.configuration().incarnations;
-        Checker::observe_commit(node, |voter, entry| {
+        let holds = |voter: NodeId, entry: EntryId| {
             // Who was removed has taken its disk along, since what it held is held elsewhere.
             let Some(member) = self.members.get(&voter) else {
                 return self.names.get(&entry.index) == Some(&entry);
@@ -64,7 +64,20 @@ impl CoreWorld {
             let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);
             let held_before = entry.index <= member.lost_upto;
             held_before || is_on_record && member.disk.durable().holds(entry)
-        })
+        };
+        // Witnesses that are a quorum by themselves would commit what no data is kept of (M16).
+        let configuration = node.configuration();
+        let mut full = configuration.voters.difference(&configuration.witnesses);
+        let has_witnesses = !configuration.witnesses.is_empty();
+        if let Some(newest) =
+            newest.filter(|newest| has_witnesses && !full.any(|voter| holds(*voter, *newest)))
+        {
+            return Err(Violation {
+                property: "witnesses alone commit nothing",
+                detail: format!("leader {} commits {newest:?} of {configuration}", node.id()),
+            });
+        }
+        Checker::observe_commit(node, holds)
     }
 }
 

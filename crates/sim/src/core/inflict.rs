@@ -59,6 +59,7 @@ impl CoreChaos {
                 true
             }
             FaultKind::LeaveAndCrash => self.leave_and_crash(dice),
+            FaultKind::Newcomer => self.bring_a_newcomer(at_ms, dice),
             FaultKind::Swizzle => {
                 self.swizzle(&nodes, at_ms, dice);
                 true

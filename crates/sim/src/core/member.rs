@@ -83,6 +83,8 @@ impl CoreDisk {
 /// against this, and not against what the node remembers of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
+    /// When it last gave up by itself: nobody answered, or its disk did not.
+    pub(super) gave_up_at: Option<Tick>,
     /// When this life began, and whom it voted for last.
     pub(super) began_at: Tick,
     pub(super) voted: Option<(Term, NodeId)>,

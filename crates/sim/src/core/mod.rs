@@ -4,6 +4,7 @@
 //!
 //! After every step of every node all invariants are checked, the disks included.
 
+mod answers;
 mod books;
 mod changes;
 mod chaos;
@@ -198,6 +199,8 @@ pub struct CoreWorld {
     /// It has acknowledged entries or a snapshot, or has counted a message as a fault or as late.
     has_acknowledged: bool,
     has_objected: bool,
+    /// It has named the session of entries, in an answer to them.
+    names_session: bool,
     /// In this step the sender of the message was told that it was removed, and was not heard.
     tells_removal: bool,
     /// Who has voted for whom, as the voters said.
@@ -280,6 +283,7 @@ impl CoreWorld {
             refused_behind: false,
             has_acknowledged: false,
             has_objected: false,
+            names_session: false,
             tells_removal: false,
             grants: BTreeMap::new(),
             open_reads: BTreeSet::new(),

@@ -17,22 +17,24 @@ use crate::Failure;
 /// A receiver before a message, and what of the message its answer is judged by.
 #[derive(Debug)]
 pub(super) struct Hearing {
-    from: NodeId,
-    body: Heard,
-    message_term: Term,
-    term: Term,
+    pub(super) from: NodeId,
+    pub(super) body: Heard,
+    pub(super) message_term: Term,
+    pub(super) term: Term,
     role: Role,
     last: EntryId,
     /// A leader lives, and this node has no business voting.
     is_held: bool,
     /// Nothing waits for the disk: what is answered leaves at once.
-    is_idle: bool,
+    pub(super) is_idle: bool,
     spoken: u64,
+    /// Whom it follows while the group rests, and how often it has spoken to that one.
+    pub(super) rests_with: Option<(NodeId, u64)>,
 }
 
 /// The messages that say something about what must follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     PreVote(EntryId),
     Vote(EntryId),
     TransferVote(EntryId),
@@ -42,7 +44,7 @@ enum Heard {
 }
 
 impl CoreWorld {
-    fn break_promise(&mut self, id: NodeId, property: &str, detail: String) -> ! {
+    pub(super) fn break_promise(&mut self, id: NodeId, property: &str, detail: String) -> ! {
         self.fail(id, Failure::new(property, format!("node {id} {detail}")))
     }
 
@@ -95,6 +97,7 @@ impl CoreWorld {
             is_held,
             is_idle: member.in_flight.is_empty(),
             spoken: self.spoken_to(message.to, message.from),
+            rests_with: self.rests_with(message.to),
         })
     }
 
@@ -110,7 +113,7 @@ impl CoreWorld {
         }
     }
 
-    fn spoken_to(&self, id: NodeId, to: NodeId) -> u64 {
+    pub(super) fn spoken_to(&self, id: NodeId, to: NodeId) -> u64 {
         self.members[&id].seen.spoken.get(&to).map_or(0, |(_, count)| *count)
     }
 
@@ -125,6 +128,8 @@ impl CoreWorld {
         let said = || format!("after {before:?} is {role:?} in term {term}");
         let tick = self.members[&id].tick();
         self.member(id).seen.heard.insert(from, tick);
+        // Who was stopped for long finds that first, and is nobody's leader when it votes.
+        let is_held = before.is_held && self.members[&id].seen.gave_up_at != Some(tick);
         let is_news = message_term > before.term;
         match body {
             Heard::PreVote(last) => {
@@ -140,7 +145,7 @@ impl CoreWorld {
                     self.break_promise(id, "an old request is answered with the term", said());
                 }
             }
-            Heard::Vote(_) if before.is_held && is_news && term != before.term => {
+            Heard::Vote(_) if is_held && is_news && term != before.term => {
                 self.break_promise(id, "who hears a leader does not vote it away", said());
             }
             Heard::Vote(_) | Heard::TransferVote(_) => {}
@@ -171,6 +176,8 @@ impl CoreWorld {
             Heard::Other => {}
         }
         self.check_refusal(id, &before);
+        self.check_old_term(id, &before);
+        self.check_waking(id, &before);
     }
 
     /// A vote that was refused for the sake of the log was refused to a log that lacks something.
@@ -202,7 +209,9 @@ impl CoreWorld {
             }
             Body::ReadIndex { context, .. } => member.seen.question = Some(*context),
             Body::PreVoteResponse { granted: true } => self.granted = Some(to),
-            Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. }) => {
+            Body::AppendEntriesResponse(outcome) => {
+                self.names_session = true;
+                let AppendOutcome::Accepted { match_index, .. } = outcome else { return };
                 self.has_acknowledged = true;
                 self.check_acknowledgement(message, *match_index);
             }
@@ -256,6 +265,7 @@ impl CoreWorld {
                 self.check_election(id, *term);
             }
             Event::BecameFollower { .. } => seen.stop_leading(),
+            Event::QuorumLost { .. } | Event::WriteStalled { .. } => seen.gave_up_at = Some(now),
             Event::BecamePreCandidate { .. } => {
                 seen.stop_leading();
                 self.check_promise(id, "campaigns");

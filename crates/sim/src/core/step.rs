@@ -248,7 +248,8 @@ impl CoreWorld {
     pub(super) fn act<T>(&mut self, id: NodeId, act: impl FnOnce(&mut Node, Tick) -> T) -> T {
         self.steps += 1;
         (self.granted, self.refused_behind) = (None, false);
-        (self.has_acknowledged, self.has_objected, self.tells_removal) = (false, false, false);
+        (self.has_acknowledged, self.has_objected) = (false, false);
+        (self.tells_removal, self.names_session) = (false, false);
         let interval = self.look_at_clock(id);
         let member = self.member(id);
         let now = member.tick();

@@ -218,6 +218,52 @@ impl CoreChaos {
         self.succession = Succession { heirs, from_ms: at_ms, until_ms, deposed: leader };
     }
 
+    /// A voter is cut off while a member comes. When it is back the leader is gone, and the
+    /// newcomer, of whom it has not heard, asks for its vote (M6).
+    pub(super) fn bring_a_newcomer(&mut self, at_ms: u64, dice: &mut SplitMix) -> bool {
+        let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
+        let leader = leader.filter(|leader| self.world.disks_are_on_record(*leader));
+        let Some(leader) = leader else { return false };
+        let Some(node) = self.world.node(leader) else { return false };
+        let configuration = node.configuration().clone();
+        let nodes = self.world.nodes();
+        let is_new = |node: &NodeId| {
+            !configuration.contains(*node)
+                && !configuration.removed.contains(node)
+                && !self.world.is_witness(*node)
+                && self.world.is_awake(*node)
+        };
+        let newcomers: Vec<NodeId> = nodes.iter().copied().filter(is_new).collect();
+        let voters = configuration.voters.iter().copied();
+        let others: Vec<NodeId> = voters.filter(|voter| *voter != leader).collect();
+        if newcomers.is_empty() || others.is_empty() {
+            return false;
+        }
+        let (newcomer, voter) = (pick(dice, &newcomers), pick(dice, &others));
+        let change = ConfigurationChange {
+            allow_stall: true,
+            ..ConfigurationChange::of([MemberChange::AddVoter(newcomer)])
+        };
+        if self.world.change(leader, &change).is_err() {
+            return false;
+        }
+        let wires_of = |node: NodeId| -> Cuts {
+            let others = nodes.iter().filter(|other| **other != node);
+            others.flat_map(|other| [(node.0, other.0), (other.0, node.0)]).collect()
+        };
+        let timeout = self.plan.options.node_options.election_timeout_ticks;
+        let slowest = u64::try_from(self.plan.options.delay.1.as_millis()).unwrap_or(0);
+        let changed_at = at_ms + 10 * slowest + dice.below(timeout);
+        let until_ms = changed_at + 2 * timeout + dice.below(2 * timeout);
+        self.wire(at_ms, true, wires_of(voter));
+        self.wire(changed_at, false, wires_of(voter));
+        self.wire(changed_at, true, wires_of(leader));
+        self.wire(until_ms, false, wires_of(leader));
+        let heirs = vec![newcomer];
+        self.succession = Succession { heirs, from_ms: changed_at, until_ms, deposed: None };
+        true
+    }
+
     /// A leader takes itself out, and is gone when the last step is on its own disk alone.
     pub(super) fn leave_and_crash(&mut self, dice: &mut SplitMix) -> bool {
         let leader = self.world.leader().filter(|leader| self.world.is_awake(*leader));
