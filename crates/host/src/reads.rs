@@ -182,3 +182,34 @@ impl Reads {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A slow read index, as `etcd_server_slow_read_indexes_total` counts it.
+    #[test]
+    fn a_round_that_is_made_again_is_late_unless_it_was_refused() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let teller = Arc::clone(&told);
+        let reply = move |answer| teller.lock().expect("no test panics with it").push(answer);
+        let read = |at: Moment| {
+            let deadline = at.after(RETRY_AFTER * 4);
+            Read { mode: ReadMode::ReadIndex, reply: Box::new(reply.clone()), deadline }
+        };
+        let (mut reads, asked_at) = (Reads::default(), Moment(1));
+        let mode = ReadMode::ReadIndex;
+        let late_at = asked_at.after(RETRY_AFTER);
+        reads.asked.insert(1, Asked { at: asked_at, mode, reads: vec![read(asked_at)] });
+        assert_eq!(reads.retry(Moment(late_at.0 - 1)), 0, "it may be answered yet");
+        assert_eq!((reads.retry(late_at), reads.waiting.len()), (1, 1));
+        let refused = reads.waiting.drain(..).collect();
+        reads.asked.insert(2, Asked { at: Moment(0), mode, reads: refused });
+        assert_eq!((reads.retry(late_at), reads.waiting.len()), (0, 1), "refused for now");
+        let end = asked_at.after(RETRY_AFTER * 4);
+        assert_eq!(reads.fail_expired(end, ReadError::TimedOut), 1);
+        assert_eq!(told.lock().expect("as above").as_slice(), [Err(ReadError::TimedOut)]);
+    }
+}

@@ -269,6 +269,23 @@ mod tests {
         assert_eq!(values.map(|it| it.load(Ordering::Relaxed)), [2, 1, 0, 1]);
     }
 
+    /// As etcd counts them: ranges as well as what is applied, and not what takes just as long.
+    #[test]
+    fn what_takes_longer_than_the_bound_is_slow() {
+        let measures = Measures::default();
+        let clock = env::mem::VirtualClock::new();
+        measures.use_clock(Arc::new(clock.clone()));
+        let (begun, late) = (clock.now(), clock.now().after(SLOW));
+        clock.set(late);
+        assert_eq!(measures.ended(0, true, Some(begun)), Some(late));
+        measures.range_ended(false, Some(begun));
+        assert_eq!(measures.slow.load(Ordering::Relaxed), 0, "just in time");
+        clock.set(late.after(Duration::from_nanos(1)));
+        measures.ended(0, false, Some(begun));
+        measures.range_ended(true, Some(begun));
+        assert_eq!(measures.slow.load(Ordering::Relaxed), 2);
+    }
+
     #[test]
     fn no_time_is_taken_without_a_clock() {
         let measures = Measures::default();

@@ -175,6 +175,30 @@ fn what_was_there_before_is_a_read() {
     h.now("bob", Command::DeleteRange(delete("w", ""))).unwrap();
 }
 
+/// What stays as it was is not told: who may only write may keep value and lease.
+#[test]
+fn who_may_only_write_may_keep_what_is_there() {
+    let mut h = harness();
+    h.auth(permit("b", Access::Write, "w", "")).unwrap();
+    let keeps_value = PutRequest { key: b("w"), ignore_value: true, ..PutRequest::default() };
+    let keeps_lease = PutRequest { ignore_lease: true, ..put("w") };
+    for put in [&keeps_value, &keeps_lease] {
+        let early = h.now("bob", Command::Put(put.clone()));
+        assert_eq!(early, Err(RequestError::KeyNotFound), "there is nothing to keep");
+    }
+    h.now("bob", Command::Put(put("w"))).unwrap();
+    for put in [keeps_value, keeps_lease] {
+        h.now("bob", Command::Put(put.clone())).unwrap();
+        let txn =
+            TxnRequest { success: vec![RequestOp::Put(put.clone())], ..TxnRequest::default() };
+        h.now("bob", Command::Txn(txn)).unwrap();
+        let told = PutRequest { prev_kv: true, ..put.clone() };
+        assert_eq!(h.now("bob", Command::Put(told)), Err(DENIED));
+        let elsewhere = PutRequest { key: b("x"), ..put };
+        assert_eq!(h.now("bob", Command::Put(elsewhere)), Err(DENIED), "denied before it is found");
+    }
+}
+
 #[test]
 fn a_lease_takes_leave_for_all_that_is_attached_to_it() {
     let mut h = harness();

@@ -96,6 +96,15 @@ fn codes_and_texts_are_those_that_clients_match() {
         (ApiError::TimedOut, Code::Unavailable, "request timed out"),
         (ApiError::Stopped, Code::Unavailable, "server stopped"),
         (ApiError::RequestTooLarge, Code::InvalidArgument, "request is too large"),
+        (ApiError::DowngradeFormat, Code::InvalidArgument, "wrong downgrade target version format"),
+        (ApiError::DowngradeTarget, Code::InvalidArgument, "invalid downgrade target version"),
+        (
+            ApiError::DowngradeInProgress,
+            Code::FailedPrecondition,
+            "cluster has a downgrade job in progress",
+        ),
+        (ApiError::NoDowngrade, Code::FailedPrecondition, "no inflight downgrade job"),
+        (ApiError::UnknownDowngradeAction, Code::Unknown, "unknown method"),
     ];
     check(table);
 }
@@ -166,4 +175,15 @@ fn an_oversized_message_is_resource_exhausted_and_not_compacted() {
     assert_eq!(status.message(), "grpc: received message larger than max (2097160 vs. 2097152)");
     let compacted = remap_oversize(ApiError::from(RequestError::Compacted).into());
     assert_eq!(compacted.code(), Code::OutOfRange);
+}
+
+/// etcd passes these on from a library, with that library's name in place of its own.
+#[test]
+fn some_texts_are_not_the_servers() {
+    let text = |error: ApiError| error.code_and_text();
+    let verify_only = "auth: token signing attempted with verify-only key";
+    assert_eq!(text(ApiError::VerifyOnly), (Code::Unknown, verify_only.to_owned()));
+    let no_password = "auth: authentication failed, password was given for no password user";
+    let error = RequestError::NoPasswordUser.into();
+    assert_eq!(text(error), (Code::Unknown, no_password.to_owned()));
 }

@@ -20,7 +20,7 @@ pub enum ExitReason {
         /// The member.
         member_id: u64,
     },
-    /// The member's keys are not the leader's, at this revision, so that it must not serve.
+    /// The member's keys are not those of the others, at this revision, so that it must not serve.
     Corrupt {
         /// The revision.
         revision: i64,
@@ -55,7 +55,7 @@ impl fmt::Display for ExitReason {
             Self::DataLost { name, member_id } => write_data_lost(f, name, *member_id),
             Self::Corrupt { revision } => write!(
                 f,
-                "the keys of this member are not the leader's at revision {revision}: it does not \
+                "the keys of this member are not those of the others at revision {revision}: it does not \
                  serve; keep its folder to look at, and replace it: flotilla ctl member replace; \
                  see docs/operating/alarms.md"
             ),

@@ -1,5 +1,6 @@
 //! A member whose keys are not those of the others.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use host::{CommittedEntry, StateMachine};
 use raft::EntryId;
 use server::{ClusterState, Server, ServerOptions};
 use store::{Command, PutRequest, StoreMachine, StoreOptions};
+use tempfile::TempDir;
 use tonic::Code;
 
 use crate::common::{Node, bytes, listener, options, within};
@@ -39,11 +41,8 @@ fn falsify(dir: &Path, term: u64, last_index: u64) {
     machine.shutdown().unwrap();
 }
 
-/// Three members; the last one is started again with keys of its own. What it then has for options,
-/// `change` says.
-async fn with_an_ill_one(
-    change: impl Fn(&mut ServerOptions),
-) -> (Vec<Node>, Result<server::RunningServer, server::StartError>) {
+/// Three members that hold the same keys, and their addresses.
+async fn three_that_agree() -> (Vec<Node>, Vec<SocketAddr>) {
     let peers: Vec<_> = (0..3).map(|_| listener()).collect();
     let addresses: Vec<_> = peers.iter().map(|peer| peer.local_addr().unwrap()).collect();
     let entry = |at: usize| format!("n{at}=http://{}", addresses[at]);
@@ -64,21 +63,51 @@ async fn with_an_ill_one(
     for number in 0..PUTS {
         nodes[0].kv().put(put(&format!("k{number}"))).await.unwrap();
     }
-    // It must have everything in its log before it crashes.
+    // They must have everything in their logs before they crash.
     let revision = nodes[0].server.status().revision;
-    within("the last member to follow", async {
-        while nodes[2].server.status().revision < revision {
+    within("the others to follow", async {
+        while nodes.iter().any(|node| node.server.status().revision < revision) {
             tokio::task::yield_now().await;
         }
     })
     .await;
+    (nodes, addresses)
+}
+
+/// What a member that was crashed is started with again.
+async fn again(at: usize, dir: &Path, address: SocketAddr) -> ServerOptions {
+    let peer = within("the port to be free", async {
+        loop {
+            match std::net::TcpListener::bind(address) {
+                Ok(peer) => return peer,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    })
+    .await;
+    ServerOptions {
+        peer_listener: Some(peer),
+        initial_cluster_state: ClusterState::New,
+        ..options(&format!("n{at}"), dir)
+    }
+}
+
+/// Ends the last member as a crash would, and gives it keys of its own.
+fn fall_ill(nodes: &mut Vec<Node>) -> TempDir {
     let ill = nodes.pop().unwrap();
     let status = ill.server.status();
-    let dir = ill.dir;
     drop(ill.server);
-    let (term, last_index) = (status.term, status.applied_index);
-    let path = dir.path().to_owned();
-    falsify(&path, term, last_index);
+    falsify(ill.dir.path(), status.term, status.applied_index);
+    ill.dir
+}
+
+/// Three members; the last one is started again with keys of its own. What it then has for options,
+/// `change` says.
+async fn with_an_ill_one(
+    change: impl Fn(&mut ServerOptions),
+) -> (Vec<Node>, TempDir, server::RunningServer) {
+    let (mut nodes, addresses) = three_that_agree().await;
+    let dir = fall_ill(&mut nodes);
     // It compares its keys with the leader's. Were it elected itself, it had nobody to ask.
     within("a leader among the others", async {
         while nodes[0].kv().put(put("led")).await.is_err() {
@@ -86,31 +115,15 @@ async fn with_an_ill_one(
         }
     })
     .await;
-    let peer = within("the port to be free", async {
-        loop {
-            match std::net::TcpListener::bind(addresses[2]) {
-                Ok(peer) => return peer,
-                Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    })
-    .await;
-    let mut options = ServerOptions {
-        peer_listener: Some(peer),
-        initial_cluster_state: ClusterState::New,
-        ..options("n2", &path)
-    };
+    let mut options = again(2, dir.path(), addresses[2]).await;
     change(&mut options);
-    let started = Server::start(options).await;
-    // The folder lives as long as the test.
-    std::mem::forget(dir);
-    (nodes, started)
+    let started = Server::start(options).await.unwrap();
+    (nodes, dir, started)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_other_keys_raises_the_alarm_and_nothing_is_served() {
-    let (nodes, ill) = with_an_ill_one(|options| options.corrupt_check_time_ms = 100).await;
-    let ill = ill.unwrap();
+    let (nodes, _dir, ill) = with_an_ill_one(|options| options.corrupt_check_time_ms = 100).await;
     let corrupt = async {
         loop {
             if let Err(status) = nodes[0].kv().put(put("k")).await
@@ -131,12 +144,34 @@ async fn a_member_with_other_keys_raises_the_alarm_and_nothing_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_other_keys_does_not_begin_to_serve() {
-    let (nodes, ill) = with_an_ill_one(|options| options.initial_corrupt_check = true).await;
-    let ill = ill.unwrap();
+    let (nodes, _dir, ill) = with_an_ill_one(|options| options.initial_corrupt_check = true).await;
     let reason = within("its end", ill.wait()).await;
     assert_eq!(reason.exit_code(), 24, "{reason}");
     assert!(!ill.status().ready);
     nodes[0].kv().put(put("k")).await.unwrap();
+}
+
+/// All start at once, and the one that is ill is the first to campaign: it has no leader to compare
+/// itself with, and the others have it for theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_with_other_keys_does_not_begin_to_serve_as_the_leader_either() {
+    let (mut nodes, addresses) = three_that_agree().await;
+    let ill = fall_ill(&mut nodes);
+    let dirs: Vec<TempDir> = nodes.into_iter().map(|node| node.dir).chain([ill]).collect();
+    let mut started = Vec::new();
+    for (at, dir) in dirs.iter().enumerate() {
+        let again = again(at, dir.path(), addresses[at]).await;
+        let election_timeout_ms = if at == 2 { again.election_timeout_ms } else { 1500 };
+        let options = ServerOptions { initial_corrupt_check: true, election_timeout_ms, ..again };
+        started.push(Server::start(options).await.unwrap());
+    }
+    let ill = started.pop().unwrap();
+    let reason = within("its end", ill.wait()).await;
+    assert_eq!(reason.exit_code(), 24, "{reason}");
+    assert!(!ill.status().ready);
+    for other in &started {
+        within("the others to serve", other.wait_ready()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
