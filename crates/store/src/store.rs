@@ -169,7 +169,18 @@ pub(crate) fn decode(bytes: Bytes) -> io::Result<LogRecord> {
 }
 
 fn read_value(reader: &Reader, wanted: &Wanted) -> io::Result<Bytes> {
-    let record = decode(reader.read(wanted.location.position())?)?;
+    let bytes = reader.read(wanted.location.position())?;
+    let record_bytes = bytes.len();
+    value_in(decode(bytes)?, wanted).map(|value| alone(value, record_bytes))
+}
+
+/// One value, without the rest of its record if that is longer: a value of a large transaction
+/// would keep all others in memory as long as its client does not read it.
+fn alone(value: Bytes, record_bytes: usize) -> Bytes {
+    if value.len() * 2 < record_bytes { Bytes::copy_from_slice(&value) } else { value }
+}
+
+fn value_in(record: LogRecord, wanted: &Wanted) -> io::Result<Bytes> {
     let mut sub = record.part.first_sub;
     for op in record.ops {
         match op {
@@ -542,5 +553,21 @@ impl Sizes {
     pub(crate) fn is_over_quota(&self) -> bool {
         let quota = self.quota_bytes.load(Ordering::Relaxed);
         quota > 0 && self.on_disk_bytes.load(Ordering::Relaxed) > quota
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who does not read the answer keeps what it holds.
+    #[test]
+    fn a_value_keeps_no_record_that_is_much_longer() {
+        let record = Bytes::from(vec![7; 1000]);
+        let (short, long) = (record.slice(100..200), record.slice(90..1000));
+        let kept = |value: &Bytes| record.as_ptr_range().contains(&value.as_ptr());
+        assert!(kept(&short) && !kept(&alone(short.clone(), record.len())));
+        assert_eq!(alone(short.clone(), record.len()), short);
+        assert!(kept(&alone(long, record.len())), "what is most of it is not copied");
     }
 }
