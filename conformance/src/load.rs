@@ -121,9 +121,19 @@ impl Load {
 /// `address` is not one.
 #[must_use]
 pub fn lazy(address: &str) -> Channel {
+    lazy_within(address, Duration::from_secs(1))
+}
+
+/// The same for a client that is more patient: the first packet of a connection that meets a full
+/// queue is lost, and goes again a second later.
+///
+/// # Panics
+/// `address` is not one.
+#[must_use]
+pub fn lazy_within(address: &str, connect_timeout: Duration) -> Channel {
     Endpoint::from_shared(format!("http://{address}"))
         .expect("the harness makes addresses that are addresses")
-        .connect_timeout(Duration::from_secs(1))
+        .connect_timeout(connect_timeout)
         .timeout(REQUEST_TIMEOUT)
         .tcp_nodelay(true)
         .connect_lazy()

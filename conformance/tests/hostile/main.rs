@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use api::etcdserverpb::PutRequest;
 use api::etcdserverpb::kv_client::KvClient;
-use conformance::load::lazy;
+use conformance::load::lazy_within;
 use conformance::{Cluster, ClusterPlan, audit, long_form, pause};
 use env::Clock;
 use env::os::OsClock;
@@ -64,7 +64,7 @@ impl Arena {
         };
         let endpoint = self.cluster.endpoint(member);
         self.runtime.block_on(async {
-            let mut client = KvClient::new(lazy(&endpoint));
+            let mut client = KvClient::new(lazy_within(&endpoint, PUT_WITHIN));
             let put = tokio::time::timeout(PUT_WITHIN, client.put(request)).await;
             put.expect("an honest client is served in time").expect("an honest put is taken");
         });
