@@ -44,6 +44,8 @@ pub(crate) struct Peers {
     callers: Mutex<Callers>,
     /// Whether it is worth looking: every frame that comes asks.
     any_departed: AtomicBool,
+    /// The host has ended: nobody is called any more.
+    is_closed: AtomicBool,
     /// Only where groups rest: every frame that comes pays for it.
     liveness: Option<Liveness>,
 }
@@ -74,7 +76,8 @@ impl fmt::Debug for Peers {
 impl Peers {
     pub(crate) fn new(node_id: NodeId, nets: Vec<Arc<dyn Net>>, seeds: PeerAddresses) -> Self {
         let (groups, callers, any_departed) = (Mutex::default(), Mutex::default(), false.into());
-        Self { node_id, nets, seeds, groups, callers, any_departed, liveness: None }
+        let is_closed = AtomicBool::new(false);
+        Self { node_id, nets, seeds, groups, callers, any_departed, is_closed, liveness: None }
     }
 
     /// Notes from now on when each peer is heard.
@@ -173,7 +176,19 @@ impl Peers {
         self.tell_nets(&before, &self.within_reach(&groups));
     }
 
+    /// Ends the connections of this node, whoever still holds a handle to one of its groups.
+    pub(crate) fn close(&self) {
+        let groups = self.groups.lock();
+        let before = self.within_reach(&groups);
+        self.tell_nets(&before, &Addresses::new());
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Called with the groups locked.
     fn tell_nets(&self, before: &Addresses, after: &Addresses) {
+        if self.is_closed.load(Ordering::Relaxed) {
+            return;
+        }
         for (node, addresses) in after {
             if before.get(node) != Some(addresses) && !addresses.is_empty() {
                 self.nets.iter().for_each(|net| net.set_peer(node.0, addresses));

@@ -159,6 +159,7 @@ impl<R> Drop for Host<R> {
         self.applier.close();
         self.bulk.close();
         join(&mut self.threads.others);
+        self.receiver.peers().close();
     }
 }
 

@@ -124,6 +124,30 @@ fn every_node_takes_writes_and_reads_what_was_acknowledged() {
     }
 }
 
+/// A library's user may keep a handle for longer than the host; its peers must not take the node
+/// for one that is there.
+#[test]
+fn a_host_that_ends_calls_nobody_any_more() {
+    let mut cluster = cluster();
+    cluster.leader();
+    let calls = |cluster: &Cluster| {
+        cluster.group(1).peers().iter().any(|peer| peer.node == NodeId(3) && peer.is_active)
+    };
+    let within = |what: &str, done: &dyn Fn() -> bool| {
+        let clock = OsClock::new();
+        let end = clock.now().after(PATIENCE);
+        while !done() {
+            assert!(clock.now() < end, "waited {PATIENCE:?} for {what}");
+            std::thread::yield_now();
+        }
+    };
+    within("the third to call", &|| calls(&cluster));
+    let kept = cluster.group(3);
+    drop(cluster.nodes.remove(&NodeId(3)));
+    within("its call to end", &|| !calls(&cluster));
+    drop(kept);
+}
+
 #[test]
 fn many_clients_at_once_are_each_answered_once() {
     let cluster = cluster();

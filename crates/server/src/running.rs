@@ -2,11 +2,11 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use host::Host;
 use host::transport::PeerListener;
+use host::{Host, Receiver};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -45,6 +45,8 @@ pub struct ServerStatus {
 pub(crate) struct Parts {
     pub(crate) host: Host<Applied>,
     pub(crate) peer_listeners: Vec<PeerListener>,
+    /// Hears of this member's removal as long as it runs.
+    pub(crate) _judge: Arc<OnceLock<Receiver>>,
     /// Serves clients until the phase is [`Phase::Stopping`].
     pub(crate) serving: Vec<JoinHandle<()>>,
     /// Anything else that runs for the member.

@@ -56,6 +56,7 @@ struct Opened {
     host: Host<Applied>,
     store: Store,
     peer_listeners: Vec<PeerListener>,
+    judge: Arc<OnceLock<Receiver>>,
     folder: DataFolder,
 }
 
@@ -106,7 +107,7 @@ impl Server {
             let links = links.clone_for_host();
             aside(move || opening.open(&links)).await?
         };
-        let Opened { host, store, peer_listeners, folder } = opened;
+        let Opened { host, store, peer_listeners, judge, folder } = opened;
         let group = host.group(GROUP).expect("the host was started with this group");
         let ending = links.ending.subscribe();
         let member = Arc::new(Member {
@@ -134,7 +135,7 @@ impl Server {
         *links.answerer.member.write() = Arc::downgrade(&member);
         let serving = serving.start(client, metrics, &member)?;
         let tasks = upkeep.start(&member, &links.ending);
-        let parts = Some(Parts { host, peer_listeners, serving, tasks, folder });
+        let parts = Some(Parts { host, peer_listeners, _judge: judge, serving, tasks, folder });
         Ok(RunningServer {
             member,
             client_addresses,
@@ -307,7 +308,7 @@ impl Opening {
         let host = Host::start(stages).map_err(StartError::Host)?;
         let _only_set_here = judge.set(host.receiver());
         let peer_listeners = self.peering.listen(self.peer, &host.receiver())?;
-        Ok(Opened { host, store, peer_listeners, folder: self.folder })
+        Ok(Opened { host, store, peer_listeners, judge, folder: self.folder })
     }
 
     fn open_log(&self) -> Result<(Wal, wal::Recovered), StartError> {
@@ -339,9 +340,11 @@ impl Opening {
                 .map_err(|error| StartError::Host(error.into()))
         };
         let (peer_net, bulk_net) = (net()?, net()?);
-        let (judge, tls) = (Arc::clone(judge), self.peering.tls());
+        // Weak: the host that judges keeps this network.
+        let (judge, tls) = (Arc::downgrade(judge), self.peering.tls());
         peer_net.on_removed(move |peer, address| {
-            if let Some(judge) = judge.get() {
+            let judge = judge.upgrade();
+            if let Some(judge) = judge.as_ref().and_then(|judge| judge.get()) {
                 judge.hear_of_removal(peer, address, tls.as_deref());
             }
         });
