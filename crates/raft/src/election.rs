@@ -234,12 +234,11 @@ impl Node {
             Some(VoteRefusal::OldTerm)
         } else if self.hears_a_leader() {
             Some(VoteRefusal::LeaderAlive)
-        } else if self.is_stranger() {
-            Some(VoteRefusal::OtherDisk)
         } else {
             let is_behind = last < self.log.last() && !bug(Bug::PreVotesForAnyLog)
                 || !self.reaches_group_commit(last);
-            is_behind.then_some(VoteRefusal::LogBehind)
+            let is_unknown = bug(Bug::VoterJudgesItsOwnDisk) && self.is_stranger();
+            (is_behind || is_unknown).then_some(VoteRefusal::LogBehind)
         };
         if let Some(because) = refusal {
             self.refuse_vote(from, term, because);
@@ -275,8 +274,9 @@ impl Node {
         }
     }
 
-    /// Figure 2, RequestVote, receiver. Anybody is answered, member or not: who may vote is for the
-    /// candidate's configuration to say, which may be newer than this node's (M6).
+    /// Figure 2, RequestVote, receiver. Anybody is answered, member or not: who may vote, and by
+    /// which disk, is for the candidate's configuration to say, which may be newer than this node's
+    /// (M6; `incarnation.rs`).
     pub(crate) fn handle_request_vote(
         &mut self,
         from: NodeId,
@@ -297,12 +297,11 @@ impl Node {
         } else {
             last < self.log.last() && !bug(Bug::VotesForAnyLog) || !self.reaches_group_commit(last)
         };
-        let is_unknown =
-            bug(Bug::VoterMustKnowTheCandidate) && !self.configurations.current().contains(from);
+        let is_unknown = bug(Bug::VoterMustKnowTheCandidate)
+            && !self.configurations.current().contains(from)
+            || bug(Bug::VoterJudgesItsOwnDisk) && self.is_stranger();
         let refusal = if !vote_is_free {
             Some(VoteRefusal::AlreadyVoted)
-        } else if self.is_stranger() {
-            Some(VoteRefusal::OtherDisk)
         } else if is_promised && self.hard_state.voted_for.is_none() {
             Some(VoteRefusal::LeaderAlive)
         } else {

@@ -24,6 +24,18 @@
 //! not guarded until n3 has R. [`Status::unguarded`](crate::Status::unguarded) names who is not;
 //! in a group whose members are all up that lasts for two round trips.
 //!
+//! The candidate alone judges. A voter that finds another disk on record in its own log votes all
+//! the same, since that log may tell of a time before it was demoted and came back:
+//!
+//! ```text
+//!   n1  … D P        D made a learner of n3, which had lost its disk, and records the new one;
+//!   n2  … D P        P promotes it.  n2 is down
+//!   n3  …            needs not know of D: n1 does, and can only be elected by n3
+//! ```
+//!
+//! Nothing rests on what such a voter knows: the argument above speaks of what c has. But it does
+//! not stand itself, since it would not count its own vote.
+//!
 //! A host of an earlier version names no disk. Its word counts as long as it has none on record;
 //! when it begins to name one, that disk is put on record once it holds all that the unnamed one
 //! was counted for.
@@ -75,7 +87,7 @@ impl Node {
     }
 
     /// Whether this node has another disk than the one on record, as the configuration in force has
-    /// it: [`Status::is_stranger`](crate::Status::is_stranger).
+    /// it, which may be an old one: [`Status::is_stranger`](crate::Status::is_stranger).
     #[must_use]
     pub fn is_stranger(&self) -> bool {
         !self.is_on_record(self.options.id, self.options.incarnation)

@@ -166,6 +166,7 @@ bugs! {
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
     // Disks that were lost or set back.
     AnyDiskCounts "D2" "A vote or an acknowledgement counts from whatever disk.",
+    VoterJudgesItsOwnDisk "M6" "Who does not know yet that its new disk is on record refuses its vote.",
     ForgetfulMembersCount "D2" "A member that forgot what it held goes on counting.",
     ForgetsTheGroupsCommit "L9" "Who lacks what the group has committed is elected.",
     SessionsHaveNoEnd "this house" "Each late answer to a heartbeat begins another session.",

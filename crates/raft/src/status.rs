@@ -38,8 +38,9 @@ pub struct Status {
     /// Some leader has said that the group has committed up to here, in the life of this node.
     /// Above `commit_index` on a node that has to catch up; it does not stand for election before.
     pub group_commit_index: LogIndex,
-    /// The configuration in force records another disk for this node: its own word counts for
-    /// nothing, and it neither votes nor campaigns. See [`FollowerStatus::counts`].
+    /// The configuration in force here records another disk for this node. It does not campaign,
+    /// and its word counts for nothing with everybody who has that configuration or a later one
+    /// like it. The node itself may have an old one. See [`FollowerStatus::counts`].
     pub is_stranger: bool,
     /// On a leader: voters whose disk could be lost without anybody noticing before their vote
     /// counts. A voter is among them from the beginning of the group, or of this version, until

@@ -125,8 +125,6 @@ pub enum VoteRefusal {
     LogBehind,
     /// A leader was heard from within the election timeout (thesis §4.2.3).
     LeaderAlive,
-    /// The configuration records another disk for this node: its vote would count for nothing.
-    OtherDisk,
 }
 
 impl fmt::Display for Event {
@@ -232,7 +230,6 @@ impl fmt::Display for VoteRefusal {
             Self::AlreadyVoted => "already voted",
             Self::LogBehind => "log behind",
             Self::LeaderAlive => "leader alive",
-            Self::OtherDisk => "other disk",
         })
     }
 }

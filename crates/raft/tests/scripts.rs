@@ -25,7 +25,7 @@ folders! {
     read at least 17,
     snapshot at least 15,
     membership at least 31,
-    incarnation at least 10,
+    incarnation at least 12,
     recovery at least 3,
     feeding at least 7,
     witness at least 11,

@@ -38,6 +38,8 @@ impl CoreWorld {
                     *held = (*session, *match_index);
                 }
                 held.1 = held.1.max(*match_index);
+                let told = seen.acknowledged.entry(from).or_default();
+                *told = (*told).max(*match_index);
                 None
             }
             AppendOutcome::Rejected { session, prev_index, .. } => {
@@ -193,7 +195,16 @@ impl CoreWorld {
         }
     }
 
-    /// A witness hears of a command when the command is where it must be (M16).
+    /// A witness hears of a command when the command is where it must be (M16), or was, as far as a
+    /// leader can know that does not know yet that its term is over:
+    ///
+    /// ```text
+    ///   n1  … c@2        leads term 2, and is stopped
+    ///   n2  … c@2        acknowledges c; then n3, elected by the witnesses, writes d over it
+    ///   n3  … d@3        n1 goes on with the answer of n2, and tells the witnesses of c
+    /// ```
+    ///
+    /// They refuse it, or take the next leader's log as they would have: c has the lower term.
     pub(super) fn check_witness_hears(&mut self, message: &Message) {
         let Body::AppendEntries { entries, .. } = &message.body else { return };
         let (id, to) = (message.from, message.to);
@@ -202,8 +213,12 @@ impl CoreWorld {
         }
         let Some(node) = self.node(id) else { return };
         let configuration = node.configuration();
+        let acknowledged = &self.members[&id].seen.acknowledged;
         let holds = |voter: &&NodeId, entry: EntryId| {
-            self.members.get(voter).is_some_and(|its| its.disk.durable().holds(entry))
+            let Some(its) = self.members.get(voter) else { return false };
+            let has_gone_on = its.disk.hard_state.current_term > node.term();
+            let had = acknowledged.get(voter).is_some_and(|upto| *upto >= entry.index);
+            its.disk.durable().holds(entry) || had && has_gone_on
         };
         let is_early = |entry: &&Entry| {
             let full = configuration.voters.difference(&configuration.witnesses);

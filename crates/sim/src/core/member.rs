@@ -104,6 +104,8 @@ pub(super) struct Seen {
     pub(super) sessions: BTreeMap<NodeId, Session>,
     /// How far each has acknowledged, in which session.
     pub(super) held: BTreeMap<NodeId, (u64, LogIndex)>,
+    /// The most that each has acknowledged to it in this leadership.
+    pub(super) acknowledged: BTreeMap<NodeId, LogIndex>,
     /// The term in which entries were kept that had come too early.
     pub(super) kept_in: Option<Term>,
     /// The largest commit index that it has heard of.

@@ -261,6 +261,7 @@ impl CoreWorld {
                 seen.spoken.clear();
                 seen.sessions.clear();
                 seen.held.clear();
+                seen.acknowledged.clear();
                 seen.noticed.clear();
                 self.check_election(id, *term);
             }
