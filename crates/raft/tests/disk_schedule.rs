@@ -250,7 +250,8 @@ impl World {
         );
     }
 
-    /// Whatever the leader has committed, or counts the node for, is there.
+    /// Whatever the leader has committed, or counts the node for, or will when it hears what the
+    /// node said before, is there.
     fn is_whole(&self, leader: u64, node: u64) -> bool {
         let status = self.cluster.status(leader);
         if status.role != Role::Leader {
@@ -261,7 +262,17 @@ impl World {
         let book = status.followers.iter().find(|follower| follower.id == NodeId(node));
         let counted = book.map_or(LogIndex(0), |book| book.match_index.max(book.frontier));
         let holds = |index: LogIndex| raft.id_at(index).is_none_or(|entry| disk.holds(entry));
-        holds(counted) && holds(status.commit_index)
+        let said = self.cluster.network.iter().filter(|message| message.from.0 == node);
+        let said = said.filter_map(|message| {
+            if let Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. })
+            | Body::InstallSnapshotResponse { match_index } = message.body
+            {
+                Some(match_index)
+            } else {
+                None
+            }
+        });
+        holds(counted) && holds(status.commit_index) && said.max().is_none_or(holds)
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Hearing {
     pub(super) term: Term,
     role: Role,
     last: EntryId,
+    /// Its own timer is due as well, and comes first.
+    was_due: bool,
     /// A leader lives, and this node has no business voting.
     is_held: bool,
     /// Nothing waits for the disk: what is answered leaves at once.
@@ -94,6 +96,7 @@ impl CoreWorld {
             term: node.term(),
             role: node.role(),
             last: node.last(),
+            was_due: node.next_deadline().is_some_and(|at| at <= member.tick()),
             is_held,
             is_idle: member.in_flight.is_empty(),
             spoken: self.spoken_to(message.to, message.from),
@@ -123,6 +126,7 @@ impl CoreWorld {
         let (term, role, leader) = (node.term(), node.role(), node.leader());
         let is_vote_answer = before.body == Heard::VoteAnswer;
         let votes_for_itself = is_vote_answer && node.status().hard_state.voted_for == Some(id);
+        let stood = before.was_due && role == Role::Candidate;
         let granted = self.granted;
         let Hearing { from, body, message_term, .. } = before;
         let said = || format!("after {before:?} is {role:?} in term {term}");
@@ -149,7 +153,7 @@ impl CoreWorld {
                 self.break_promise(id, "who hears a leader does not vote it away", said());
             }
             Heard::Vote(_) | Heard::TransferVote(_) => {}
-            Heard::VoteAnswer if is_news && term == message_term && votes_for_itself => {
+            Heard::VoteAnswer if is_news && term == message_term && votes_for_itself && !stood => {
                 self.break_promise(id, "an answer is no permission to lead", said());
             }
             Heard::VoteAnswer => {}
