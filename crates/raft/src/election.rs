@@ -115,7 +115,7 @@ impl Node {
 
     /// The regular heartbeats. With leases each of them extends one, and is a round of its own.
     pub(crate) fn beat(&mut self) {
-        if self.options.lease_drift_ppm.is_some() {
+        if self.options.lease_drift_ppm.is_some() || self.asks_in_vain() {
             self.begin_heartbeat_round();
         }
         self.notice_slow_followers();

@@ -13,6 +13,7 @@
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
+use crate::progress::Progress;
 use crate::queue::pop_front_if;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
@@ -155,6 +156,22 @@ impl Node {
         self.send_heartbeats();
         // This node confirms itself; in a group of one that is a quorum.
         self.confirm_reads(id, round);
+    }
+
+    /// Reads wait for a round, and a member's book began after it: what that member says of the
+    /// round counts for nothing (L11), and the quorum may need its word.
+    ///
+    /// ```text
+    ///   n1   leads {1, 2}, begins round 1; {1, 3} comes into force before n2 has answered
+    ///   n3   answers round 1 for ever, and nobody knows whether it did so before it was added
+    /// ```
+    ///
+    /// Another read would begin another round; but there may be none, or no room for it.
+    pub(crate) fn asks_in_vain(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let is_newer = |member: &Progress| member.rounds_before >= leader.reads.newest;
+        let waits = !leader.reads.rounds.is_empty();
+        waits && leader.members.iter().any(is_newer) && !bug(Bug::ReadsWaitForOldBooks)
     }
 
     /// `from` has answered the heartbeat of `round`: it followed this leader after the round began.

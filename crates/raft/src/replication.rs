@@ -196,6 +196,12 @@ impl Node {
                     let term = last.term;
                     return self.record(|| Event::StaleMessage { from, term });
                 }
+                // There is nothing further back to try, and the same question would be refused
+                // again, as often as the network can carry it; and twice where it carries it twice.
+                let is_held = prev_index <= member.match_index && prev_index > LogIndex(0);
+                if is_held && !bug(Bug::RefusedIsAskedForAgain) {
+                    return self.ask_what_it_holds(from);
+                }
                 // No entry of the follower's from the hint to the refused one can match: the hint
                 // is its last with a term at most `prev`'s. And no entry of this log behind `next`
                 // can: its term is above the hint's, and terms never fall.

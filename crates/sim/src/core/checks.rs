@@ -4,10 +4,14 @@ use raft::invariants::{Cluster as Checker, Violation, sizes};
 use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, Term};
 
 use super::CoreWorld;
+use super::step::Happening;
 use crate::Failure;
 
 /// How often a node may be due at one moment.
 const WAKES_MAX: u32 = 1000;
+
+/// More messages, and other things to come, than any honest world has at a time.
+const TO_COME_MAX: usize = 20_000;
 
 /// As the core names it.
 const TOO_EARLY: &str = "bytes that came too early";
@@ -22,6 +26,16 @@ impl CoreWorld {
         if *times > WAKES_MAX {
             let detail = format!("node {id} is due at {now:?} and stays so");
             self.fail(id, Failure::new("what is due is done", detail));
+        }
+    }
+
+    /// An answer that calls for a message, which calls for the same answer, goes on for as long as
+    /// the network carries it; and where that repeats messages there are ever more of them.
+    pub(super) fn check_queue(&mut self, next: &Happening) {
+        let count = self.queue.len();
+        if count > TO_COME_MAX {
+            let detail = format!("{count} wait; the next is {next:?}");
+            self.fail(next.whom().0, Failure::new("messages do not multiply", detail));
         }
     }
 

@@ -186,6 +186,8 @@ pub struct CoreWorld {
     newly_installed: Option<NodeId>,
     /// Clients are silent until then.
     quiet_until: Moment,
+    /// No client asks for anything, and not in a meeting that the world arranges either.
+    clients_rest: bool,
     /// Reads that the world itself has asked for.
     asked: u64,
     /// The message under way calls for an election in a leader's name.
@@ -276,6 +278,7 @@ impl CoreWorld {
             looks_away: true,
             newly_installed: None,
             quiet_until: Moment(0),
+            clients_rest: false,
             asked: 0,
             leader_calls: false,
             hears_nonsense: false,

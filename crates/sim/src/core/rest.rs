@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use raft::{Configuration, LogIndex, NodeId, QuorumRule, ReadMode, Role, Timeouts};
+use raft::{Configuration, EntryId, LogIndex, NodeId, QuorumRule, ReadMode, Role, Term, Timeouts};
 
 use super::chaos::CoreChaos;
 use crate::Failure;
@@ -11,6 +11,8 @@ use crate::Failure;
 const MENDED_WITHIN_MS: u64 = 40_000;
 /// How long the group must then stay as it is.
 const REST_MS: u64 = 3_000;
+/// At the end of that time no client asks for anything, and so nothing happens at all.
+const SILENCE_MS: u64 = 1_000;
 
 impl CoreChaos {
     /// The faults stop: the group elects, commits, leaves what it was changing, and everybody
@@ -38,13 +40,7 @@ impl CoreChaos {
         self.world.set_write_time(Duration::from_micros(200), Duration::from_millis(2));
         self.wait_for_rest("a group that is mended comes to rest")?;
         self.end_the_removed();
-        self.world.run_ms(REST_MS);
-        if self.newest_configuration().feeders.is_empty() {
-            self.is_at_rest().map_err(|why| self.failure("a group at rest stays at rest", &why))?;
-        } else {
-            // What is written meanwhile may come to a learner as late as an election timeout.
-            self.wait_for_rest("a group at rest stays at rest")?;
-        }
+        self.stay_at_rest()?;
         self.answer_all()?;
         self.manage_without_some()?;
         self.begin_together()?;
@@ -62,6 +58,40 @@ impl CoreChaos {
             }
         }
         Ok(())
+    }
+
+    /// What was under way ends, and then the same node leads in the same term, and its log ends
+    /// where it did. No read is older than the rest.
+    fn stay_at_rest(&mut self) -> Result<(), Failure> {
+        const PROPERTY: &str = "a group at rest stays at rest";
+        let open = self.world.open_reads.clone();
+        self.world.run_ms(REST_MS - SILENCE_MS);
+        let before = self.leadership();
+        self.world.let_clients_rest(true);
+        self.world.run_ms(SILENCE_MS);
+        self.world.let_clients_rest(false);
+        if self.newest_configuration().feeders.is_empty() {
+            self.is_at_rest().map_err(|why| self.failure(PROPERTY, &why))?;
+        } else {
+            // What was written meanwhile may come to a learner as late as an election timeout.
+            self.wait_for_rest(PROPERTY)?;
+        }
+        let after = self.leadership();
+        if before != after {
+            return Err(self.failure(PROPERTY, &format!("{before:?} has become {after:?}")));
+        }
+        if let Some((node, name)) = open.intersection(&self.world.open_reads).next() {
+            let read = self.world.answer_of(*node, *name);
+            let why = format!("n{node} has still not decided {name}, {read:?}");
+            return Err(self.failure("a group at rest answers", &why));
+        }
+        Ok(())
+    }
+
+    /// Who leads, in which term, and where its log ends.
+    fn leadership(&self) -> Option<(NodeId, Term, EntryId)> {
+        let leader = self.world.node(self.world.leader()?)?;
+        Some((leader.id(), leader.term(), leader.last()))
     }
 
     fn turn(&mut self, ms: u64) {

@@ -85,7 +85,7 @@ pub(super) enum Happening {
 
 impl Happening {
     /// To whom it happens, and in which of its lives; any life takes a message.
-    fn whom(&self) -> (NodeId, Option<u64>) {
+    pub(super) fn whom(&self) -> (NodeId, Option<u64>) {
         match self {
             Self::Arrival { message, .. } => (message.to, None),
             Self::Synced { node, life }
@@ -145,6 +145,7 @@ impl CoreWorld {
             }
             (Some(at), _) if at <= end => {
                 let (_, happening) = self.queue.pop_first().expect("it is due");
+                self.check_queue(&happening);
                 self.clock.set(at.max(now));
                 self.come_true(happening);
                 true
@@ -199,6 +200,7 @@ impl CoreWorld {
                 let _refused = self.abandon(node);
             }
             Happening::Promote { node, learner, .. } => self.promote(node, learner),
+            Happening::Ask { .. } if self.clients_rest => {}
             Happening::Ask { node, mode: None, .. } => self.ask_on_lease(node),
             Happening::Ask { node, mode: Some(mode), .. } => self.ask_by_itself(node, mode),
             Happening::Report { node, input, .. } => self.input(node, input),
