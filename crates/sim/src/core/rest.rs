@@ -80,7 +80,10 @@ impl CoreChaos {
         if before != after {
             return Err(self.failure(PROPERTY, &format!("{before:?} has become {after:?}")));
         }
-        if let Some((node, name)) = open.intersection(&self.world.open_reads).next() {
+        // Who was removed, and leads nobody without knowing it, waits for them.
+        let members = self.newest_configuration();
+        let mut late = open.intersection(&self.world.open_reads);
+        if let Some((node, name)) = late.find(|(node, _)| members.contains(*node)) {
             let read = self.world.answer_of(*node, *name);
             let why = format!("n{node} has still not decided {name}, {read:?}");
             return Err(self.failure("a group at rest answers", &why));
