@@ -84,6 +84,7 @@ pub(crate) fn lose_disk(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
     let all_are_well = members.iter().all(|node| cluster.members[node].node.is_some())
         && disks_are_on_record(cluster, &status.configuration)
         && status.unguarded.is_empty()
+        && disks_hold_what_counts(cluster, leader)
         // Without one of two nobody can agree.
         && voters >= 3;
     let is_settled = status.configuration_index <= status.commit_index;
@@ -105,6 +106,16 @@ fn disks_are_on_record(cluster: &Cluster, configuration: &Configuration) -> bool
     configuration.incarnations.iter().all(|(node, recorded)| {
         let member = cluster.members.get(&node.0);
         member.is_none_or(|member| member.options.incarnation == *recorded)
+    })
+}
+
+/// No disk was set back that the leader takes for what it was: a record that was forgotten guards
+/// nobody.
+fn disks_hold_what_counts(cluster: &Cluster, leader: u64) -> bool {
+    let raft = cluster.node(leader);
+    cluster.status(leader).followers.iter().all(|follower| {
+        let disk = cluster.members[&follower.id.0].disk.durable();
+        raft.id_at(follower.match_index).is_none_or(|entry| disk.holds(entry))
     })
 }
 

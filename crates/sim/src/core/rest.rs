@@ -7,7 +7,8 @@ use raft::{Configuration, EntryId, LogIndex, NodeId, QuorumRule, ReadMode, Role,
 use super::chaos::CoreChaos;
 use crate::Failure;
 
-/// Forty election timeouts: elections that nobody wins make timeouts up to eight times longer.
+/// Forty election timeouts: elections that nobody wins make timeouts up to eight times longer. And
+/// what state machines need.
 const MENDED_WITHIN_MS: u64 = 40_000;
 /// How long the group must then stay as it is.
 const REST_MS: u64 = 3_000;
@@ -48,12 +49,13 @@ impl CoreChaos {
     }
 
     fn wait_for_rest(&mut self, property: &'static str) -> Result<(), Failure> {
+        let within_ms = MENDED_WITHIN_MS + self.backlog_ms();
         let mut waited_ms = 0;
         while let Err(why) = self.is_at_rest() {
             self.turn(100);
             waited_ms += 100;
             self.nudge(waited_ms);
-            if waited_ms > MENDED_WITHIN_MS {
+            if waited_ms > within_ms {
                 return Err(self.failure(property, &why));
             }
         }
@@ -95,6 +97,19 @@ impl CoreChaos {
     fn leadership(&self) -> Option<(NodeId, Term, EntryId)> {
         let leader = self.world.node(self.world.leader()?)?;
         Some((leader.id(), leader.term(), leader.last()))
+    }
+
+    /// How long a member's state machine may take for what is in the log already: it does not get
+    /// faster when the faults stop, and one that hung beside a quick disk has much to do.
+    fn backlog_ms(&self) -> u64 {
+        let configuration = self.newest_configuration();
+        let holds_data = |id: &NodeId| self.world.is_on(*id) && !self.world.is_witness(*id);
+        let on = || configuration.members().filter(holds_data);
+        let last = on().filter_map(|member| self.world.node(member)).map(|node| node.last().index);
+        let applied = on().map(|member| self.world.applied(member)).min().unwrap_or_default();
+        let behind = last.max().unwrap_or_default().0.saturating_sub(applied.0);
+        let slowest = self.plan.options.apply_time.1.as_millis();
+        behind.saturating_mul(u64::try_from(slowest).unwrap_or(u64::MAX))
     }
 
     fn turn(&mut self, ms: u64) {
