@@ -37,7 +37,7 @@ pub enum Input {
     /// The state machine has applied all entries up to and including this index.
     Applied(LogIndex),
     /// The answer to a [`Fetch`](crate::Fetch): consecutive entries from its first index on; fewer
-    /// than asked for is allowed, none is not.
+    /// than asked for is allowed, and none only where the log was cut meanwhile.
     Fetched {
         /// The first index of the fetch.
         from: LogIndex,

@@ -106,10 +106,12 @@ impl CoreWorld {
             let fits = bytes <= fetch.bytes_max || entry.id.index == fetch.from;
             fits && entry.id.index < fetch.to
         });
-        let entries: Vec<Entry> = wanted.cloned().collect();
-        if entries.first().is_some_and(|first| first.id.index == fetch.from) {
-            self.input(id, Input::Fetched { from: fetch.from, entries });
+        let mut entries: Vec<Entry> = wanted.cloned().collect();
+        if entries.first().is_some_and(|first| first.id.index != fetch.from) {
+            entries.clear();
         }
+        // Every fetch is answered, also one of what was cut meanwhile: the node asks once.
+        self.input(id, Input::Fetched { from: fetch.from, entries });
     }
 
     /// The hosts carry a snapshot to a follower that needs one.
