@@ -78,7 +78,11 @@ impl Node {
             | Body::InstallSnapshot { .. } => {
                 self.become_follower(term, Some(from));
             }
-            Body::AppendEntriesResponse(_) if bug(Bug::HigherTermInAnAnswerIsIgnored) => return,
+            Body::AppendEntriesResponse(_) | Body::HeartbeatResponse { .. }
+                if bug(Bug::HigherTermInAnAnswerIsIgnored) =>
+            {
+                return;
+            }
             Body::PreVote { .. }
             | Body::PreVoteResponse { granted: false }
             | Body::RequestVote { .. }

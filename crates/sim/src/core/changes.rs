@@ -9,6 +9,9 @@ use raft::{
 use super::CoreWorld;
 use crate::Failure;
 
+/// So long an operator waits for a learner.
+const STAGED_ELECTION_TIMEOUTS: u64 = 8;
+
 impl CoreWorld {
     /// Hands leadership over.
     ///
@@ -54,6 +57,35 @@ impl CoreWorld {
         let change = ConfigurationChange::of([MemberChange::Promote(learner)]);
         let change = ConfigurationChange { allow_stall: true, ..change };
         let _refused = self.change(leader, &change);
+    }
+
+    /// An operator wants a learner to vote as soon as it holds the log, within a while.
+    pub(super) fn stage(&mut self, leader: NodeId, learner: NodeId) {
+        let within =
+            STAGED_ELECTION_TIMEOUTS * self.members[&leader].options.election_timeout_ticks;
+        let staged = self.act(leader, |node, now| node.promote_when_ready(now, learner, within));
+        if staged.is_ok() {
+            self.census.meet("sometimes: a learner is to vote when it holds the log");
+            let term = self.node(leader).map(raft::Node::term).unwrap_or_default();
+            let member = self.member(leader);
+            member.seen.staged = Some((learner, term, member.tick().after(within)));
+        }
+    }
+
+    /// What was to be waited for so long is not waited for any longer.
+    pub(super) fn check_staged(&mut self, id: NodeId) {
+        let member = &self.members[&id];
+        let Some((learner, term, until)) = member.seen.staged else { return };
+        if member.tick() <= until.after(member.seen.heartbeat_interval_ticks) {
+            return;
+        }
+        let node = member.node.as_ref().filter(|node| node.term() == term);
+        let waits = node.is_some_and(|node| node.status().staged.contains(&learner));
+        self.member(id).seen.staged = None;
+        if waits {
+            let detail = format!("leader {id} waits for {learner} since {until}");
+            self.fail(id, Failure::new("a learner is waited for as long as was said", detail));
+        }
     }
 
     /// A change that began had reason to (M14, M17): nobody comes back under an old id, and whoever

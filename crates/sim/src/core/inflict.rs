@@ -227,10 +227,12 @@ impl CoreChaos {
             _ => None,
         });
         if let Some(learner) = learner.filter(|_| began) {
-            // Somebody is impatient.
+            // Somebody is impatient, or would rather not ask again and again.
             let now_ms = self.world.now().0 / 1_000_000;
             let at_ms = now_ms + 20 + dice.below(200);
-            self.later.push((at_ms, Later::Promote(leader, learner)));
+            let is_patient = dice.below(2) == 0;
+            let what = if is_patient { Later::Stage } else { Later::Promote };
+            self.later.push((at_ms, what(leader, learner)));
         }
         began
     }

@@ -83,6 +83,8 @@ impl CoreDisk {
 /// against this, and not against what the node remembers of it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
+    /// Whom it was to make a voter as soon as that one holds the log, in which term, until when.
+    pub(super) staged: Option<(NodeId, Term, Tick)>,
     /// When it last gave up by itself: nobody answered, or its disk did not.
     pub(super) gave_up_at: Option<Tick>,
     /// When this life began, and whom it voted for last.

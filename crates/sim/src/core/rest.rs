@@ -264,6 +264,9 @@ impl CoreChaos {
         if !self.world.disks_are_on_record(leader.id()) {
             return Err("a disk is not on record".to_owned());
         }
+        if let Some(staged) = leader.status().staged.first() {
+            return Err(format!("{staged} is still to vote when it holds the log"));
+        }
         let last = leader.last();
         for node in on().filter(|node| configuration.contains(node.id())) {
             let (its, applied) = (node.last(), self.world.applied(node.id()));

@@ -13,6 +13,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a learner is fed by its feeder",
     "sometimes: a write that a successor cuts off is still under way",
     "sometimes: a learner that lacks the log is to be promoted",
+    "sometimes: a learner is to vote when it holds the log",
     "sometimes: a member that joins cuts its log",
     "sometimes: whoever got a snapshot is to lead at once",
     "sometimes: a late call reaches who has voted",

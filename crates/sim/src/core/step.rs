@@ -141,6 +141,7 @@ impl CoreWorld {
                 self.clock.set(at.max(now));
                 self.check_progress(id);
                 self.input(id, Input::Tick);
+                self.check_staged(id);
                 true
             }
             (Some(at), _) if at <= end => {

@@ -27,6 +27,8 @@ pub(super) enum Later {
     Transfer(NodeId),
     /// A leader is to make a voter of a learner.
     Promote(NodeId, NodeId),
+    /// The same, as soon as it holds the log.
+    Stage(NodeId, NodeId),
     /// Leases become shorter, or end, or go by other clocks.
     ShortenLease(NodeId),
 }
@@ -63,7 +65,13 @@ impl CoreChaos {
                 Later::Promote(leader, learner) if self.world.is_awake(leader) => {
                     self.world.promote(leader, learner);
                 }
-                Later::Transfer(_) | Later::ShortenLease(_) | Later::Promote(..) => {}
+                Later::Stage(leader, learner) if self.world.is_awake(leader) => {
+                    self.world.stage(leader, learner);
+                }
+                Later::Transfer(_)
+                | Later::ShortenLease(_)
+                | Later::Promote(..)
+                | Later::Stage(..) => {}
             }
         }
     }
