@@ -273,8 +273,11 @@ public class JetcdProgram {
 
   private void watchProgress() throws Exception {
     Seen seen = new Seen();
-    WatchOption options = WatchOption.builder().withProgressNotify(true).isPrefix(true).build();
+    WatchOption options =
+        WatchOption.builder().withProgressNotify(true).isPrefix(true).withCreateNotify(true).build();
     try (Watch.Watcher watcher = client.getWatchClient().watch(bytes("java/progress/"), options, seen)) {
+      // A watch begins where the member is when it hears of it: a put that overtakes it is not seen.
+      expect(seen.notices.poll(WITHIN_SECS, TimeUnit.SECONDS).isCreatedNotify(), "it is made");
       long newest = put("java/progress/a", "1");
       seen.next();
       while (true) {
