@@ -214,8 +214,8 @@ impl<R: Send + 'static> GroupHandle<R> {
         self.door.peers.configuration(self.door.group)
     }
 
-    /// The newest configuration that this node knows to be committed; the one in force as long as
-    /// it knows of none.
+    /// The newest configuration that this node knows to be committed: at least the one that its
+    /// snapshot has, or that its log began with.
     #[must_use]
     pub fn committed_configuration(&self) -> Arc<GroupConfiguration> {
         self.door.peers.committed(self.door.group)

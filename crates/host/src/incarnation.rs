@@ -3,8 +3,9 @@
 //!
 //! `incarnation`: magic 8 │ version u32 │ number u64, not 0 │ checksum u32          little-endian
 //!
-//! The number vouches for the log, so it is no older than the log. One whose log has nothing is
-//! drawn again: nobody can have heard of what was acknowledged under it, or all of that is gone.
+//! The number vouches for the log, so it is no older than the log: it is drawn when the log has its
+//! first record (`beginning.rs`). One whose log has nothing is drawn again, since all that was
+//! acknowledged under it is gone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -45,6 +46,11 @@ impl Log {
             _ => Self::Unnumbered,
         }
     }
+}
+
+/// Whether there is a number in `folder`, so that there was a log once.
+pub(crate) fn is_drawn(disk: &dyn Disk, folder: &Path) -> io::Result<bool> {
+    disk.exists(&folder.join(NAME))
 }
 
 /// The number in `folder`; another one, durable when this returns, if the log has nothing yet, or

@@ -17,6 +17,7 @@
 //! A replicated service implements [`StateMachine`]; its clients use a [`GroupHandle`].
 
 mod applier;
+mod beginning;
 mod bulk;
 #[cfg(test)]
 mod bulk_tests;

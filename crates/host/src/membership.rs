@@ -6,13 +6,13 @@ use wal::GroupId;
 
 use crate::errands::configuration_of;
 use crate::members::next_goal;
-use crate::peers::Peers;
+use crate::peers::{GroupConfiguration, Peers};
 
 /// What was last told of the configuration in force.
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
-    /// The configuration's entry, and whether it was known to be committed.
-    told: Option<(EntryId, bool)>,
+    /// The configuration's entry, and where the newest stood that was known to be committed.
+    told: Option<(EntryId, LogIndex)>,
     /// Under which leader and configuration the log of every voter was found to be on record.
     all_guarded: Option<(Term, LogIndex)>,
     unguarded_voters: usize,
@@ -23,10 +23,10 @@ impl Membership {
     pub(crate) fn follow(&mut self, group: GroupId, node: &Node, peers: &Peers) {
         let index = node.configuration_index();
         let id = node.id_at(index).unwrap_or_default();
-        let is_committed = index <= node.commit_index();
-        if self.told != Some((id, is_committed)) {
-            self.told = Some((id, is_committed));
-            peers.follow(group, configuration_of(node));
+        let told = Some((id, node.committed_configuration_index()));
+        if self.told != told {
+            self.told = told;
+            peers.follow(group, configuration_of(node), committed_of(node));
         }
     }
 
@@ -67,4 +67,12 @@ impl Membership {
         }
         false
     }
+}
+
+/// The newest configuration that is known to be committed: not the one in force while a change is
+/// under way.
+fn committed_of(node: &Node) -> GroupConfiguration {
+    let configuration = node.committed_configuration().clone();
+    let index = node.committed_configuration_index();
+    GroupConfiguration { index, is_committed: true, configuration }
 }

@@ -53,8 +53,8 @@ pub(crate) struct Peers {
 #[derive(Default)]
 struct Known {
     current: Arc<GroupConfiguration>,
-    /// The newest that is known to be committed; the current one while none is.
-    committed: Option<Arc<GroupConfiguration>>,
+    /// The newest that is known to be committed.
+    committed: Arc<GroupConfiguration>,
     /// The members of every configuration since the newest that is known to be committed, and
     /// where they are reached.
     reachable: BTreeMap<NodeId, Vec<String>>,
@@ -117,12 +117,11 @@ impl Peers {
         self.groups.lock().get(&group).map(|known| Arc::clone(&known.current)).unwrap_or_default()
     }
 
-    /// The newest configuration of a group that this node knows to be committed; the one in force
-    /// as long as it knows of none.
+    /// The newest configuration of a group that this node knows to be committed.
     pub(crate) fn committed(&self, group: GroupId) -> Arc<GroupConfiguration> {
         let groups = self.groups.lock();
         let Some(known) = groups.get(&group) else { return Arc::default() };
-        Arc::clone(known.committed.as_ref().unwrap_or(&known.current))
+        Arc::clone(&known.committed)
     }
 
     /// Whether `node` was removed from a group, as far as this node has seen it.
@@ -149,8 +148,14 @@ impl Peers {
         self.tell_nets(&before, &self.within_reach(&groups));
     }
 
-    /// Another configuration is in force in a group, or is known to be committed.
-    pub(crate) fn follow(&self, group: GroupId, new: GroupConfiguration) {
+    /// Another configuration is in force in a group, or another one is known to be committed. After
+    /// a start these are two: the log may end in a change that nobody has finished.
+    pub(crate) fn follow(
+        &self,
+        group: GroupId,
+        new: GroupConfiguration,
+        committed: GroupConfiguration,
+    ) {
         let own = MemberAttributes::of(&new.configuration, self.node_id);
         let own: Vec<String> = own.peer_addresses().collect();
         if !own.is_empty() {
@@ -167,9 +172,8 @@ impl Peers {
             (node, attributes.peer_addresses().collect())
         }));
         known.current = Arc::new(new);
-        if known.current.is_committed {
-            known.committed = Some(Arc::clone(&known.current));
-        }
+        known.committed =
+            if known.current.is_committed { Arc::clone(&known.current) } else { committed.into() };
         if !known.current.configuration.removed.is_empty() {
             self.any_departed.store(true, Ordering::Relaxed);
         }
@@ -301,8 +305,10 @@ mod tests {
                 configuration.attributes.insert(NodeId(*id), attributes.encode());
             }
             let index = LogIndex(index);
-            self.peers
-                .follow(GroupId(1), GroupConfiguration { index, is_committed, configuration });
+            let new = GroupConfiguration { index, is_committed, configuration };
+            let before = (*self.peers.committed(GroupId(1))).clone();
+            let committed = if is_committed { new.clone() } else { before };
+            self.peers.follow(GroupId(1), new, committed);
         }
 
         #[track_caller]

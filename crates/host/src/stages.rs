@@ -6,19 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Moment;
-use raft::{
-    Configuration, Incarnation, LogIndex, MarkWrite, Node, Persist, Restored, SnapshotMark,
-};
-use wal::{GroupId, RecoveredGroup, Wal, WalWrite};
+use raft::{Configuration, Incarnation, LogIndex, Node, Restored};
+use wal::{GroupId, RecoveredGroup, Wal};
 
 use crate::applier::{AppliedGroup, Applier, FlushPolicy};
+use crate::beginning;
 use crate::bulk::Bulk;
 use crate::calls::Calls;
 use crate::errands::Errands;
 use crate::frame::FrameHeader;
 use crate::group::Group;
 use crate::handle::Door;
-use crate::incarnation;
 use crate::mailbox::Mailbox;
 use crate::membership::Membership;
 use crate::messages::{ApplyItem, BulkItem, LogBatch, WorkerEvent};
@@ -42,7 +40,8 @@ pub struct GroupSetup<S> {
     pub id: GroupId,
     /// Its state machine, as its disk has it.
     pub machine: S,
-    /// The first members, the same on all nodes. Counts only if the log has nothing of the group.
+    /// The first members, the same on all nodes. Counts only if the log has nothing of the group,
+    /// and none was lost.
     pub bootstrap: Configuration,
 }
 
@@ -104,10 +103,9 @@ impl<S: StateMachine> Stages<S> {
         mut recovered: BTreeMap<GroupId, RecoveredGroup>,
         groups: Vec<GroupSetup<S>>,
     ) -> Result<Self, StartError> {
-        let (disk, entropy) = (&*world.disk, &*world.entropy);
-        let log = incarnation::Log::of(options.node_id, &recovered);
-        let incarnation = incarnation::settle(disk, &options.data_dir, entropy, log)?;
-        bootstrap(&mut wal, &mut recovered, &groups)?;
+        let first = groups.iter().map(|setup| (setup.id, setup.bootstrap.clone())).collect();
+        let machine = (&*world.disk, &*world.entropy);
+        let incarnation = beginning::begin(&options, machine, &mut wal, &mut recovered, first)?;
         // A snapshot that was being installed when the last life ended is installed again; any
         // other file in the staging folder is of no use.
         let installing = groups.iter().filter_map(|setup| {
@@ -244,38 +242,6 @@ impl<S: StateMachine> Stages<S> {
 
 /// A group, taken apart: what its worker owns, what the applier owns, and the door.
 type Parts<S> = (Group, AppliedGroup<S>, GroupHandle<<S as StateMachine>::Response>);
-
-/// Writes the first configuration of each group that the log does not know, so that a later start
-/// with other flags finds what the group really began with.
-fn bootstrap<S>(
-    wal: &mut Wal,
-    recovered: &mut BTreeMap<GroupId, RecoveredGroup>,
-    groups: &[GroupSetup<S>],
-) -> Result<(), StartError> {
-    let mut writes = Vec::new();
-    for setup in groups {
-        if recovered.contains_key(&setup.id) {
-            continue;
-        }
-        let configuration = setup.bootstrap.clone();
-        let mark = SnapshotMark { configuration, ..SnapshotMark::default() };
-        writes.push(WalWrite {
-            group: setup.id,
-            persist: Persist {
-                number: raft::PersistNumber(0),
-                mark: Some(MarkWrite { mark: mark.clone().into(), reset: false }),
-                hard_state: None,
-                entries: raft::Entries::new(),
-            },
-        });
-        recovered.insert(setup.id, RecoveredGroup { mark, ..RecoveredGroup::default() });
-    }
-    if !writes.is_empty() {
-        wal.append(&writes)?;
-        wal.sync()?;
-    }
-    Ok(())
-}
 
 impl Shared {
     fn new(

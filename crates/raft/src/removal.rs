@@ -30,7 +30,8 @@ use crate::configuration::is_sound;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    Body, Configuration, EntryId, Event, Incarnation, Node, NodeId, PeerFault, SnapshotMark,
+    Body, Configuration, EntryId, Event, Incarnation, LogIndex, Node, NodeId, PeerFault,
+    SnapshotMark,
 };
 
 /// So many members must say it.
@@ -57,8 +58,16 @@ impl Removal {
 }
 
 impl Node {
-    fn committed_configuration(&self) -> &Configuration {
+    /// The newest configuration that this node knows to be committed. That of its mark is.
+    #[must_use]
+    pub fn committed_configuration(&self) -> &Configuration {
         self.configurations.at(self.commit_index)
+    }
+
+    /// Where it stands, or the mark if it is that of the mark.
+    #[must_use]
+    pub fn committed_configuration_index(&self) -> LogIndex {
+        self.configurations.index_at(self.commit_index)
     }
 
     /// Whether `node` was removed, for all that is known to be committed here.
@@ -75,7 +84,7 @@ impl Node {
         if !configuration.removed.contains(&self.options.id) {
             return;
         }
-        let index = self.configurations.index_at(self.commit_index);
+        let index = self.committed_configuration_index();
         let Some(last) = self.log.id_at(index) else { return };
         let by = SnapshotMark { last, configuration: configuration.clone() };
         self.learn_removal(by);
@@ -115,7 +124,7 @@ impl Node {
                 return self.record(|| Event::StaleMessage { from: to, term });
             }
         }
-        let index = self.configurations.index_at(self.commit_index);
+        let index = self.committed_configuration_index();
         let Some(last) = self.log.id_at(index) else { return };
         let by = SnapshotMark { last, configuration: self.committed_configuration().clone() };
         self.record(|| Event::RemovalTold { to });

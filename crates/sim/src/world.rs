@@ -93,6 +93,8 @@ pub struct World<S: StateMachine> {
     calls: calls::Calls,
     /// What each replica was seen to know committed, and where its configuration was.
     commits: BTreeMap<(NodeId, GroupId), (LogIndex, LogIndex)>,
+    /// Nodes that some replica has known to be removed.
+    removed: BTreeSet<NodeId>,
     /// Nodes that have ended since they were removed.
     removed_count: u64,
     trace: Trace,
@@ -130,6 +132,7 @@ impl<S: StateMachine> World<S> {
             seen: BTreeMap::new(),
             calls: calls::Calls::default(),
             commits: BTreeMap::new(),
+            removed: BTreeSet::new(),
             removed_count: 0,
             trace,
             recording: None,

@@ -186,6 +186,66 @@ fn d2_who_starts_without_its_disk_is_told_by_the_others_or_by_its_group() {
     }
 }
 
+/// Found by seed 9006680 (T89): the first configuration of n1 has it alone.
+#[test]
+fn d2_who_began_alone_and_lost_its_disk_begins_no_second_group() {
+    for (is_all_lost, seed) in [(true, 14), (false, 15)] {
+        let mut cluster =
+            Cluster::new(WorldOptions { node_count: 1, ..WorldOptions::new(seed) }, 1);
+        cluster.world.start(N1).expect("an empty disk");
+        add(&mut cluster, N2, Goal::Vote);
+        add(&mut cluster, N3, Goal::Vote);
+        lead(&mut cluster, N2);
+        assert!(settle(&mut cluster).contains(&N1));
+        cluster.world.crash(N1);
+        cluster.world.lose_disk(N1, is_all_lost);
+        cluster.world.net().isolate(N1.0);
+        let started = cluster.world.start(N1);
+        if is_all_lost {
+            assert!(matches!(started, Err(NoStart::NobodyAnswers)), "{started:?}");
+            continue;
+        }
+        started.expect("its folder says who it is, and nobody is asked");
+        cluster.world.run_for(SOON);
+        let status = cluster.world.group(N1, GROUP).expect("it is on").status();
+        assert_eq!((status.leader_id, status.last_index.0), (None, 0), "{status:?}");
+        cluster.world.net().heal_all();
+        let is_told = |world: &sim::World<_>| world.ending(N1) == Some(Ending::DataLost);
+        assert!(cluster.world.run_until(SOON, is_told), "the group knows it by another disk");
+    }
+}
+
+/// Found by seed 9007217 (T98): after a start the log may end in a change that is not finished, and
+/// the members before it are committed.
+#[test]
+fn who_starts_shows_the_members_that_are_committed_behind_a_change_under_way() {
+    let mut cluster = Cluster::started(16);
+    let gone = cluster.a_follower();
+    change(&mut cluster, ConfigurationChange::of([MemberChange::Remove(gone)]));
+    let leader = cluster.elect();
+    // Enough that the removal is in a snapshot: what follows is not known to be committed.
+    for number in 0..300 {
+        cluster.put_acknowledged(leader, &format!("key-{number}"), "x");
+    }
+    cluster.world.net().isolate(leader.0);
+    let handle = cluster.world.group(leader, GROUP).expect("it leads");
+    let join = ConfigurationChange::of([MemberChange::AddLearner(N4)]);
+    handle.change_configuration(join, |_| {});
+    let is_there = |world: &sim::World<_>| {
+        let known = world.configuration(leader, GROUP);
+        known.is_some_and(|known| known.learners.contains(&N4))
+    };
+    assert!(cluster.world.run_until(SOON, is_there), "it is in the leader's log");
+    cluster.world.run_for(SOON / 100);
+    cluster.world.kill(leader);
+    cluster.world.start(leader).expect("it recovers");
+    let handle = cluster.world.group(leader, GROUP).expect("it is on");
+    let (newest, known) = (handle.configuration(), handle.committed_configuration());
+    assert!(newest.configuration.learners.contains(&N4) && !newest.is_committed);
+    assert!(known.configuration.removed.contains(&gone) && known.is_committed, "{known:?}");
+    assert!(known.configuration.learners.is_empty() && known.index < newest.index, "{known:?}");
+}
+
 /// With nobody to ask it begins, and its word counts for nothing.
 #[test]
 fn d2_a_lost_disk_is_found_out_though_nobody_answered_at_its_start() {

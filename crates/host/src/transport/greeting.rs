@@ -309,7 +309,8 @@ mod tests {
                 configuration.removed.push(NodeId(1));
             }
             let index = LogIndex(index);
-            peers.follow(GroupId(1), GroupConfiguration { index, is_committed, configuration });
+            let new = GroupConfiguration { index, is_committed, configuration };
+            peers.follow(GroupId(1), new, GroupConfiguration::default());
             exchange(7, &peers)
         };
         let welcome = (one_is_welcome(), Ok(()));

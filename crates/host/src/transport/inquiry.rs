@@ -138,7 +138,7 @@ mod tests {
         let configuration = Configuration::of_voters([NodeId(2), NodeId(3)]);
         let configuration =
             GroupConfiguration { index: LogIndex(5), is_committed: true, configuration };
-        peers.follow(GroupId(1), configuration.clone());
+        peers.follow(GroupId(1), configuration.clone(), configuration.clone());
         let bytes = answered(&peers);
         let hear = |bytes: Vec<u8>| ask(&mut end(bytes), GroupId(1));
         let known = KnownCluster { cluster_id: 7, node_id: NodeId(2), configuration };

@@ -89,7 +89,7 @@ fn configuration(members: &[(NodeId, &str)]) -> GroupConfiguration {
 
 fn listening(id: NodeId, tls: Arc<PeerTls>, members: &[(NodeId, &str)]) -> Node {
     let peers = Arc::new(Peers::new(id, Vec::new(), PeerAddresses::new()));
-    peers.follow(GROUP, configuration(members));
+    peers.follow(GROUP, configuration(members), configuration(members));
     node_with(CLUSTER, "localhost:0", peers, Some(tls))
 }
 

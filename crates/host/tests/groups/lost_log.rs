@@ -66,14 +66,61 @@ fn a_log_that_was_deleted_alone_is_a_lost_log() {
     let mut bed = Bed::started(3);
     bed.settle();
     bed.kill(N2);
-    let wal = Path::new("/data/wal");
-    let names = bed.disk(N2).list(wal).expect("it is there");
-    for name in names {
-        bed.disk(N2).remove_file(&wal.join(name)).expect("the disk is well");
-    }
-    bed.disk(N2).remove_dir_all(Path::new("/data/adder-1")).expect("the disk is well");
+    delete_log_and_state(&bed, N2);
     bed.start(N2);
     bed.until("it is told", |bed| bed.was_told(N2, "log lost").then_some(()));
+}
+
+fn delete_log_and_state(bed: &Bed, id: NodeId) {
+    let (disk, wal) = (bed.disk(id), Path::new("/data/wal"));
+    for name in disk.list(wal).expect("it is there") {
+        disk.remove_file(&wal.join(name)).expect("the disk is well");
+    }
+    disk.remove_dir_all(Path::new("/data/adder-1")).expect("the disk is well");
+}
+
+/// T89. n1 began alone: with its first configuration it would elect itself, and acknowledge.
+#[test]
+fn who_began_alone_and_lost_its_log_begins_no_second_group() {
+    let mut bed = Bed::started(1);
+    for id in [N2, N3] {
+        bed.change(N1, vec![MemberChange::AddLearner(id)]);
+        bed.start(id);
+        bed.until("it holds the log", |bed| {
+            (bed.group(id).applied_index() == bed.group(N1).applied_index()).then_some(())
+        });
+        bed.change(N1, vec![MemberChange::Promote(id)]);
+    }
+    bed.settle();
+    assert_eq!(bed.add(N1, 5).sum, 5);
+    bed.kill(N1);
+    delete_log_and_state(&bed, N1);
+    bed.net.isolate(N1.0);
+    bed.start(N1);
+    bed.run_for(Duration::from_secs(5));
+    assert_eq!(bed.group(N1).status().leader_id, None, "it knows nobody, not even itself");
+    bed.net.heal_all();
+    bed.until("it is told", |bed| bed.was_told(N1, "log lost").then_some(()));
+    let leader = bed.elect();
+    assert_eq!(bed.add(leader, 0).sum, 5);
+    // Not even when it is started once more: the log that it has by now is not the one it lost.
+    bed.kill(N1);
+    bed.start(N1);
+    bed.run_for(Duration::from_secs(5));
+    assert_ne!(bed.group(N1).status().leader_id, Some(N1));
+}
+
+/// The number is written behind the first configuration: a start that was cut short between the
+/// two has lost nothing.
+#[test]
+fn a_first_start_that_was_cut_short_begins_again() {
+    let mut bed = Bed::new(1, 1, Box::new(|_| {}));
+    bed.start(N1);
+    bed.kill(N1);
+    bed.disk(N1).remove_file(Path::new("/data/incarnation")).expect("it was written");
+    bed.start(N1);
+    bed.elect();
+    assert_eq!(bed.add(N1, 5).sum, 5);
 }
 
 /// A folder of a version that drew no numbers.

@@ -1,21 +1,41 @@
 //! Disks that are lost, copied and put back.
 
+use std::io;
+use std::path::Path;
+
 use env::mem::MemDisk;
+use env::{Disk, OpenMode};
 use host::StateMachine;
 use raft::NodeId;
 
 use super::World;
 use super::life::Copy;
 
+/// The file beside the log that has the log's number.
+const NUMBER: &str = "/data/incarnation";
+
+/// Writes a file to a disk, and its names.
+fn keep(disk: &MemDisk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().expect("a file is in a folder");
+    disk.create_dir_all(folder)?;
+    let file = disk.open(path, OpenMode::CreateNew)?;
+    file.write_all_at(bytes, 0)?;
+    file.sync_data()?;
+    disk.sync_dir(folder)
+}
+
 impl<S: StateMachine> World<S> {
-    /// A node that is off loses its disk; all of it, or its log and its state alone.
+    /// A node that is off loses its disk; all of it, or its log and its state alone, as when these
+    /// are on a disk of their own: then its folder still says who it is, and that it had a log.
     pub fn lose_disk(&mut self, id: NodeId, is_all_lost: bool) {
         let node = self.node_mut(id);
         assert!(node.stages.is_none(), "a disk is lost while its node is off");
-        node.disk = MemDisk::new();
+        let lost = std::mem::take(&mut node.disk);
         node.lost = std::mem::take(&mut node.left);
         if is_all_lost {
             node.identity = None;
+        } else if let Some(number) = lost.contents(NUMBER.as_ref()) {
+            keep(&node.disk, NUMBER.as_ref(), &number).expect("a new disk is well");
         }
         self.tell(id, "has lost its disk");
     }

@@ -1,10 +1,8 @@
 //! How a node ends by itself, and for good: it hears that it was removed, or that its disk is not
 //! the one that its group knows.
 
-use std::sync::Arc;
-
 use env::mem::MemDisk;
-use host::{GroupConfiguration, GroupId, StateMachine};
+use host::{GroupId, StateMachine};
 use raft::NodeId;
 
 use super::World;
@@ -53,21 +51,33 @@ impl<S: StateMachine> World<S> {
         self.draw(id);
     }
 
-    /// Somebody must know the configuration without it to be committed.
+    /// Somebody must have known the configuration without it to be committed. Whoever said so may
+    /// be off by now, or have begun again and not know as much yet.
     fn check_removal(&mut self, id: NodeId) {
-        let stages = self.nodes.values().filter_map(|node| node.stages.as_ref());
-        let known = stages.flat_map(|stages| {
-            let handles = stages.group_ids().filter_map(|group| stages.group(group));
-            handles.map(|handle| handle.committed_configuration()).collect::<Vec<_>>()
-        });
-        let has_left = |known: Arc<GroupConfiguration>| {
-            known.is_committed && known.configuration.removed.contains(&id)
-        };
-        let is_right = known.into_iter().any(has_left);
-        if !is_right {
+        if !self.removed.contains(&id) {
             let what = Failure::new("only who was removed is told so", format!("n{id}"));
             self.fail(id, GroupId(0), what);
         }
+    }
+
+    /// Looks at what the replicas of a node know to be committed of the members.
+    pub(super) fn check_members(&mut self, id: NodeId) -> Option<(GroupId, Failure)> {
+        let stages = self.nodes[&id].stages.as_ref()?;
+        for group in stages.group_ids() {
+            let (Some(node), Some(handle)) = (stages.node(group), stages.group(group)) else {
+                continue;
+            };
+            let known = node.committed_configuration();
+            self.removed.extend(&known.removed);
+            let index = node.committed_configuration_index();
+            let shown = handle.committed_configuration();
+            if shown.index != index || !shown.is_committed {
+                let what = format!("{known} of {index}, and n{id} shows {shown:?}");
+                let property = "a host shows the newest members that it knows to be committed";
+                return Some((group, Failure::new(property, what)));
+            }
+        }
+        None
     }
 
     /// Nodes that have ended since they were removed.

@@ -228,7 +228,10 @@ impl<S: StateMachine> World<S> {
         if answers.iter().any(has_run) {
             return Err(NoStart::DataLost);
         }
-        if node.is_founder {
+        // Who began a cluster alone is its own majority: told again that the cluster is new, it
+        // would begin a second one. So whoever gives it an empty disk does not say so.
+        let begins_again = node.life_count > 0 && self.founders().count() == 1;
+        if node.is_founder && !begins_again {
             let seeds = seeds_of(&founders(self.founders()));
             return Ok(Identity { joined: false, seeds });
         }

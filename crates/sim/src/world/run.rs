@@ -70,15 +70,16 @@ impl<S: StateMachine> World<S> {
             Stage::LogWriter | Stage::Applier | Stage::Bulk => Vec::new(),
         };
         let stepped = stages.step(stage);
-        let mut violated = None;
+        let mut violated: Option<(GroupId, Failure)> = None;
         for (group, before) in before {
             let seen = self.seen.entry(group).or_default();
             if let Err(violation) = check(seen, stages, group, &before) {
-                violated.get_or_insert((group, violation));
+                violated.get_or_insert_with(|| (group, violation.into()));
             }
         }
         if is_worker && violated.is_none() {
-            violated = self.check_quorums(id);
+            let quorums = self.check_quorums(id).map(|(group, what)| (group, what.into()));
+            violated = quorums.or_else(|| self.check_members(id));
         }
         self.draw(id);
         if let Some((group, violation)) = violated {
