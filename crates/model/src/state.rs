@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use raft::invariants::{Cluster as History, Violation};
+use raft::invariants::{Cluster as History, Decided, Violation};
 use raft::*;
 
 use crate::dead::is_dead;
@@ -166,7 +166,8 @@ impl State {
         let holds = |voter: NodeId, entry| {
             self.peers.iter().any(|peer| peer.node.id() == voter && peer.disk.holds(entry))
         };
-        History::observe_commit(leader, holds)
+        let Some(decided) = Decided::by_now(leader) else { return Ok(()) };
+        History::observe_commit(leader, &decided, holds)
     }
 
     /// Who is asked for something does not rest, and a leader that rests has nothing to tell: all

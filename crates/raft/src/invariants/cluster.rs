@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::vec::Vec;
 
-use super::{Violation, require};
+use super::{Decided, Violation, require};
 use crate::configuration::change::may_follow;
 use crate::quorum::{Decision, Quorum};
 use crate::recovery::recoveries;
@@ -273,27 +273,28 @@ impl Cluster {
         Ok(())
     }
 
-    /// Looks at the disks when a leader commits: the entry must be on a quorum of them.
+    /// Looks at the disks when a leader commits: the entry must be on a quorum of them, by the
+    /// configuration that decided it.
     ///
     /// # Errors
     /// The commit that no quorum holds.
     pub fn observe_commit(
         leader: &Node,
+        decided: &Decided,
         holds: impl Fn(NodeId, EntryId) -> bool,
     ) -> Result<(), Violation> {
-        let Some(entry) = leader.log.id_at(leader.commit_index) else { return Ok(()) };
-        let configuration: &Configuration = leader.configurations.current();
-        let is_on_quorum = configuration.is_quorum(Decision::Commit, &|voter| holds(voter, entry));
+        let Decided { entry, by, .. } = decided;
+        let is_on_quorum = by.is_quorum(Decision::Commit, &|voter| holds(voter, *entry));
         require(is_on_quorum, "Durable Quorum", || {
             format!("leader {} commits {entry}, which no quorum of disks holds", leader.id())
         })?;
         // A command of this leader's: the data is on a majority of those that hold any.
         let mut cached = leader.log.cache().iter();
-        let is_command = cached.any(|here| here.id == entry && here.payload.is_command());
-        let full = configuration.voters.difference(&configuration.witnesses);
+        let is_command = cached.any(|here| here.id == *entry && here.payload.is_command());
+        let full = by.voters.difference(&by.witnesses);
         let (have, lack): (Vec<&NodeId>, Vec<&NodeId>) =
-            full.partition(|node| holds(**node, entry));
-        let may_be_anywhere = !is_command || configuration.witnesses.is_empty();
+            full.partition(|node| holds(**node, *entry));
+        let may_be_anywhere = !is_command || by.witnesses.is_empty();
         require(may_be_anywhere || have.len() > lack.len(), "Payload Durability", || {
             format!("leader {} commits {entry}, whose data is on too few disks", leader.id())
         })

@@ -6,10 +6,12 @@
 //! `docs/invariants.md` is the catalogue: each property with its source and a sentence.
 
 mod cluster;
+mod decided;
 mod due;
 pub mod timeless;
 
 pub use cluster::Cluster;
+pub use decided::{Decided, InForce};
 pub use due::sizes;
 
 use alloc::format;

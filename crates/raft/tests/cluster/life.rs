@@ -12,7 +12,6 @@ impl Cluster {
 
     pub(crate) fn restart_with_tail(&mut self, node: u64, tail: usize) {
         self.checker.restarted(id(node));
-        self.commits.remove(&node);
         self.claims.remove(&node);
         let member = self.member(node);
         member.lives += 1;
@@ -74,7 +73,6 @@ impl Cluster {
         self.member(node).disk.write(persist);
         self.checker = Checker::default();
         self.disks_were_lost = true;
-        self.commits.clear();
         self.committed_max = LogIndex(0);
         self.read_floors.clear();
         self.restart(node);

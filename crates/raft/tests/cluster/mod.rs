@@ -91,7 +91,6 @@ pub(crate) struct Cluster {
     /// Disks are broken only as far as something is promised: who lacks what is committed can elect
     /// nobody, though a quorum need not hold it.
     pub(crate) promises_hold: bool,
-    commits: BTreeMap<u64, (Term, LogIndex)>,
     /// The largest index that any node ever knew to be committed.
     pub(crate) committed_max: LogIndex,
     /// What was committed when a read was asked for: it must not be answered below.
@@ -158,7 +157,6 @@ impl Cluster {
             checker: Checker::default(),
             disks_were_lost: false,
             promises_hold: false,
-            commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             read_floors: BTreeMap::new(),
             blind_reads: BTreeSet::new(),

@@ -1,6 +1,6 @@
 //! One step of one node: everything is checked, and all that follows from it is done.
 
-use raft::invariants::{self, Before, Cluster as Checker};
+use raft::invariants::{self, Before, Cluster as Checker, Decided, InForce};
 use raft::quorum::{Decision, Quorum};
 use raft::*;
 
@@ -13,44 +13,38 @@ impl Cluster {
         let member = self.member(node);
         let mut raft = member.node.take().expect("the node is not crashed");
         let before = Before::of(&raft);
-        let ruled_by = self.promises_hold.then(|| raft.configuration().clone());
+        let in_force = InForce::of(&raft);
         let result = act(&mut raft);
         let output = raft.take_output();
         let checked = before.check(&raft).and_then(|()| invariants::check_state(&raft));
         let observed = checked.and_then(|()| self.checker.observe(&raft));
-        if let Err(violation) = observed {
-            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-        }
-        self.check_commit(node, &raft, ruled_by.as_ref());
+        let observed = observed.and_then(|()| in_force.decided(&raft, &output.events));
+        let decided = match observed {
+            Ok(decided) => decided,
+            Err(violation) => panic!("node {node}: {violation:?}\n{}", self.lines.join("\n")),
+        };
+        self.committed_max = self.committed_max.max(raft.commit_index());
+        decided.iter().for_each(|decided| self.check_commit(node, &raft, decided));
         self.member(node).node = Some(raft);
         self.absorb(node, output);
         result
     }
 
-    /// `ruled_by` is what was in force when it was decided; the leader may have gone on since.
-    fn check_commit(&mut self, node: u64, raft: &Node, ruled_by: Option<&Configuration>) {
-        let status = raft.status();
-        let seen = (status.hard_state.current_term, status.commit_index);
-        self.committed_max = self.committed_max.max(status.commit_index);
-        let is_news = self.commits.insert(node, seen).is_none_or(|before| before.1 < seen.1);
-        if is_news && status.role == Role::Leader && !self.disks_were_lost {
-            let holds = |voter: NodeId, entry| {
-                self.members.get(&voter.0).is_some_and(|member| member.disk.durable().holds(entry))
-            };
-            if let Err(violation) = Checker::observe_commit(raft, holds) {
-                panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
-            }
+    fn check_commit(&mut self, node: u64, raft: &Node, decided: &Decided) {
+        let holds = |voter: NodeId, entry| {
+            self.members.get(&voter.0).is_some_and(|member| member.disk.durable().holds(entry))
+        };
+        if !self.disks_were_lost
+            && let Err(violation) = Checker::observe_commit(raft, decided, holds)
+        {
+            panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
         }
-        let Some(ruled_by) = ruled_by else { return };
-        if is_news && status.role == Role::Leader {
-            let at = status.commit_index;
-            let entry = raft.id_at(at).expect("a leader knows what it commits");
-            assert!(
-                !self.may_be_elected_without(ruled_by, entry),
-                "leader {node} commits {entry} by {ruled_by}, and who lacks it can elect\n{}",
-                self.lines.join("\n")
-            );
-        }
+        let Decided { entry, by, .. } = decided;
+        assert!(
+            !self.promises_hold || !self.may_be_elected_without(by, *entry),
+            "leader {node} commits {entry} by {by}, and who lacks it can elect\n{}",
+            self.lines.join("\n")
+        );
     }
 
     /// Whether the voters whose disks lack an entry, and whose word counts, are enough to elect.

@@ -2,7 +2,8 @@
 //! are told as late, honest peers make no faults, and what goes with a term goes.
 
 use raft::{
-    AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Message, NodeId, Payload, PeerFault, Role,
+    AppendOutcome, Body, Entry, EntryId, Event, LogIndex, Message, Node, NodeId, Payload,
+    PeerFault, Role,
 };
 
 use super::CoreWorld;
@@ -104,7 +105,7 @@ impl CoreWorld {
         if let Event::PeerFault { from, fault } = event {
             self.check_fault(id, *from, *fault);
         } else if let Event::KeptForLater { .. } = event {
-            let term = self.node(id).map(raft::Node::term);
+            let term = self.node(id).map(Node::term);
             self.member(id).seen.kept_in = term;
         } else if let Event::BecameCandidate { .. } = event {
             self.check_reach(id);
@@ -133,18 +134,34 @@ impl CoreWorld {
         }
     }
 
-    /// Whoever is told to take over has the whole log (thesis §3.10).
+    /// Whoever is told to take over has the whole log (thesis §3.10), or had.
     fn check_heir(&mut self, id: NodeId, to: NodeId) {
         let Some(node) = self.node(id) else { return };
         let last = node.last();
         if node.configuration_index() == last.index {
             return; // A change may have begun since, in the same step.
         }
-        let heir = self.members.get(&to).filter(|_| !self.forgetful.contains(&to));
-        if heir.is_some_and(|heir| !heir.disk.durable().holds(last)) {
+        let is_known = self.members.contains_key(&to) && !self.forgetful.contains(&to);
+        if is_known && !self.has_vouched(node, to, last) {
             let detail = format!("leader {id} calls {to}, which lacks {last}");
             self.fail(id, Failure::new("who is called to take over has the log", detail));
         }
+    }
+
+    /// Whether an entry of the leader's is on this disk, or was, as far as a leader can know that
+    /// does not know yet that its term is over:
+    ///
+    /// ```text
+    ///   n1  … c@2        leads term 2, and is stopped
+    ///   n2  … c@2        acknowledges c; then n3, elected without n1, writes d over it
+    ///   n3  … d@3        the answer of n2 reaches n1 at last, or n1 goes on with it
+    /// ```
+    fn has_vouched(&self, leader: &Node, voter: NodeId, entry: EntryId) -> bool {
+        let Some(its) = self.members.get(&voter) else { return false };
+        let has_gone_on = its.disk.hard_state.current_term > leader.term();
+        let acknowledged = self.members[&leader.id()].seen.acknowledged.get(&voter);
+        let had = acknowledged.is_some_and(|upto| *upto >= entry.index);
+        its.disk.durable().holds(entry) || had && has_gone_on
     }
 
     /// A voter vouches by one disk, for good (D2).
@@ -195,16 +212,9 @@ impl CoreWorld {
         }
     }
 
-    /// A witness hears of a command when the command is where it must be (M16), or was, as far as a
-    /// leader can know that does not know yet that its term is over:
-    ///
-    /// ```text
-    ///   n1  … c@2        leads term 2, and is stopped
-    ///   n2  … c@2        acknowledges c; then n3, elected by the witnesses, writes d over it
-    ///   n3  … d@3        n1 goes on with the answer of n2, and tells the witnesses of c
-    /// ```
-    ///
-    /// They refuse it, or take the next leader's log as they would have: c has the lower term.
+    /// A witness hears of a command when the command is where it must be (M16), or was: with the
+    /// answer of n2, n1 tells it of c. The witnesses refuse it, or take the next leader's log as they
+    /// would have: c has the lower term.
     pub(super) fn check_witness_hears(&mut self, message: &Message) {
         let Body::AppendEntries { entries, .. } = &message.body else { return };
         let (id, to) = (message.from, message.to);
@@ -213,17 +223,12 @@ impl CoreWorld {
         }
         let Some(node) = self.node(id) else { return };
         let configuration = node.configuration();
-        let acknowledged = &self.members[&id].seen.acknowledged;
-        let holds = |voter: &&NodeId, entry: EntryId| {
-            let Some(its) = self.members.get(voter) else { return false };
-            let has_gone_on = its.disk.hard_state.current_term > node.term();
-            let had = acknowledged.get(voter).is_some_and(|upto| *upto >= entry.index);
-            its.disk.durable().holds(entry) || had && has_gone_on
-        };
         let is_early = |entry: &&Entry| {
             let full = configuration.voters.difference(&configuration.witnesses);
-            let (have, lack) = full.partition::<Vec<&NodeId>, _>(|voter| holds(voter, entry.id));
-            let is_known = configuration.witnesses.iter().any(|witness| holds(&witness, entry.id));
+            let (have, lack) = full
+                .partition::<Vec<&NodeId>, _>(|voter| self.has_vouched(node, **voter, entry.id));
+            let mut witnesses = configuration.witnesses.iter();
+            let is_known = witnesses.any(|witness| self.has_vouched(node, *witness, entry.id));
             let is_command = matches!(entry.payload, Payload::Withheld);
             is_command && have.len() <= lack.len() && !is_known
         };

@@ -1,6 +1,6 @@
 //! What is checked of a node after each of its steps, beyond the invariants of its state.
 
-use raft::invariants::{Cluster as Checker, Violation, sizes};
+use raft::invariants::{Cluster as Checker, Decided, Violation, sizes};
 use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, Term};
 
 use super::CoreWorld;
@@ -49,25 +49,21 @@ impl CoreWorld {
         }
     }
 
-    pub(super) fn check_commit(&mut self, node: &Node) -> Result<(), Violation> {
-        let seen = (node.term(), node.commit_index());
-        self.committed_max = self.committed_max.max(seen.1);
-        let before = self.commits.insert(node.id(), seen);
-        let is_news = before.is_none_or(|before| before.1 < seen.1);
-        // Known to be committed before it led, if that was in another term.
-        let before_commit = before.filter(|before| before.0 == seen.0);
-        if !is_news || node.role() != Role::Leader {
-            return Ok(());
-        }
+    /// What a leader decided in its last step, in order.
+    pub(super) fn check_commits(&mut self, node: &Node, all: &[Decided]) -> Result<(), Violation> {
+        self.committed_max = self.committed_max.max(node.commit_index());
+        all.iter().try_for_each(|decided| self.check_commit(node, decided))
+    }
+
+    fn check_commit(&self, node: &Node, decided: &Decided) -> Result<(), Violation> {
+        let Decided { entry, term, by } = decided;
         // Raft §5.4.2, by the one who may not count otherwise.
-        let newest = node.id_at(node.commit_index());
-        if newest.is_some_and(|newest| newest.term != node.term()) && before_commit.is_some() {
+        if entry.term != *term {
             return Err(Violation {
                 property: "a leader counts entries of its own term",
-                detail: format!("leader {} of {} commits {newest:?}", node.id(), node.term()),
+                detail: format!("leader {} of {term} commits {entry}", node.id()),
             });
         }
-        let recorded = &node.configuration().incarnations;
         let holds = |voter: NodeId, entry: EntryId| {
             // Who was removed has taken its disk along, since what it held is held elsewhere.
             let Some(member) = self.members.get(&voter) else {
@@ -75,23 +71,19 @@ impl CoreWorld {
             };
             // What another disk than the one on record holds does not count.
             let own = member.options.incarnation;
-            let is_on_record = recorded.get(&voter).is_none_or(|recorded| *recorded == own);
+            let is_on_record = by.incarnations.get(&voter).is_none_or(|recorded| *recorded == own);
             let held_before = entry.index <= member.lost_upto;
             held_before || is_on_record && member.disk.durable().holds(entry)
         };
         // Witnesses that are a quorum by themselves would commit what no data is kept of (M16).
-        let configuration = node.configuration();
-        let mut full = configuration.voters.difference(&configuration.witnesses);
-        let has_witnesses = !configuration.witnesses.is_empty();
-        if let Some(newest) =
-            newest.filter(|newest| has_witnesses && !full.any(|voter| holds(*voter, *newest)))
-        {
+        let mut full = by.voters.difference(&by.witnesses);
+        if !by.witnesses.is_empty() && !full.any(|voter| holds(*voter, *entry)) {
             return Err(Violation {
                 property: "witnesses alone commit nothing",
-                detail: format!("leader {} commits {newest:?} of {configuration}", node.id()),
+                detail: format!("leader {} commits {entry} of {by}", node.id()),
             });
         }
-        Checker::observe_commit(node, holds)
+        Checker::observe_commit(node, decided, holds)
     }
 }
 

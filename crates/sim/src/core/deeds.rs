@@ -29,7 +29,6 @@ impl CoreWorld {
             return;
         }
         self.checker.restarted(id);
-        self.commits.remove(&id);
         let applied = self.members[&id].disk.applied;
         let state = self.state_of(applied);
         let member = self.member(id);

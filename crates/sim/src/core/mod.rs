@@ -150,7 +150,6 @@ pub struct CoreWorld {
     queue: BTreeMap<(Moment, u64), Happening>,
     sequence: u64,
     checker: Checker,
-    commits: BTreeMap<NodeId, (Term, LogIndex)>,
     /// The largest index that any node ever knew to be committed.
     committed_max: LogIndex,
     /// The state after each index, by whoever was there first.
@@ -258,7 +257,6 @@ impl CoreWorld {
             queue: BTreeMap::new(),
             sequence: 0,
             checker: Checker::default(),
-            commits: BTreeMap::new(),
             committed_max: LogIndex(0),
             states: BTreeMap::new(),
             names: BTreeMap::new(),

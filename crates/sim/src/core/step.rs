@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use env::Moment;
-use raft::invariants::{Before, check_state};
+use raft::invariants::{Before, InForce, check_state};
 use raft::{
     Body, Event, Fetch, Input, LogIndex, Message, Node, NodeId, Output, ReadMode, Role,
     SendSnapshot, SnapshotMark, Tick,
@@ -257,7 +257,7 @@ impl CoreWorld {
         let member = self.member(id);
         let now = member.tick();
         let mut node = member.node.take().expect("only nodes that are on act");
-        let before = Before::of(&node);
+        let (before, in_force) = (Before::of(&node), InForce::of(&node));
         let before_commit = node.commit_index();
         let seen_kept_in = self.members[&id].seen.kept_in;
         let led = (node.role() == Role::Leader).then(|| node.term());
@@ -274,7 +274,8 @@ impl CoreWorld {
             .check(&node)
             .and_then(|()| check_state(&node))
             .and_then(|()| self.checker.observe(&node))
-            .and_then(|()| self.check_commit(&node))
+            .and_then(|()| in_force.decided(&node, &output.events))
+            .and_then(|decided| self.check_commits(&node, &decided))
             .and_then(|()| check_sizes(&node, kept_in))
             .and_then(|()| check_leadership(&node, led, &output));
         let world_now = self.now();

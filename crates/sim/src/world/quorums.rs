@@ -1,7 +1,7 @@
 //! What a leader takes for committed is on the disks of a majority.
 
 use host::{GroupId, StateMachine};
-use raft::invariants::{Cluster, Violation, holds_durably};
+use raft::invariants::{Cluster, Decided, Violation, holds_durably};
 use raft::{EntryId, Node, NodeId, Role};
 
 use super::World;
@@ -18,7 +18,8 @@ impl<S: StateMachine> World<S> {
                 continue;
             }
             let holds = |voter, entry| self.has_vouched_for(voter, group, entry);
-            let checked = Cluster::observe_commit(leader, holds);
+            let Some(decided) = Decided::by_now(leader) else { continue };
+            let checked = Cluster::observe_commit(leader, &decided, holds);
             let is_new_change = before.is_some_and(|(_, before)| before != members_at);
             if let Err(mut violation) = checked
                 && !(is_new_change && self.was_decided_before(leader, group))
