@@ -125,6 +125,12 @@ impl CoreWorld {
         self.members[&id].options.incarnation.0
     }
 
+    /// Whether something is on its way to the disk of a node.
+    #[must_use]
+    pub fn writes(&self, id: NodeId) -> bool {
+        self.members.get(&id).is_some_and(|member| !member.in_flight.is_empty())
+    }
+
     /// Whether every member speaks from the disk that this node has on record for it.
     #[must_use]
     pub fn disks_are_on_record(&self, id: NodeId) -> bool {
