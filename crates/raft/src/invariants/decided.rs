@@ -9,10 +9,10 @@
 //!   appends 8             4 is promoted: C_old is 1, 2, 3 and C_new is 1, 2, 3, 4
 //! ```
 //!
-//! By the configuration at the end of the step 7 is held by too few: C_new asks for three. And where
-//! a joint configuration is left in the step that commits it, the end of the step asks for too
-//! little: C_old is gone. So the step is read in order, by its events, and each commit is judged by
-//! what was in force when it was decided, and by nothing else.
+//! By the configuration at the end of the step 7 is held by too few: C_new asks for three. And
+//! where a joint configuration is left in the step that commits it, the end of the step asks for
+//! too little: C_old is gone. So the step is read in order, by its events, and each commit is
+//! judged by what was in force when it was decided, and by nothing else.
 
 use alloc::format;
 use alloc::vec::Vec;

@@ -213,8 +213,8 @@ impl CoreWorld {
     }
 
     /// A witness hears of a command when the command is where it must be (M16), or was: with the
-    /// answer of n2, n1 tells it of c. The witnesses refuse it, or take the next leader's log as they
-    /// would have: c has the lower term.
+    /// answer of n2, n1 tells it of c. The witnesses refuse it, or take the next leader's log as
+    /// they would have: c has the lower term.
     pub(super) fn check_witness_hears(&mut self, message: &Message) {
         let Body::AppendEntries { entries, .. } = &message.body else { return };
         let (id, to) = (message.from, message.to);

@@ -278,8 +278,8 @@ impl CoreChaos {
         if last.index.0 == 0 { Err("nothing was committed".to_owned()) } else { Ok(()) }
     }
 
-    /// A write that a slow disk began before the faults ended may take seconds yet, and a leader whose
-    /// disk has stopped for so long rightly gives up.
+    /// A write that a slow disk began before the faults ended may take seconds yet, and a leader
+    /// whose disk has stopped for so long rightly gives up.
     fn nothing_is_written(&self) -> Result<(), String> {
         let configuration = self.newest_configuration();
         let mut members = configuration.members();
