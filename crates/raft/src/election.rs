@@ -335,6 +335,12 @@ impl Node {
             return self.record(|| Event::StaleMessage { from, term });
         }
         let is_voter = self.configurations.current().is_voter(from);
+        if !is_voter && !granted {
+            // Who has begun this term by itself answers a request of an earlier one with it, and
+            // may have been a voter when it was asked.
+            let term = self.current_term();
+            return self.record(|| Event::StaleMessage { from, term });
+        }
         if !is_voter && !bug(Bug::GrantsOfStrangersCount) {
             return self.fault(from, PeerFault::UnknownSender);
         }

@@ -94,6 +94,10 @@ impl<'a> Campaign<'a> {
         let mut state = self.state();
         state.totals.add(job, &verdict, processor_time);
         if verdict.failure.is_some() {
+            // At once: a run of hours that is cut off has told what it found.
+            for line in failure_lines(job, &verdict, None).iter().take(2) {
+                let _told = writeln!(io::stderr(), "sim: {line}");
+            }
             state.totals.broken.push(Broken { job: job.clone(), verdict, shrunk: None });
         }
         let now = self.clock.now();

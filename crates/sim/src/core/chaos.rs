@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use env::SplitMix;
+use env::{Moment, SplitMix};
 use raft::{Input, LogIndex, NodeId, ReadMode, Role, Staleness};
 
 use super::machine::any_keyed;
@@ -26,6 +26,8 @@ pub struct CoreChaos {
     /// A disk is to be lost or set back before then.
     pub(super) spoil_until: Option<(u64, FaultKind)>,
     pub(super) succession: Succession,
+    /// When all will have arrived that was sent before the faults ended.
+    pub(super) arrives_until: Moment,
     commands: u64,
 }
 
@@ -42,8 +44,17 @@ impl CoreChaos {
         let world = CoreWorld::new(&plan.options);
         let dice = SplitMix::new(plan.options.seed ^ 0xd1ce);
         let (later, resume_at, spoil_until) = (Vec::new(), Vec::new(), None);
-        let succession = Succession::default();
-        Self { plan, world, dice, later, resume_at, spoil_until, succession, commands: 0 }
+        Self {
+            plan,
+            world,
+            dice,
+            later,
+            resume_at,
+            spoil_until,
+            succession: Succession::default(),
+            arrives_until: Moment::default(),
+            commands: 0,
+        }
     }
 
     /// The world.

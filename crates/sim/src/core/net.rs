@@ -73,6 +73,11 @@ impl CoreNet {
         self.clogs.insert((from, to), until);
     }
 
+    /// When the last of what is under way now will have arrived, but for what is overtaken.
+    pub(super) fn under_way_until(&self) -> Moment {
+        self.last.values().copied().max().unwrap_or_default()
+    }
+
     /// Whether the wire is cut.
     #[must_use]
     pub fn is_cut(&self, from: u64, to: u64) -> bool {

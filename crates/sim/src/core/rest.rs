@@ -22,6 +22,7 @@ impl CoreChaos {
         self.spoil_until = None;
         self.world.call_off_dooms();
         self.mend_net();
+        self.arrives_until = self.world.net().under_way_until();
         for node in self.world.nodes() {
             self.mend_node(node);
             if !self.world.is_on(node) {
@@ -51,7 +52,7 @@ impl CoreChaos {
     fn wait_for_rest(&mut self, property: &'static str) -> Result<(), Failure> {
         let within_ms = MENDED_WITHIN_MS + self.backlog_ms();
         let mut waited_ms = 0;
-        while let Err(why) = self.is_at_rest().and_then(|()| self.nothing_is_written()) {
+        while let Err(why) = self.is_at_rest().and_then(|()| self.nothing_is_left()) {
             self.turn(100);
             waited_ms += 100;
             self.nudge(waited_ms);
@@ -278,9 +279,12 @@ impl CoreChaos {
         if last.index.0 == 0 { Err("nothing was committed".to_owned()) } else { Ok(()) }
     }
 
-    /// A write that a slow disk began before the faults ended may take seconds yet, and a leader
-    /// whose disk has stopped for so long rightly gives up.
-    fn nothing_is_written(&self) -> Result<(), String> {
+    /// What began before the faults ended may take seconds yet: a write on a slow disk, whose
+    /// leader rightly gives up, and a message on a clogged wire, which may call another to lead.
+    fn nothing_is_left(&self) -> Result<(), String> {
+        if self.world.now() < self.arrives_until {
+            return Err("a message from before the end of the faults is under way".to_owned());
+        }
         let configuration = self.newest_configuration();
         let mut members = configuration.members();
         let writes = members.find(|member| self.world.writes(*member));
