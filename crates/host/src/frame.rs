@@ -16,7 +16,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::NodeId;
 
 /// The version of frames, records and the greeting of a connection.
-pub const FRAME_VERSION: u8 = 2;
+pub const FRAME_VERSION: u8 = 3;
 /// Largest frame that is read, so that a damaged length does not allocate the machine's memory.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Bytes before `checksum`'s cover, and bytes of the whole header.
@@ -182,9 +182,9 @@ mod tests {
     }
 
     #[test]
-    fn golden_bytes_of_version_2() {
+    fn golden_bytes_of_version_3() {
         let hex: String = frame().iter().map(|byte| format!("{byte:02x}")).collect();
-        let fields = "020200c1000000000000000100000000000000030000000000000007000000000000000900000000000000";
+        let fields = "030200c1000000000000000100000000000000030000000000000007000000000000000900000000000000";
         assert_eq!(hex[16..], format!("{fields}7265636f726473"));
         assert_eq!(hex[..8], *"36000000");
         assert_eq!(open(frame()), Ok((header(), Bytes::from_static(b"records"))));

@@ -182,6 +182,7 @@ const READ_REPLIED: u8 = 17;
 const TIMEOUT_NOW_LEASE_ENDED: u8 = 18;
 const PULL: u8 = 19;
 const PULL_RESPONSE: u8 = 20;
+const COMMIT_INDEX: u8 = 21;
 
 fn put_rpc_head<'a>(out: &'a mut BytesMut, kind: u8, message: &Message) -> &'a mut BytesMut {
     out.put_u8(kind);
@@ -204,7 +205,11 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             head(out, REQUEST_VOTE_RESPONSE).put_u8(u8::from(*granted))
         }
         Rpc::AppendEntries { prev, commit_index, session, entries } => {
-            put_append(head(out, APPEND_ENTRIES), *prev, *commit_index, *session, entries)
+            put_place(head(out, APPEND_ENTRIES), *prev, *commit_index, *session);
+            put_entries(out, entries);
+        }
+        Rpc::CommitIndex { prev, commit_index, session } => {
+            put_place(head(out, COMMIT_INDEX), *prev, *commit_index, *session)
         }
         Rpc::AppendEntriesResponse(outcome) => {
             put_outcome(head(out, kind_of_outcome(outcome)), outcome)
@@ -251,17 +256,11 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
     }
 }
 
-fn put_append(
-    out: &mut BytesMut,
-    prev: EntryId,
-    commit_index: LogIndex,
-    session: u64,
-    entries: &[Entry],
-) {
+/// What an AppendEntries begins with, and all that a CommitIndex has.
+fn put_place(out: &mut BytesMut, prev: EntryId, commit_index: LogIndex, session: u64) {
     put_entry_id(out, prev);
     out.put_u64_le(commit_index.0);
     out.put_u64_le(session);
-    put_entries(out, entries);
 }
 
 fn put_entries(out: &mut BytesMut, entries: &[Entry]) {
@@ -317,6 +316,11 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let session = input.try_get_u64_le().ok()?;
             Rpc::AppendEntries { prev, commit_index, session, entries: take_entries(input)? }
         }
+        COMMIT_INDEX => Rpc::CommitIndex {
+            prev: take_entry_id(input)?,
+            commit_index: take_index(input)?,
+            session: input.try_get_u64_le().ok()?,
+        },
         APPEND_ACCEPTED => Rpc::AppendEntriesResponse(AppendOutcome::Accepted {
             session: input.try_get_u64_le().ok()?,
             match_index: take_index(input)?,

@@ -108,6 +108,7 @@ impl Bounds {
             | Body::RequestVote { .. }
             | Body::RequestVoteResponse { .. }
             | Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::AppendEntriesResponse(_)
             | Body::InstallSnapshot { .. }
             | Body::InstallSnapshotResponse { .. }

@@ -29,6 +29,7 @@ pub(crate) fn is_dead(message: &Message, from: &Peer, to: &Peer) -> bool {
         Body::Removed { .. } => false,
         Body::RequestVote { .. }
         | Body::AppendEntries { .. }
+        | Body::CommitIndex { .. }
         | Body::Heartbeat { .. }
         | Body::Quiesce { .. }
         | Body::InstallSnapshot { .. }

@@ -70,6 +70,31 @@ impl Node {
         self.answer_when_durable(from, match_index, Body::AppendEntriesResponse(outcome));
     }
 
+    /// News of the commit index. What it says of the log is as much as an AppendEntries without
+    /// entries says, and is taken no further: up to `prev`, if that is here.
+    pub(crate) fn handle_commit_index(
+        &mut self,
+        from: NodeId,
+        prev: EntryId,
+        leader_commit: LogIndex,
+        session: u64,
+    ) {
+        self.learn_group_commit(leader_commit);
+        let slice = LogSlice::new(self.current_term(), prev, Entries::new(), self.is_witness());
+        let fit = match slice {
+            Ok(slice) => self.fit(&slice),
+            Err(fault) => return self.fault(from, fault),
+        };
+        match fit {
+            Fit::ConflictsWithCommitted => self.fault(from, PeerFault::ConflictsWithCommitted),
+            Fit::Gap if !bug(Bug::NewsNeedsNoPlace) => self.reject_append(from, session, prev),
+            Fit::Gap | Fit::Follows { .. } => {
+                self.proven_index = self.proven_index.max(prev.index);
+                self.learn_commit_index(leader_commit.min(prev.index).min(self.log.last().index));
+            }
+        }
+    }
+
     /// Takes a slice that is known to be committed, whoever knows it (`feeding.rs`). Nobody is
     /// answered.
     pub(crate) fn take_committed(&mut self, slice: LogSlice) -> Result<(), PeerFault> {

@@ -332,7 +332,7 @@ mod tests {
         node.handle(Tick(9999), accepted(3, 2));
         assert_eq!((node.commit_index, node.role()), (LogIndex(2), Role::Follower));
         let told = node.take_output().messages.into_iter().filter(|message| {
-            matches!(message.body, Body::AppendEntries { commit_index: LogIndex(2), .. })
+            matches!(message.body, Body::CommitIndex { commit_index: LogIndex(2), .. })
         });
         assert_eq!(told.map(|message| message.to.0).collect::<alloc::vec::Vec<_>>(), [2, 3]);
     }

@@ -65,8 +65,9 @@ impl Message {
 /// Beyond the figure: an answer says up to where the logs match, so that it may come late, twice or
 /// out of order; a refusal has a hint that skips a term (§5.3, end); both are of a `session`. The
 /// answer leaves when the entries are durable. The heartbeat of the figure, an empty AppendEntries,
-/// is two messages here: [`Heartbeat`](Self::Heartbeat), which speaks of time and asks nothing of
-/// the log, and the AppendEntries without entries, which asks where the logs agree.
+/// is three messages here: [`Heartbeat`](Self::Heartbeat), which speaks of time and asks nothing of
+/// the log; the AppendEntries without entries, which asks where the logs agree; and
+/// [`CommitIndex`](Self::CommitIndex), which asks nothing and has no answer.
 ///
 /// **InstallSnapshot** (Raft Figure 13; thesis Figure 5.3)
 ///
@@ -119,8 +120,19 @@ pub enum Body {
         /// Consecutive entries that follow `prev`; empty for a probe.
         entries: Entries,
     },
-    /// Answer to [`Body::AppendEntries`].
+    /// Answer to [`Body::AppendEntries`], and to [`Body::CommitIndex`] by one who lacks `prev`.
     AppendEntriesResponse(AppendOutcome),
+    /// `leaderCommit` for a follower that was sent everything: an AppendEntries without entries
+    /// that is not answered where it fits, since the leader would learn nothing from that.
+    CommitIndex {
+        /// The last entry that was sent to this follower. Who lacks it says so, as for any
+        /// AppendEntries: what brought it may be lost.
+        prev: EntryId,
+        /// The leader's commit index.
+        commit_index: LogIndex,
+        /// The leader's name for its book on the receiver; named by who lacks `prev`.
+        session: u64,
+    },
     /// The leader is alive; `round` is echoed, for check-quorum and for ReadIndex (thesis §6.4).
     Heartbeat {
         /// The leader's commit index, never beyond what this follower is known to hold.

@@ -107,6 +107,7 @@ impl Node {
             Body::PreVote { .. }
             | Body::RequestVote { .. }
             | Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }
             | Body::InstallSnapshot { .. }

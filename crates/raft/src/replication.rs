@@ -310,9 +310,11 @@ impl Feeder<'_> {
         let last = if hears_late { self.witness_limit } else { last };
         if member.next_index > last {
             let is_probe = matches!(member.state, ProgressState::Probe { .. });
+            if is_probe || member.wants_nudge {
+                return self.nudge(member);
+            }
             let told = self.commit_index.min(member.next_index.previous());
-            let is_news = told > member.commit_sent || member.wants_nudge;
-            return if is_probe || is_news { self.nudge(member) } else { Feed::Quiet };
+            return if told > member.commit_sent { self.tell_commit(member) } else { Feed::Quiet };
         }
         let from = member.next_index;
         let bytes_max = self.options.append_batch_bytes_max;
@@ -322,10 +324,21 @@ impl Feeder<'_> {
         }
     }
 
-    /// An AppendEntries without entries: it asks, and tells the commit index. If the log was cut
-    /// up to where this follower stands, and what was on its way got lost, only a snapshot helps.
+    /// An AppendEntries without entries: it asks, and tells the commit index as well. If the log
+    /// was cut up to where this follower stands, and what was on its way got lost, only a snapshot
+    /// helps.
     fn nudge(&self, member: &mut Progress) -> Feed {
         self.append(member, Entries::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
+    }
+
+    /// There is nothing to ask: what was sent is on its way or acknowledged.
+    fn tell_commit(&self, member: &mut Progress) -> Feed {
+        let Some(prev) = self.log.id_at(member.next_index.previous()) else {
+            return Feed::NeedsSnapshot;
+        };
+        member.commit_sent = self.commit_index.min(prev.index);
+        let (commit_index, session) = (self.commit_index, member.session);
+        Feed::Send(Body::CommitIndex { prev, commit_index, session })
     }
 
     /// Writes the message and books it; `None` if the log no longer has the place before it.

@@ -76,6 +76,7 @@ bugs! {
     PurgedEntryIsAConflict "L8" "The entry before the message must be in the log, cut or not.",
     HeartbeatSaysTheWholeCommit "L9" "A heartbeat's commit index is not bounded by the match.",
     RefusedIsAskedForAgain "L9" "Who refuses what it once held is asked for the same at once.",
+    NewsNeedsNoPlace "Raft §5.3" "The news of a commit is believed by who lacks the place it names.",
     HeartbeatIsBelieved "L9" "A commit index beyond the log is cut to the log's end.",
     UnprovenIsCommitted "L9" "A heartbeat commits what this life has not seen to match.",
     CommitIndexFalls "L5" "A lower commit index of a new leader is taken.",

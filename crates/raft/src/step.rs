@@ -35,7 +35,8 @@ impl Node {
             return self.tell_of_removal(from, incarnation, &body);
         }
         if !matches!(body, Body::Quiesce { .. }) {
-            // What a leader sends is answered, and so it hears of it; its late answers are not.
+            // What a leader asks is answered, and so it hears of it; its late answers are not, nor
+            // is the news of a commit.
             let is_answered = matches!(
                 body,
                 Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. }
@@ -73,6 +74,7 @@ impl Node {
             }
             // These come from the leader of that term.
             Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }
             | Body::InstallSnapshot { .. } => {
@@ -128,6 +130,7 @@ impl Node {
             // The term is all there is to say. A refusal would name a session of the old term, and
             // who leads again would take it for one of its own that has the same number.
             Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }
             | Body::InstallSnapshot { .. } => {
@@ -165,6 +168,11 @@ impl Node {
             Body::AppendEntries { prev, commit_index, session, entries } => {
                 if self.follow(from) {
                     self.handle_append_entries(from, prev, commit_index, session, entries);
+                }
+            }
+            Body::CommitIndex { prev, commit_index, session } => {
+                if self.follow(from) {
+                    self.handle_commit_index(from, prev, commit_index, session);
                 }
             }
             Body::Heartbeat { commit_index, round } => {
@@ -264,6 +272,9 @@ fn largest_number(body: &Body) -> u64 {
         Body::PreVote { last } | Body::RequestVote { last, .. } => last.term.0.max(last.index.0),
         Body::Quiesce { last, commit_index } => last.term.0.max(last.index.0).max(commit_index.0),
         Body::Pull { prev } => prev.term.0.max(prev.index.0),
+        Body::CommitIndex { prev, commit_index, .. } => {
+            prev.term.0.max(prev.index.0).max(commit_index.0)
+        }
         Body::AppendEntries { prev, commit_index, entries, .. }
         | Body::PullResponse { prev, commit_index, entries } => {
             // Entries are consecutive from `prev` on, which the slice checks.

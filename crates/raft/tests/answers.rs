@@ -181,6 +181,7 @@ fn all_bodies() -> Vec<Body> {
             session,
             entries: Entries::new(),
         },
+        Body::CommitIndex { prev: last, commit_index: LogIndex(0), session },
         Body::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index: LogIndex(0) }),
         Body::AppendEntriesResponse(AppendOutcome::Rejected {
             session,
@@ -250,6 +251,7 @@ fn nobody_but_the_leader_of_the_term_is_followed() {
         matches!(
             body,
             Body::AppendEntries { .. }
+                | Body::CommitIndex { .. }
                 | Body::Heartbeat { .. }
                 | Body::Quiesce { .. }
                 | Body::InstallSnapshot { .. }
@@ -269,7 +271,7 @@ fn nobody_but_the_leader_of_the_term_is_followed() {
         assert_eq!(cluster.node(2).leader(), Some(id(1)));
         met += 1;
     }
-    assert_eq!(met, 6);
+    assert_eq!(met, 7);
 }
 
 /// A heartbeat's commit index is the leader's up to what this node is known to hold: once this life

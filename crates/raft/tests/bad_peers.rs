@@ -55,6 +55,9 @@ fn body() -> impl Strategy<Value = Body> {
         (entry_id(), index(), entries()).prop_map(|(prev, commit_index, entries)| {
             Body::AppendEntries { prev, commit_index, session: 0, entries: entries.into() }
         }),
+        (entry_id(), index()).prop_map(|(prev, commit_index)| {
+            Body::CommitIndex { prev, commit_index, session: 0 }
+        }),
         index().prop_map(|match_index| {
             Body::AppendEntriesResponse(AppendOutcome::Accepted { session: 0, match_index })
         }),

@@ -175,6 +175,7 @@ impl World {
             }
             Body::TimeoutNow { .. } => true,
             Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::AppendEntriesResponse(_)
             | Body::Pull { .. }
             | Body::PullResponse { .. }

@@ -67,6 +67,7 @@ fn rpcs() -> Vec<Rpc> {
             prev_index: LogIndex(9),
             hint: last,
         }),
+        Rpc::CommitIndex { prev: last, commit_index: LogIndex(7), session: 9 },
         Rpc::Heartbeat { commit_index: LogIndex(7), round: 3 },
         Rpc::HeartbeatResponse { round: 3, last_index: LogIndex(11) },
         Rpc::InstallSnapshot { mark: mark().into() },
@@ -253,6 +254,10 @@ fn golden_bytes_of_version_1() {
     check(
         message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
         &format!("{head}0f{two}{five}{two}{one}{one}"),
+    );
+    check(
+        message(Rpc::CommitIndex { prev: last, commit_index: LogIndex(1), session: 2 }),
+        &format!("{head}15{two}{five}{two}{one}{one}{two}"),
     );
     let entries = raft::Entries::new();
     check(

@@ -193,6 +193,7 @@ impl Cluster {
                 self.observe_vote(*term, *from, *to, message)
             }
             Body::AppendEntries { commit_index, .. }
+            | Body::CommitIndex { commit_index, .. }
             | Body::Heartbeat { commit_index, .. }
             | Body::Quiesce { commit_index, .. } => {
                 let leads = self.leaders.get(term) == Some(from);

@@ -361,6 +361,7 @@ impl Durable<'_> {
             | Body::PreVoteResponse { .. }
             | Body::RequestVoteResponse { granted: false }
             | Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::AppendEntriesResponse(AppendOutcome::Rejected { .. })
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }

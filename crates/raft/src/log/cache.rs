@@ -115,8 +115,13 @@ impl Cache {
     fn find(&self, index: LogIndex) -> Option<(usize, usize)> {
         // What is wanted is at the end, mostly: look there before searching all.
         const NEAR: usize = 4;
-        self.runs.back().filter(|run| index <= last_of(run))?;
-        for (place, run) in self.runs.iter().enumerate().rev().take(NEAR) {
+        let newest = self.runs.back()?;
+        let first = first_of(newest);
+        if first <= index {
+            let is_here = index <= last_of(newest);
+            return is_here.then(|| (self.runs.len() - 1, distance(first, index)));
+        }
+        for (place, run) in self.runs.iter().enumerate().rev().skip(1).take(NEAR) {
             if first_of(run) <= index {
                 return Some((place, distance(first_of(run), index)));
             }
@@ -134,6 +139,14 @@ impl Cache {
     /// The entries of `from..=last` that fit into `bytes_max`, at least one; `None` if `from` is
     /// not here. Shared if they lie in one run, copied together if not.
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
+        // One entry at a time is read as it was appended.
+        if let Some(newest @ [entry]) = self.runs.back().map(|run| &run[..])
+            && entry.id.index == from
+            && from <= last
+        {
+            debug_assert_eq!(fitting(newest, last, bytes_max), 1, "one always fits");
+            return self.runs.back().cloned();
+        }
         let at @ (run, place) = self.find(from)?;
         let first = &self.runs[run];
         let mut count = fitting(&first[place..], last, bytes_max);

@@ -114,6 +114,7 @@ pub(crate) fn id(node: u64) -> NodeId {
 /// Of which commit index a leader speaks.
 fn commit_index_of(body: &Body) -> Option<LogIndex> {
     if let Body::AppendEntries { commit_index, .. }
+    | Body::CommitIndex { commit_index, .. }
     | Body::Heartbeat { commit_index, .. }
     | Body::Quiesce { commit_index, .. } = body
     {

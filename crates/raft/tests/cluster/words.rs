@@ -73,6 +73,9 @@ pub(crate) fn message_line(message: &Message) -> String {
             };
             format!("AppendEntries prev={prev}{span} commit={commit_index}{}", in_session(*session))
         }
+        Body::CommitIndex { prev, commit_index, session } => {
+            format!("CommitIndex prev={prev} commit={commit_index}{}", in_session(*session))
+        }
         Body::AppendEntriesResponse(AppendOutcome::Accepted { session, match_index }) => {
             format!("Accepted match={match_index}{}", in_session(*session))
         }

@@ -92,7 +92,7 @@ impl Source<'_> {
     }
 
     fn body(&mut self) -> Body {
-        match self.byte() % 18 {
+        match self.byte() % 19 {
             0 => Body::PreVote { last: self.entry_id() },
             1 => Body::PreVoteResponse { granted: self.flag() },
             2 => Body::RequestVote { last: self.entry_id(), leadership_transfer: self.flag() },
@@ -131,6 +131,10 @@ impl Source<'_> {
             16 => {
                 let (prev, commit_index) = (self.entry_id(), self.index());
                 Body::PullResponse { prev, commit_index, entries: self.entries(prev).into() }
+            }
+            17 => {
+                let (prev, commit_index) = (self.entry_id(), self.index());
+                Body::CommitIndex { prev, commit_index, session: self.number() % 2 }
             }
             _ => {
                 let incarnation = Incarnation(self.number() % 2);

@@ -64,6 +64,16 @@ fn parse_pull(words: &Words<'_>) -> Body {
     }
 }
 
+fn parse_removed(words: &Words<'_>) -> Body {
+    let configuration = Configuration {
+        removed: words.numbers("removed").into_iter().map(NodeId).collect(),
+        ..Configuration::of_voters(words.numbers("voters").into_iter().map(NodeId))
+    };
+    let by = SnapshotMark { last: words.entry("by"), configuration };
+    let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
+    Body::Removed { by: by.into(), incarnation }
+}
+
 fn parse_message(words: &Words<'_>) -> Message {
     let granted = words.named("granted") == Some("true");
     let index = |name: &str| LogIndex(words.need(name));
@@ -82,6 +92,9 @@ fn parse_message(words: &Words<'_>) -> Message {
             session,
             entries: parse_entries(words).into(),
         },
+        "CommitIndex" => {
+            Body::CommitIndex { prev: words.entry("prev"), commit_index: index("commit"), session }
+        }
         "Accepted" => Body::AppendEntriesResponse(AppendOutcome::Accepted {
             session,
             match_index: index("match"),
@@ -109,15 +122,7 @@ fn parse_message(words: &Words<'_>) -> Message {
                 mark: SnapshotMark { last: words.entry("last"), configuration }.into(),
             }
         }
-        "Removed" => {
-            let configuration = Configuration {
-                removed: words.numbers("removed").into_iter().map(NodeId).collect(),
-                ..Configuration::of_voters(words.numbers("voters").into_iter().map(NodeId))
-            };
-            let by = SnapshotMark { last: words.entry("by"), configuration };
-            let incarnation = Incarnation(words.named_number("incarnation").unwrap_or(0));
-            Body::Removed { by: by.into(), incarnation }
-        }
+        "Removed" => parse_removed(words),
         "Pull" | "PullResponse" => parse_pull(words),
         "Quiesce" => Body::Quiesce { last: words.entry("last"), commit_index: index("commit") },
         "TimeoutNow" => Body::TimeoutNow { lease_ended: words.named("lease") == Some("ended") },

@@ -62,7 +62,9 @@ impl CoreWorld {
             Body::PreVote { last } => Heard::PreVote(*last),
             Body::RequestVote { last, leadership_transfer: false } => Heard::Vote(*last),
             Body::RequestVote { last, .. } => Heard::TransferVote(*last),
-            Body::AppendEntries { commit_index, .. } => Heard::OfLeader(Some(commit_index.0)),
+            Body::AppendEntries { commit_index, .. } | Body::CommitIndex { commit_index, .. } => {
+                Heard::OfLeader(Some(commit_index.0))
+            }
             Body::Heartbeat { .. } | Body::Quiesce { .. } | Body::InstallSnapshot { .. } => {
                 Heard::OfLeader(None)
             }
@@ -77,8 +79,7 @@ impl CoreWorld {
             | Body::ReadIndex { .. }
             | Body::ReadIndexResponse { .. } => Heard::Other,
         };
-        let options = &member.options;
-        let timeout = member.seen.election_timeout_ticks;
+        let (options, timeout) = (&member.options, member.seen.election_timeout_ticks);
         let heard = member.seen.heard_leader;
         let is_near = heard.is_some_and(|heard| member.tick() < heard.after(timeout));
         let is_held = match node.role() {

@@ -390,6 +390,7 @@ pub(super) fn is_of_leader(body: &Body) -> bool {
     matches!(
         body,
         Body::AppendEntries { .. }
+            | Body::CommitIndex { .. }
             | Body::Heartbeat { .. }
             | Body::Quiesce { .. }
             | Body::InstallSnapshot { .. }

@@ -60,6 +60,9 @@ pub fn describe(message: &Message) -> (Kind, String) {
             };
             (Kind::Append, format!("AppendEntries {span} behind {prev} commit={commit_index}"))
         }
+        Body::CommitIndex { prev, commit_index, .. } => {
+            (Kind::Append, format!("committed up to {commit_index}, of what ends with {prev}"))
+        }
         Body::AppendEntriesResponse(AppendOutcome::Accepted { match_index, .. }) => {
             (Kind::Append, format!("accepted up to {match_index}"))
         }
