@@ -7,6 +7,9 @@
 //! term, every entry of the earlier term that will ever commit is applied here too (Raft §5.4: the
 //! later leader had them all, before its own first entry). What is still unanswered then was lost,
 //! will never be applied, and is handed to the new leader as if it had just come.
+//!
+//! A refusal is a leader's word that it has not appended a command. Only the life of a node that
+//! led in that term can give it: see [`Proposals::append_forwarded`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -66,6 +69,8 @@ pub(crate) struct Proposals {
     held: Vec<Proposal>,
     /// Handed to the leader of a term, this node or another, and not answered as far as is known.
     in_flight: VecDeque<(Term, Proposal)>,
+    /// The newest term in which this node has led since it began; 0 for none.
+    led_term: Term,
     /// The first entry of the newest term that was committed here.
     newest_term_begins: EntryId,
     /// When commands were last handed on, and how many.
@@ -81,6 +86,7 @@ impl Proposals {
             forwarded: Vec::new(),
             held: Vec::new(),
             in_flight: VecDeque::new(),
+            led_term: Term(0),
             newest_term_begins: EntryId::default(),
             sent_at: Moment(0),
             sent_count: 0,
@@ -134,8 +140,45 @@ impl Proposals {
             self.held.append(&mut proposals);
         }
         for forwarded in forwarded {
-            propose_forwarded(tick, node, overloaded, forwarded, sends);
+            self.append_forwarded(tick, node, overloaded, forwarded, sends);
         }
+    }
+
+    /// This node leads in this term.
+    pub(crate) fn note_leads(&mut self, term: Term) {
+        self.led_term = self.led_term.max(term);
+    }
+
+    /// Appends what a peer handed to this node, if this node leads in the term that the peer meant,
+    /// and refuses it if it is certain that it was not appended and will not be.
+    ///
+    /// Only the life that led in that term can know. Node 1 leads, appends a command of node 3's
+    /// and sends the entry to node 2; it ends and begins anew; and the network brings it the same
+    /// frame again, which only the life before could tell for a repetition. If it refused, node 3
+    /// would hand on again what is in the log. Nothing is lost by silence: nobody leads twice in
+    /// one term, so an entry of a later one will come, and node 3 takes back what was lost.
+    fn append_forwarded(
+        &self,
+        tick: Tick,
+        node: &mut Node,
+        overloaded: bool,
+        forwarded: Forwarded,
+        sends: &mut Sends,
+    ) {
+        let Forwarded { from, term, commands } = forwarded;
+        let numbers: Vec<u64> =
+            commands.iter().filter_map(|sealed| Some(envelope::open(sealed)?.0.number)).collect();
+        let leads = node.role() == Role::Leader && node.term() == term;
+        let overloaded = match leads {
+            true if overloaded => true,
+            true => match node.propose(tick, commands) {
+                Ok(_) => return,
+                Err(refusal) => matches!(refusal, Refusal::Overloaded { .. }),
+            },
+            false if self.led_term == term => false,
+            false => return,
+        };
+        sends.push((from, Body::ForwardRefused { term, overloaded, numbers }));
     }
 
     /// Fails what only a leader in a certain term may propose.
@@ -198,7 +241,7 @@ impl Proposals {
             };
             if overloaded {
                 self.clients.fail(*number, ProposeError::Overloaded);
-            } else {
+            } else if self.clients.is_waiting(*number) {
                 self.held.push(proposal);
             }
         }
@@ -268,31 +311,6 @@ impl Proposals {
         }
         self.clients.close();
     }
-}
-
-/// Appends what a peer handed to this node, if this node leads in the term that the peer meant.
-fn propose_forwarded(
-    tick: Tick,
-    node: &mut Node,
-    overloaded: bool,
-    forwarded: Forwarded,
-    sends: &mut Sends,
-) {
-    let Forwarded { from, term, commands } = forwarded;
-    let numbers = || commands.iter().filter_map(|sealed| Some(envelope::open(sealed)?.0.number));
-    let leads = node.role() == Role::Leader && node.term() == term;
-    let (overloaded, numbers) = if !leads {
-        (false, numbers().collect())
-    } else if overloaded {
-        (true, numbers().collect())
-    } else {
-        let numbers: Vec<u64> = numbers().collect();
-        match node.propose(tick, commands) {
-            Ok(_) => return,
-            Err(refusal) => (matches!(refusal, Refusal::Overloaded { .. }), numbers),
-        }
-    };
-    sends.push((from, Body::ForwardRefused { term, overloaded, numbers }));
 }
 
 #[cfg(test)]

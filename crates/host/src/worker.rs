@@ -454,6 +454,9 @@ impl Worker {
         if changed {
             group.leader_changed();
             let status = group.status;
+            if status.role == crate::Role::Leader {
+                group.proposals.note_leads(status.term);
+            }
             if group.proposals.waiting_count() > 0 {
                 // In the next step: that of this one has passed them.
                 self.gather(now, id);

@@ -80,6 +80,32 @@ fn c11_a_command_that_died_with_its_leader_is_handed_to_the_next_and_applied_onc
     }
 }
 
+/// T126: frames of long ago come again, and find the leader's next life, which does not know them.
+#[test]
+fn a_command_whose_frame_comes_again_to_a_leader_that_began_anew_is_applied_once() {
+    for seed in 1..=20 {
+        let mut cluster = Cluster::started(seed);
+        let (leader, follower) = (cluster.elect(), cluster.a_follower());
+        cluster.world.net().set_replay_permille(1000);
+        cluster.put_acknowledged(follower, "before", "1");
+        let answers: Vec<_> =
+            (0..20).map(|number| cluster.put(follower, &format!("key-{number}"), "x")).collect();
+        // Some are in the log, some are not, and some are in the log and nobody knows it yet.
+        cluster.world.run_for(Duration::from_micros(seed * 100));
+        cluster.world.kill(leader);
+        cluster.world.start(leader).expect("it recovers");
+        let all = |_: &sim::World<_>| answers.iter().all(is_acknowledged);
+        let patience = Duration::from_secs(5);
+        assert!(cluster.world.run_until(patience, all), "seed {seed}: clients wait for nothing");
+        cluster.converge();
+        assert_eq!(cluster.version(follower, "before"), Some(1), "seed {seed}: once");
+        for number in 0..20 {
+            let key = format!("key-{number}");
+            assert_eq!(cluster.version(follower, &key), Some(1), "seed {seed}: {key} once");
+        }
+    }
+}
+
 #[test]
 fn a_linearizable_read_on_any_node_sees_what_was_acknowledged_anywhere() {
     let mut cluster = Cluster::started(8);

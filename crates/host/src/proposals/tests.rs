@@ -5,7 +5,10 @@ use raft::{Configuration, Input, Options, Restored};
 use super::*;
 use crate::envelope::RequestId;
 
-/// Clients that wait for ever, and what those that failed were told.
+/// The client of this number has its answer.
+const ANSWERED: u64 = 99;
+
+/// Clients that wait for ever but one, and what those that failed were told.
 #[derive(Default)]
 struct Listeners(parking_lot::Mutex<Vec<(u64, ProposeError)>>);
 
@@ -13,8 +16,8 @@ impl Clients for Listeners {
     fn fail(&self, number: u64, error: ProposeError) {
         self.0.lock().push((number, error));
     }
-    fn is_waiting(&self, _: u64) -> bool {
-        true
+    fn is_waiting(&self, number: u64) -> bool {
+        number != ANSWERED
     }
     fn first_waiting(&self) -> u64 {
         0
@@ -103,12 +106,15 @@ fn with_too_much_to_apply_commands_are_refused_and_not_appended() {
     assert_eq!(told.0.lock().len(), 3, "the other is on its way");
 }
 
-fn forward(node: &mut Node, term: Term) -> Sends {
+/// Hands the command with number 7 of node 2's to this node, which has led in the term `led`.
+fn forward(node: &mut Node, led: Term, term: Term) -> Sends {
     let id = RequestId { origin: NodeId(2), number: 7 };
     let commands = vec![envelope::seal(id, b"put")];
+    let mut proposals = Proposals::new(Arc::new(Listeners::default()));
+    proposals.note_leads(led);
+    proposals.forwarded.push(Forwarded { from: NodeId(2), term, commands });
     let mut sends = Sends::new();
-    let forwarded = Forwarded { from: NodeId(2), term, commands };
-    propose_forwarded(Tick(5_000), node, false, forwarded, &mut sends);
+    proposals.hand_on((Moment(0), Tick(5_000)), node, false, &mut sends);
     sends
 }
 
@@ -118,9 +124,32 @@ fn a_command_forwarded_for_another_term_is_refused_and_not_appended() {
     let (last, term) = (node.last(), node.term());
     for other in [Term(term.0 - 1), term.next()] {
         let refusal = Body::ForwardRefused { term: other, overloaded: false, numbers: vec![7] };
-        assert_eq!(forward(&mut node, other), vec![(NodeId(2), refusal)]);
+        assert_eq!(forward(&mut node, other, other), vec![(NodeId(2), refusal)]);
         assert_eq!(node.last(), last, "what its origin may hand on again is in no log");
     }
-    assert_eq!(forward(&mut node, term), Sends::new());
+    assert_eq!(forward(&mut node, term, term), Sends::new());
     assert_eq!(node.last().index, last.index.next());
+}
+
+/// T126: an earlier life may have led in that term, and have appended what comes again now.
+#[test]
+fn who_did_not_lead_in_a_term_since_it_began_vouches_for_nothing_of_it() {
+    let mut node = leader();
+    let (last, term) = (node.last(), node.term());
+    for other in [Term(term.0 - 1), term.next()] {
+        assert_eq!(forward(&mut node, term, other), Sends::new());
+    }
+    assert_eq!(node.last(), last, "nor is it appended");
+}
+
+#[test]
+fn what_was_answered_is_not_handed_on_again() {
+    let (mut node, mut sends) = (leader(), Sends::new());
+    let (last, term) = (node.last(), node.term());
+    let mut proposals = Proposals::new(Arc::new(Listeners::default()));
+    proposals.note_in_flight(term, vec![command(ANSWERED), command(7)]);
+    proposals.take_refused(term, false, &[ANSWERED, 7]);
+    proposals.release_held();
+    proposals.hand_on((Moment(0), Tick(5_000)), &mut node, false, &mut sends);
+    assert_eq!(node.last().index, last.index.next(), "one of two");
 }

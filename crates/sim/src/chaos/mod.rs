@@ -260,6 +260,7 @@ impl Chaos {
     fn get_well(&mut self, mut turn: u64, core: Option<Vec<NodeId>>) -> Result<u64, Failure> {
         self.core = core;
         self.mend_all();
+        self.operator.be_patient(self.cluster.world.now());
         let end = self.cluster.world.now().after(MENDED_WITHIN);
         while !self.is_well()? {
             turn += 1;

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use env::Moment;
 use host::{CallError, ChangeError, GroupConfiguration, GroupReport};
 use raft::{Configuration, NodeId};
 
@@ -16,15 +18,21 @@ use env::SplitMix;
 /// Wishes at a time: more than one, so that changes meet.
 const ERRANDS_MAX: usize = 2;
 
+/// A change that nobody has heard of for so long has begun, or never will: a host waits no longer
+/// for a moment at which it may.
+const BEGUN_WITHIN: Duration = Duration::from_secs(8);
+
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
 /// Who changes the members, and what is under way.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Operator {
     next_id: u64,
     errands: Vec<Errand>,
     /// Machines that were made for members and never ran.
     newcomers: Vec<NodeId>,
+    /// Machines whose joining may still begin, until then, although nobody will be told of it.
+    undecided: BTreeMap<NodeId, Moment>,
 }
 
 /// A wish that was told to a node, in one of its lives.
@@ -43,11 +51,22 @@ enum Step {
 
 impl Operator {
     pub(super) fn new(founder_count: u64) -> Self {
-        Self { next_id: founder_count + 1, errands: Vec::new(), newcomers: Vec::new() }
+        Self { next_id: founder_count + 1, errands: Vec::new(), ..Self::default() }
     }
 
     pub(super) fn is_idle(&self) -> bool {
         self.errands.is_empty()
+    }
+
+    /// What was held up goes on from now: what nobody has heard of may take as long once more.
+    pub(super) fn be_patient(&mut self, now: Moment) {
+        for until in self.undecided.values_mut() {
+            *until = now.after(BEGUN_WITHIN);
+        }
+    }
+
+    fn may_still_join(&self, node: NodeId, now: Moment) -> bool {
+        self.undecided.get(&node).is_some_and(|until| now < *until)
     }
 }
 
@@ -125,7 +144,10 @@ impl Chaos {
                         }
                     }
                     // Nobody knows what became of it.
-                    Some(Err(_)) | None => {}
+                    Some(Err(_)) | None => {
+                        let until = world.now().after(BEGUN_WITHIN);
+                        self.operator.undecided.extend(planned.joiner.map(|it| (it, until)));
+                    }
                 }
             }
         }
@@ -188,8 +210,11 @@ impl Chaos {
         if !self.operator.is_idle() {
             return;
         }
+        let now = self.cluster.world.now();
         for node in self.cluster.world.nodes() {
-            if !known.contains(node) && !self.will_hear_of_it(node, &known) {
+            let may_join =
+                !known.removed.contains(&node) && self.operator.may_still_join(node, now);
+            if !known.contains(node) && !may_join && !self.will_hear_of_it(node, &known) {
                 self.dismiss(node);
             }
         }
@@ -240,7 +265,33 @@ mod tests {
     use raft::ConfigurationChange;
 
     use super::*;
-    use crate::chaos::{A_MOVE, Plan};
+    use crate::chaos::{A_MEMBER_ADDED, A_MOVE, Plan};
+
+    /// T127: the leader may hold the change until it may begin, and whoever asked for it is gone.
+    #[test]
+    fn a_machine_whose_joining_may_still_begin_is_not_taken_away() {
+        let mut chaos = Chaos::new(Plan::of(1));
+        let (group, joiner) = (chaos.groups[0], NodeId(9));
+        chaos.cluster.world.start_all().expect("empty disks");
+        let is_settled = |world: &crate::World<_>| world.settled_members(group).is_some();
+        assert!(chaos.cluster.world.run_until(Duration::from_secs(9), is_settled));
+        chaos.cluster.world.add(joiner);
+        let change = ConfigurationChange::default();
+        let planned = Planned { change, joiner: Some(joiner), mover: None, met: A_MEMBER_ADDED };
+        let step = Step::Change(Box::new(planned), Slot::default());
+        let over = chaos.cluster.world.life_count(NodeId(1)) + 1;
+        chaos.go_on(Errand { at: NodeId(1), life: over, step }).expect("nobody was told");
+        let is_there = |chaos: &mut Chaos, after| {
+            chaos.cluster.world.run_for(after);
+            chaos.tidy_members();
+            chaos.cluster.world.nodes().contains(&joiner)
+        };
+        assert!(is_there(&mut chaos, Duration::ZERO));
+        assert!(is_there(&mut chaos, BEGUN_WITHIN / 2));
+        chaos.operator.be_patient(chaos.cluster.world.now());
+        assert!(is_there(&mut chaos, BEGUN_WITHIN * 3 / 4));
+        assert!(!is_there(&mut chaos, BEGUN_WITHIN), "it is nobody's");
+    }
 
     /// T121: the second wish is told of the first one's change, and the machine has not moved yet.
     #[test]
