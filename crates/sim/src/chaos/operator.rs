@@ -31,8 +31,10 @@ pub(super) struct Operator {
     errands: Vec<Errand>,
     /// Machines that were made for members and never ran.
     newcomers: Vec<NodeId>,
-    /// Machines whose joining may still begin, until then, although nobody will be told of it.
-    undecided: BTreeMap<NodeId, Moment>,
+    /// When each was asked for.
+    asked_at: BTreeMap<NodeId, Moment>,
+    /// Since when nothing is held up any more.
+    patient_since: Moment,
 }
 
 /// A wish that was told to a node, in one of its lives.
@@ -58,15 +60,15 @@ impl Operator {
         self.errands.is_empty()
     }
 
-    /// What was held up goes on from now: what nobody has heard of may take as long once more.
+    /// What was held up goes on from now: what was asked before may take as long once more.
     pub(super) fn be_patient(&mut self, now: Moment) {
-        for until in self.undecided.values_mut() {
-            *until = now.after(BEGUN_WITHIN);
-        }
+        self.patient_since = now;
     }
 
+    /// Whether a machine may become a member yet, although nobody will be told of it.
     fn may_still_join(&self, node: NodeId, now: Moment) -> bool {
-        self.undecided.get(&node).is_some_and(|until| now < *until)
+        let asked_at = self.asked_at.get(&node);
+        asked_at.is_some_and(|at| now < self.patient_since.max(*at).after(BEGUN_WITHIN))
     }
 }
 
@@ -144,10 +146,7 @@ impl Chaos {
                         }
                     }
                     // Nobody knows what became of it.
-                    Some(Err(_)) | None => {
-                        let until = world.now().after(BEGUN_WITHIN);
-                        self.operator.undecided.extend(planned.joiner.map(|it| (it, until)));
-                    }
+                    Some(Err(_)) | None => {}
                 }
             }
         }
@@ -169,6 +168,7 @@ impl Chaos {
         if let Some(joiner) = planned.joiner {
             self.operator.next_id += 1;
             self.operator.newcomers.push(joiner);
+            self.operator.asked_at.insert(joiner, world.now());
             world.add(joiner);
         }
         let slot = Slot::default();
@@ -265,22 +265,28 @@ mod tests {
     use raft::ConfigurationChange;
 
     use super::*;
-    use crate::chaos::{A_MEMBER_ADDED, A_MOVE, Plan};
+    use crate::chaos::{A_MOVE, Plan};
 
     /// T127: the leader may hold the change until it may begin, and whoever asked for it is gone.
     #[test]
     fn a_machine_whose_joining_may_still_begin_is_not_taken_away() {
         let mut chaos = Chaos::new(Plan::of(1));
-        let (group, joiner) = (chaos.groups[0], NodeId(9));
+        let group = chaos.groups[0];
         chaos.cluster.world.start_all().expect("empty disks");
         let is_settled = |world: &crate::World<_>| world.settled_members(group).is_some();
         assert!(chaos.cluster.world.run_until(Duration::from_secs(9), is_settled));
-        chaos.cluster.world.add(joiner);
-        let change = ConfigurationChange::default();
-        let planned = Planned { change, joiner: Some(joiner), mover: None, met: A_MEMBER_ADDED };
-        let step = Step::Change(Box::new(planned), Slot::default());
-        let over = chaos.cluster.world.life_count(NodeId(1)) + 1;
-        chaos.go_on(Errand { at: NodeId(1), life: over, step }).expect("nobody was told");
+        let (leader, _) = chaos.cluster.world.settled_members(group).expect("it is settled");
+        let is_asked = |node: &NodeId| *node != leader;
+        let asked = chaos.cluster.world.nodes().into_iter().find(is_asked).expect("three");
+        while chaos.operator.asked_at.is_empty() {
+            // What was wished for too early was not asked for.
+            chaos.begin(asked, Wish::AddLearner);
+            chaos.cluster.world.run_for(Duration::from_millis(1));
+            chaos.work_on_members(0).expect("nothing is amiss");
+        }
+        chaos.cluster.world.kill(asked);
+        chaos.work_on_members(0).expect("nobody is told");
+        let joiner = *chaos.operator.asked_at.keys().next().expect("it was asked for");
         let is_there = |chaos: &mut Chaos, after| {
             chaos.cluster.world.run_for(after);
             chaos.tidy_members();
