@@ -85,7 +85,7 @@ impl CoreWorld {
     fn older_leases_run_until(&self, id: NodeId) -> Option<Moment> {
         let member = &self.members[&id];
         let node = member.node.as_ref()?;
-        if member.seen.lease_ended_for == Some(node.term()) || self.clocks_have_lied {
+        if member.seen.lease_ended_for.contains(&node.term()) || self.clocks_have_lied {
             return None;
         }
         let mut last = node.last().index;
@@ -197,5 +197,72 @@ impl CoreWorld {
         let near = voters.iter().filter(promises).count();
         let is_lacking = is_plain && !configuration.is_joint() && near * 2 <= voters.len();
         is_lacking.then(|| format!("{near} of {voters:?} have heard it in time"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use raft::{Body, Message, Term};
+
+    use super::*;
+    use crate::core::CoreOptions;
+
+    /// A leader of a later term than `term`, that has committed in its own.
+    fn leads_since(world: &mut CoreWorld, term: Term) -> NodeId {
+        let has_led = |world: &CoreWorld| {
+            let leader = world.leader().and_then(|id| world.node(id));
+            leader.is_some_and(|node| {
+                node.term() > term
+                    && node.id_at(node.commit_index()).is_some_and(|id| id.term == node.term())
+            })
+        };
+        assert!(world.run_until(Duration::from_secs(5), has_led), "somebody leads");
+        world.leader().expect("it was there a moment ago")
+    }
+
+    /// T123: n1 gives its lease up for term t + 1. Before n2 is elected in it, a call of term t - 1
+    /// arrives again, and tells of term t.
+    #[test]
+    fn an_old_call_takes_back_nothing_that_a_newer_one_said() {
+        for seed in 0..10 {
+            let mut options = CoreOptions::new(seed, 3);
+            options.members.lease = Some(LeaseTerms::monotonic(1_000_000, 500));
+            let mut world = CoreWorld::new(&options);
+            world.start_all();
+            let first = leads_since(&mut world, Term(0));
+            let term = world.node(first).expect("it is on").term();
+            let second = NodeId(1 + first.0 % 3);
+            world.run_ms(100);
+            world.transfer(first, Some(second)).expect("it leads");
+            let campaigns = |world: &CoreWorld| world.role_of(second) == Some(Role::Candidate);
+            assert!(world.run_until(Duration::from_millis(100), campaigns), "seed {seed}");
+            let body = Body::TimeoutNow { lease_ended: true };
+            let old = Message::new(first, second, Term(term.0 - 1), body);
+            world.arrive(0, old);
+            let called_at = world.now();
+            assert_eq!(leads_since(&mut world, term), second, "seed {seed}");
+            assert!(world.now() < called_at.after(Duration::from_millis(200)), "it need not wait");
+            assert!(world.broken().is_none(), "{:?}", world.broken());
+        }
+    }
+
+    /// And an old call alone excuses nobody from waiting: the checker still expects the wait.
+    #[test]
+    fn an_old_call_tells_nothing_of_a_later_term() {
+        let mut options = CoreOptions::new(3, 3);
+        options.members.lease = Some(LeaseTerms::monotonic(1_000_000, 500));
+        let mut world = CoreWorld::new(&options);
+        world.start_all();
+        let first = leads_since(&mut world, Term(0));
+        let term = world.node(first).expect("it is on").term();
+        for other in world.nodes().into_iter().filter(|id| *id != first) {
+            let body = Body::TimeoutNow { lease_ended: true };
+            world.arrive(0, Message::new(first, other, Term(term.0 - 1), body));
+        }
+        world.crash(first);
+        let crashed_at = world.now();
+        let next = leads_since(&mut world, term);
+        let waits_until = world.members[&next].seen.waits_until;
+        assert!(waits_until.is_some_and(|until| until > crashed_at), "{waits_until:?}");
     }
 }

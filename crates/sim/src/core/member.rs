@@ -1,6 +1,6 @@
 //! A node of a core world with its disk, its state machine and its clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use env::mem::NodeClock;
 use env::{Clock, Moment};
@@ -128,8 +128,9 @@ pub(super) struct Seen {
     pub(super) clock_said_at: Tick,
     /// It leads, and older leases may run until then.
     pub(super) waits_until: Option<Moment>,
-    /// The leader before has given its lease up for this term.
-    pub(super) lease_ended_for: Option<Term>,
+    /// Terms for which the leader before has given its lease up. What was said once stays true: an
+    /// older call that arrives again takes nothing back.
+    pub(super) lease_ended_for: BTreeSet<Term>,
     /// It has called a successor in the term in which it leads.
     pub(super) has_called: bool,
     /// A transfer must be over by then.

@@ -208,7 +208,7 @@ impl CoreWorld {
         }
     }
 
-    fn arrive(&mut self, number: u64, message: Message) {
+    pub(super) fn arrive(&mut self, number: u64, message: Message) {
         let (from, to) = (message.from, message.to);
         let is_there = self.members.get(&to).is_some_and(|member| member.node.is_some());
         if !is_there || self.net.is_cut(from.0, to.0) {
@@ -224,7 +224,7 @@ impl CoreWorld {
         let term = message.term;
         let leads = is_of_leader(&message.body);
         if let Body::TimeoutNow { lease_ended: true } = message.body {
-            self.member(to).seen.lease_ended_for = Some(term.next());
+            self.member(to).seen.lease_ended_for.insert(term.next());
         }
         self.leader_calls = matches!(
             message.body,
