@@ -4,6 +4,10 @@
 //! that was refused has not begun, so it is asked again where that may help: until a leader is
 //! known, until an earlier change is over. One that was sent, or has begun, and whose end is not
 //! heard of in time may still come about: its outcome is unknown, and it is not asked again.
+//!
+//! An errand of another node says in which term that node saw this one lead. One of a term in which
+//! this life did not lead is not taken, and not refused: the life before may have begun it, and the
+//! network brings it once more ([`Proposals::has_led`](crate::proposals::Proposals::has_led)).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -234,7 +238,7 @@ impl Errands {
             } else if let Some(leader) = node.leader() {
                 self.next_number = self.next_number.wrapping_add(1);
                 let (number, errand) = (self.next_number, waiting.errand.clone());
-                sends.push((leader, Body::Errand { number, errand }));
+                sends.push((leader, Body::Errand { term: node.term(), number, errand }));
                 let Waiting { errand, asker, deadline, .. } = waiting;
                 self.sent.insert(number, Sent { errand, asker, at: now, deadline });
             } else {

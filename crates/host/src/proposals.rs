@@ -149,6 +149,12 @@ impl Proposals {
         self.led_term = self.led_term.max(term);
     }
 
+    /// Whether this node certainly led in this term since it began: only then is there an answer to
+    /// what was asked of the leader of that term.
+    pub(crate) fn has_led(&self, node: &Node, term: Term) -> bool {
+        self.led_term == term || (node.role() == Role::Leader && node.term() == term)
+    }
+
     /// Appends what a peer handed to this node, if this node leads in the term that the peer meant,
     /// and refuses it if it is certain that it was not appended and will not be.
     ///

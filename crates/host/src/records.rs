@@ -47,8 +47,8 @@ pub(crate) enum Body {
     Call { number: u64, request: Bytes },
     /// The answer.
     CallAnswer { number: u64, answer: Bytes },
-    /// Something that the receiver is asked to do as the leader.
-    Errand { number: u64, errand: Errand },
+    /// Something that the receiver is asked to do as the leader of `term`.
+    Errand { term: Term, number: u64, errand: Errand },
     /// What became of it.
     ErrandAnswer { number: u64, answer: Box<ErrandAnswer> },
     /// A piece of a snapshot.
@@ -103,8 +103,9 @@ pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
             out.put_u64_le(*number);
             put_bytes(out, answer);
         }
-        Body::Errand { number, errand } => {
+        Body::Errand { term, number, errand } => {
             put_head(out, ERRAND, group);
+            out.put_u64_le(term.0);
             out.put_u64_le(*number);
             errand::put_errand(out, errand);
         }
@@ -148,6 +149,7 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
             Body::CallAnswer { number: input.try_get_u64_le().ok()?, answer: take_bytes(input)? }
         }
         ERRAND => Body::Errand {
+            term: Term(input.try_get_u64_le().ok()?),
             number: input.try_get_u64_le().ok()?,
             errand: errand::take_errand(input)?,
         },

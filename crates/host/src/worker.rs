@@ -292,9 +292,13 @@ impl Worker {
                     group.proposals.take_refused(term, overloaded, &numbers);
                 });
             }
-            Body::Errand { number, errand } => {
+            Body::Errand { term, number, errand } => {
                 let asker = Asker::Node { node: from, number };
-                self.with_group(id, |group| group.errands.ask(now, errand, asker));
+                self.with_group(id, |group| {
+                    if group.proposals.has_led(&group.node, term) {
+                        group.errands.ask(now, errand, asker);
+                    }
+                });
             }
             Body::ErrandAnswer { number, answer } => {
                 self.with_group(id, |group| group.errands.take_answer(number, *answer));

@@ -282,3 +282,37 @@ fn an_old_disk_catches_up_and_nothing_acknowledged_is_lost() {
     cluster.converge();
     assert_eq!(cluster.local_value(old, "key-29").as_deref(), Some(&b"y"[..]));
 }
+
+/// T128: frames of long ago come again, and find the leader's next life, which does not know them.
+#[test]
+fn a_change_that_was_made_is_not_called_refused_when_its_frame_comes_again() {
+    for seed in 1..=60 {
+        let mut cluster = Cluster::started(seed);
+        let (leader, follower) = (cluster.elect(), cluster.a_follower());
+        cluster.put_acknowledged(follower, "before", "1");
+        cluster.world.net().set_replay_permille(1000);
+        let is_settled = |world: &sim::World<_>| world.settled_members(GROUP).is_some();
+        assert!(cluster.world.run_until(SOON, is_settled));
+        let (_, known) = cluster.world.settled_members(GROUP).expect("it is settled");
+        let join = ConfigurationChange {
+            members: vec![MemberChange::AddLearner(N4)],
+            expected: Some(known),
+            ..ConfigurationChange::default()
+        };
+        let told: Arc<Mutex<Option<_>>> = Arc::default();
+        let keep = Arc::clone(&told);
+        let handle = cluster.world.group(follower, GROUP).expect("it runs");
+        handle.change_configuration(join, move |result| {
+            *keep.lock().expect("one thread") = Some(result.err());
+        });
+        cluster.world.run_for(std::time::Duration::from_micros(600 + seed * 30));
+        cluster.world.kill(leader);
+        cluster.world.start(leader).expect("it recovers");
+        assert!(cluster.world.run_until(SOON, |_| told.lock().expect("one thread").is_some()));
+        let error = told.lock().expect("one thread").take().expect("told");
+        cluster.world.run_for(SOON);
+        let (_, known) = cluster.world.settled_members(GROUP).expect("it is settled");
+        let may_be = error.is_none_or(|error| !error.definitely_failed());
+        assert!(may_be || !known.contains(N4), "seed {seed}: it was made, and told: {error:?}");
+    }
+}

@@ -113,7 +113,7 @@ fn records() -> Vec<Body> {
         }),
         Body::SnapshotAck(SnapshotAck { transfer: 2, next_offset: 5, complete: true }),
     ]);
-    let errand = |errand| Body::Errand { number: 4, errand };
+    let errand = |errand| Body::Errand { term: Term(2), number: 4, errand };
     let rule = Some(QuorumRule::Majority);
     let ruled = ConfigurationChange { rule, ..ConfigurationChange::default() };
     all.push(errand(Errand::Change(Box::new(ruled))));
@@ -278,8 +278,8 @@ fn golden_bytes_of_version_1() {
     let members = vec![MemberChange::Promote(TO)];
     let change = ConfigurationChange { members, ..ConfigurationChange::default() };
     check(
-        Body::Errand { number: 1, errand: Errand::Change(Box::new(change)) },
-        &format!("080300000000000000{one}000100000002{two}0000000000000000000000"),
+        Body::Errand { term: Term(2), number: 1, errand: Errand::Change(Box::new(change)) },
+        &format!("080300000000000000{two}{one}000100000002{two}0000000000000000000000"),
     );
     let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(
