@@ -26,7 +26,8 @@ impl CoreWorld {
             self.census.meet("replayed message");
             self.put(again);
         }
-        let first = if self.will_conflict(&message) && self.dice.below(2) == 0 {
+        let conflicts = self.will_conflict(&message);
+        let first = if conflicts && self.dice.below(2) == 0 {
             CoreNet::beginning_of(&message, &mut self.dice)
         } else {
             self.net.shorten(&message, &mut self.dice)
@@ -34,6 +35,11 @@ impl CoreWorld {
         if let Some(first) = first {
             self.census.meet("message with fewer entries");
             self.put(first);
+        }
+        // What comes behind it finds other entries there (Raft §5.3): news of a commit, say.
+        if conflicts && self.net.loss_permille > 0 && self.dice.below(3) == 0 {
+            self.census.meet("entries that would replace others are lost");
+            return;
         }
         self.put(message);
     }
