@@ -153,6 +153,7 @@ impl Chaos {
         let is_its = |it: &Spoiled| it.node == node && it.what == Spoil::Write && !it.is_dead;
         if written == 0 && self.spoiled.as_ref().is_some_and(is_its) {
             self.spoiled = None;
+            self.cluster.world.trust_disk(node);
         }
     }
 

@@ -73,6 +73,12 @@ impl CoreNet {
         self.clogs.insert((from, to), until);
     }
 
+    /// Whether messages suffer anything by chance.
+    pub(super) fn is_disturbed(&self) -> bool {
+        let by_order = self.reorder_permille + self.replay_permille + self.duplicate_permille;
+        self.loss_permille + self.shorten_permille + by_order > 0
+    }
+
     /// When the last of what is under way now will have arrived, but for what is overtaken.
     pub(super) fn under_way_until(&self) -> Moment {
         self.last.values().copied().max().unwrap_or_default()

@@ -40,6 +40,10 @@ fn group(dice: &mut SplitMix) -> (u64, Configuration) {
         9 => (5, simple(&[1, 2, 3], &[4])),
         10 => (7, simple(&[1, 2, 3], &[])),
         11 => (3, Configuration { witnesses: ids(&[3]), ..simple(&[1, 2, 3], &[]) }),
+        // Where witnesses are a quorum by themselves.
+        12 if dice.below(2) == 0 => {
+            (5, Configuration { witnesses: ids(&[3, 4]), ..simple(&[1, 3, 4], &[]) })
+        }
         12 => (6, Configuration { witnesses: ids(&[4, 5]), ..simple(&[1, 2, 3, 4, 5], &[]) }),
         13 => (4, ruled(QuorumRule::EvenSet { extra: ids(&[1]) }, &[1, 2, 3, 4])),
         14 => (5, ruled(QuorumRule::Flexible { election: 4, commit: 2 }, &[1, 2, 3, 4, 5])),

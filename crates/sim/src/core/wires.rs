@@ -37,7 +37,7 @@ impl CoreWorld {
             self.put(first);
         }
         // What comes behind it finds other entries there (Raft §5.3): news of a commit, say.
-        if conflicts && self.net.loss_permille > 0 && self.dice.below(3) == 0 {
+        if conflicts && self.net.is_disturbed() && self.dice.below(3) == 0 {
             self.census.meet("entries that would replace others are lost");
             return;
         }

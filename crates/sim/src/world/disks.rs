@@ -68,4 +68,9 @@ impl<S: StateMachine> World<S> {
     pub fn suspect_disk(&mut self, id: NodeId) {
         self.node_mut(id).is_suspect = true;
     }
+
+    /// What might have been done to its disk was not.
+    pub fn trust_disk(&mut self, id: NodeId) {
+        self.node_mut(id).is_suspect = false;
+    }
 }
