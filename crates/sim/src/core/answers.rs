@@ -15,10 +15,13 @@ impl CoreWorld {
     }
 
     /// Entries of an old term are answered with the term alone: whoever leads a second time would
-    /// take the name of a session for one of its own (L11).
+    /// take the name of a session for one of its own (L11). What waited for an entry of this term
+    /// may be given up, and refused, in the same moment.
     pub(super) fn check_old_term(&mut self, id: NodeId, before: &Hearing) {
         let is_old = before.message_term < before.term;
-        if is_old && matches!(before.body, Heard::OfLeader(_)) && self.names_session {
+        let names_session = self.names_session == Some(before.from)
+            && self.members[&id].seen.kept_in != Some(before.term);
+        if is_old && matches!(before.body, Heard::OfLeader(..)) && names_session {
             let detail = format!("answers with a session after {before:?}");
             self.break_promise(id, "an old term is answered with the term alone", detail);
         }
@@ -28,7 +31,7 @@ impl CoreWorld {
     /// time, and end the term of a leader that lives.
     pub(super) fn check_waking(&mut self, id: NodeId, before: &Hearing) {
         let Some((leader, spoken)) = before.rests_with else { return };
-        let is_answered = before.from == leader && matches!(before.body, Heard::OfLeader(_));
+        let is_answered = before.from == leader && matches!(before.body, Heard::OfLeader(_, true));
         let member = &self.members[&id];
         let Some(node) = &member.node else { return };
         // Nothing was written in this step: what was said has left.

@@ -26,7 +26,8 @@ impl CoreWorld {
         let width_max = u64::from(self.options.clock_uncertainty_us?);
         let member = &self.members[&id];
         let is_wanted = member.node.as_ref().is_some_and(Node::goes_by_clock);
-        let is_blind = self.looks_away && self.now() < member.looks_at;
+        // A clock may end a wait, which would be taken for the doing of the nonsense.
+        let is_blind = self.hears_nonsense || self.looks_away && self.now() < member.looks_at;
         if !is_wanted || is_blind || self.dice.below(4) == 0 {
             return None;
         }

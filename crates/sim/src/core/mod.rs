@@ -200,8 +200,8 @@ pub struct CoreWorld {
     /// It has acknowledged entries or a snapshot, or has counted a message as a fault or as late.
     has_acknowledged: bool,
     has_objected: bool,
-    /// It has named the session of entries, in an answer to them.
-    names_session: bool,
+    /// To whom it has named the session of entries, in an answer to them.
+    names_session: Option<NodeId>,
     /// In this step the sender of the message was told that it was removed, and was not heard.
     tells_removal: bool,
     /// Who has voted for whom, as the voters said.
@@ -284,7 +284,7 @@ impl CoreWorld {
             refused_behind: false,
             has_acknowledged: false,
             has_objected: false,
-            names_session: false,
+            names_session: None,
             tells_removal: false,
             grants: BTreeMap::new(),
             open_reads: BTreeSet::new(),

@@ -41,7 +41,8 @@ pub(super) enum Heard {
     Vote(EntryId),
     TransferVote(EntryId),
     VoteAnswer,
-    OfLeader(Option<u64>),
+    /// Its commit index, and whether it is answered.
+    OfLeader(Option<u64>, bool),
     Other,
 }
 
@@ -62,11 +63,10 @@ impl CoreWorld {
             Body::PreVote { last } => Heard::PreVote(*last),
             Body::RequestVote { last, leadership_transfer: false } => Heard::Vote(*last),
             Body::RequestVote { last, .. } => Heard::TransferVote(*last),
-            Body::AppendEntries { commit_index, .. } | Body::CommitIndex { commit_index, .. } => {
-                Heard::OfLeader(Some(commit_index.0))
-            }
+            Body::AppendEntries { commit_index, .. } => Heard::OfLeader(Some(commit_index.0), true),
+            Body::CommitIndex { commit_index, .. } => Heard::OfLeader(Some(commit_index.0), false),
             Body::Heartbeat { .. } | Body::Quiesce { .. } | Body::InstallSnapshot { .. } => {
-                Heard::OfLeader(None)
+                Heard::OfLeader(None, true)
             }
             Body::RequestVoteResponse { .. } => Heard::VoteAnswer,
             Body::PreVoteResponse { .. } | Body::Removed { .. } => return None,
@@ -158,7 +158,7 @@ impl CoreWorld {
                 self.break_promise(id, "an answer is no permission to lead", said());
             }
             Heard::VoteAnswer => {}
-            Heard::OfLeader(commit) => {
+            Heard::OfLeader(commit, _) => {
                 let is_of_now = message_term == term && term >= before.term;
                 let stays = role != Role::Follower || leader != Some(from);
                 if is_of_now && before.role != Role::Leader && stays {
@@ -215,7 +215,7 @@ impl CoreWorld {
             Body::ReadIndex { context, .. } => member.seen.question = Some(*context),
             Body::PreVoteResponse { granted: true } => self.granted = Some(to),
             Body::AppendEntriesResponse(outcome) => {
-                self.names_session = true;
+                self.names_session = Some(to);
                 let AppendOutcome::Accepted { match_index, .. } = outcome else { return };
                 self.has_acknowledged = true;
                 self.check_acknowledgement(message, *match_index);

@@ -252,7 +252,7 @@ impl CoreWorld {
         self.steps += 1;
         (self.granted, self.refused_behind) = (None, false);
         (self.has_acknowledged, self.has_objected) = (false, false);
-        (self.tells_removal, self.names_session) = (false, false);
+        (self.tells_removal, self.names_session) = (false, None);
         let interval = self.look_at_clock(id);
         let member = self.member(id);
         let now = member.tick();
