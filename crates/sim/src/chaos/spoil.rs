@@ -119,8 +119,7 @@ impl Chaos {
 
     /// A node begins again with an old copy of its disk.
     fn set_back_disk(&mut self, dice: &mut SplitMix) -> Result<bool, Failure> {
-        let mut nodes = self.bearable(World::may_set_back);
-        nodes.retain(|node| self.cluster.world.has_copy(*node));
+        let nodes = self.bearable(World::may_set_back);
         if nodes.is_empty() {
             return Ok(false);
         }

@@ -10,7 +10,7 @@ use raft::{Configuration, ConfigurationChange, MemberChange, NodeId, Status};
 use super::CoreWorld;
 use super::sometimes::DISK_IS_NAMED;
 use super::step::Happening;
-use super::tallies::may_elect;
+use super::tallies::{is_held_back, may_elect};
 use crate::chaos::{FaultKind, pick};
 use env::SplitMix;
 
@@ -23,7 +23,10 @@ impl CoreWorld {
             return false;
         };
         let configuration = &status.configuration;
-        let has_copy = |node: &NodeId| self.members[node].copy.is_some();
+        let has_copy = |node: &NodeId| {
+            let copy = self.members[node].copy.as_ref();
+            copy.is_some_and(|copy| is_held_back(*node, copy.configuration(), configuration))
+        };
         let others = configuration.members().filter(|node| *node != status.id);
         // The operator can mend it only with a leader.
         let can_do_without = |node: &NodeId| {

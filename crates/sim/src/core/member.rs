@@ -50,6 +50,16 @@ impl CoreDisk {
         self.entries.last().map_or(self.mark.last, |entry| entry.id)
     }
 
+    /// In force for a node that begins from here (Raft §6): the newest, committed or not.
+    pub(super) fn configuration(&self) -> &Configuration {
+        let payloads = self.entries.iter().rev().map(|entry| &entry.payload);
+        let newest = payloads.filter_map(|payload| match payload {
+            Payload::Configuration(configuration) => Some(configuration.as_ref()),
+            _ => None,
+        });
+        newest.into_iter().next().unwrap_or(&self.mark.configuration)
+    }
+
     /// What a recovery hands to the node; only the last `tail` entries in full.
     fn restored(&self, tail: usize) -> Restored {
         let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();

@@ -56,6 +56,7 @@ pub use net::CoreNet;
 pub use plan::{CHAOS_MS, CoreEvent, CorePlan};
 pub use reads::CoreRead;
 pub use sometimes::CORE_SOMETIMES;
+pub(crate) use tallies::is_held_back;
 
 /// The group of every core world.
 pub const GROUP: u64 = 1;

@@ -13,6 +13,17 @@ pub(super) fn may_elect(configuration: &Configuration, granted: &BTreeSet<NodeId
     incoming && outgoing
 }
 
+/// Whether the voters that an old copy of a disk knows would keep its node from leading, by which
+/// the group can bear that it is put back. Those of them that are members now have everything, and
+/// refuse who has not. The others have left and may have nothing: where they suffice, or where it
+/// was the only voter then, nobody is there to say no.
+pub(crate) fn is_held_back(node: NodeId, known: &Configuration, now: &Configuration) -> bool {
+    let voters = known.voters.union(&known.outgoing).copied();
+    let has_left = voters.filter(|voter| !now.contains(*voter));
+    let granted = has_left.chain([node]).collect();
+    !may_elect(known, &granted)
+}
+
 fn half_elects(voters: &BTreeSet<NodeId>, rule: &QuorumRule, granted: &BTreeSet<NodeId>) -> bool {
     let yes = voters.intersection(granted).count();
     let no = voters.len() - yes;
@@ -62,5 +73,15 @@ mod tests {
         assert!(may_elect(&groups, &ids(&[1, 2])) && !may_elect(&groups, &ids(&[1, 3])));
         let joint = Configuration { outgoing: ids(&[5]), ..plain };
         assert!(!may_elect(&joint, &ids(&[1, 2, 3])) && may_elect(&joint, &ids(&[1, 2, 3, 5])));
+    }
+
+    #[test]
+    fn an_old_disk_is_put_back_only_where_somebody_says_no_to_it() {
+        let of = |voters: &[u64]| Configuration::of_voters(ids(voters));
+        let is_held_back = |known, now| is_held_back(NodeId(1), &of(known), &of(now));
+        assert!(is_held_back(&[1, 2, 3], &[1, 2, 3]));
+        assert!(is_held_back(&[1, 2, 3, 4], &[1, 2, 3]), "one that has left is not enough");
+        assert!(!is_held_back(&[1, 2, 3], &[1, 2, 4]), "one that has left is enough");
+        assert!(!is_held_back(&[1], &[1, 2, 3]), "it was alone");
     }
 }

@@ -8,6 +8,7 @@ use host::{GroupId, StateMachine};
 use raft::{Configuration, NodeId, Status};
 
 use super::World;
+use crate::core::is_held_back;
 
 impl<S: StateMachine> World<S> {
     /// The followers whose disk may be lost: all members run from the disks on record, and the
@@ -33,7 +34,8 @@ impl<S: StateMachine> World<S> {
     }
 
     /// The followers whose disk may be set back: all members have everything, know that it is
-    /// committed, and have said nothing that the old disk does not know.
+    /// committed, and have said nothing that the old disk does not know; and who knows the members
+    /// as the old disk does is held back by those who are there.
     #[must_use]
     pub fn may_set_back(&self, group: GroupId) -> Vec<NodeId> {
         let Some(status) = self.newest_leader(group) else { return Vec::new() };
@@ -54,6 +56,12 @@ impl<S: StateMachine> World<S> {
             && !configuration.is_joint()
             && configuration.members().all(is_whole);
         let followers = configuration.voters.iter().copied().filter(|id| *id != status.id);
+        let followers = followers.filter(|id| {
+            let copy = self.nodes[id].copy.as_ref();
+            let known = copy.and_then(|copy| copy.known.get(&group));
+            let is_held_back = |known| is_held_back(*id, known, configuration);
+            known.is_some_and(|known| known.iter().all(is_held_back))
+        });
         if is_settled { followers.collect() } else { Vec::new() }
     }
 

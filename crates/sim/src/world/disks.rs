@@ -42,21 +42,22 @@ impl<S: StateMachine> World<S> {
 
     /// Somebody copies the disk of a node.
     pub fn copy_disk(&mut self, id: NodeId) {
+        let groups = self.nodes[&id].stages.as_ref().map(host::Stages::group_ids);
+        let known = |group| {
+            let node = self.replica(id, group)?;
+            let known = [node.configuration(), node.committed_configuration()];
+            Some((group, known.map(Clone::clone)))
+        };
+        let known = groups.into_iter().flatten().filter_map(known).collect();
         let node = self.node_mut(id);
-        node.copy = Some(Copy { disk: node.disk.fork(), identity: node.identity.clone() });
-    }
-
-    /// Whether somebody has copied a node's disk.
-    #[must_use]
-    pub fn has_copy(&self, id: NodeId) -> bool {
-        self.nodes[&id].copy.is_some()
+        node.copy = Some(Copy { disk: node.disk.fork(), identity: node.identity.clone(), known });
     }
 
     /// Puts the copy in the place of the disk of a node that is off. Whether there is one.
     pub fn set_back_disk(&mut self, id: NodeId) -> bool {
         let node = self.node_mut(id);
         assert!(node.stages.is_none(), "a disk is set back while its node is off");
-        let Some(Copy { disk, identity }) = node.copy.take() else { return false };
+        let Some(Copy { disk, identity, .. }) = node.copy.take() else { return false };
         (node.disk, node.identity) = (disk, identity);
         node.left.clear();
         self.tell(id, "has an old disk");

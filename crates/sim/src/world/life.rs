@@ -71,6 +71,9 @@ pub(super) type Told = Arc<Mutex<Vec<(Ending, GroupId)>>>;
 pub(super) struct Copy {
     pub(super) disk: MemDisk,
     pub(super) identity: Option<Identity>,
+    /// The members as its node knew them then, the newest and the newest that were committed: which
+    /// of the two is on the disk depends on a write that may have been under way.
+    pub(super) known: BTreeMap<GroupId, [Configuration; 2]>,
 }
 
 pub(super) struct SimNode<S: StateMachine> {
