@@ -4,7 +4,7 @@ use raft::invariants::Durable;
 use raft::*;
 
 /// What survives a crash.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Disk {
     hard_state: HardState,
     pub(crate) mark: SnapshotMark,

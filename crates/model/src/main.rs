@@ -31,7 +31,7 @@ Explores every behaviour of a small group of nodes within bounds.
 
 Usage: cargo xtask model-check [--long] [--json] [--bug NAME] [part of a name]...
 
-  --long      larger bounds: many minutes, and gigabytes of memory
+  --long      larger bounds: hours, and gigabytes of memory
   --json      one JSON object on standard output in place of the table
   --bug NAME  put a known bug back first (cargo xtask seeded-bugs --list)
 
@@ -61,7 +61,8 @@ fn main() -> ExitCode {
     // An assertion of the core's is caught and told as a violation.
     std::panic::set_hook(Box::new(|_| {}));
     let as_json = has("--json");
-    let reports: Vec<Report> = chosen.into_iter().map(|bounds| explore(bounds, as_json)).collect();
+    let explore = |bounds| explore(bounds, has("--long"), as_json);
+    let reports: Vec<Report> = chosen.into_iter().map(explore).collect();
     if as_json {
         let lines: Vec<_> = reports.iter().map(Report::to_json).collect();
         println!("{}", json!({ "configurations": lines }));
@@ -92,14 +93,32 @@ impl Report {
     }
 }
 
-fn explore(bounds: Bounds, as_json: bool) -> Report {
-    let begun = now();
+/// What comes first is looked at first, so that the way to what breaks is the shortest. The states
+/// that wait to be looked at take kilobytes each; in the long form, where there are millions, the
+/// newest is looked at first, so that few wait.
+fn explore(bounds: Bounds, is_long: bool, as_json: bool) -> Report {
     let name = bounds.name;
     eprintln!("model-check: {name}");
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     // The first broken invariant ends the search: what follows from it is of no interest.
     let ends = HasDiscoveries::AnyOf(["every invariant holds"].into_iter().collect());
-    let mut checker = bounds.checker().threads(threads).finish_when(ends).spawn_bfs();
+    let checker = bounds.checker().threads(threads).finish_when(ends);
+    let report = match is_long {
+        true => report(name, checker.spawn_dfs()),
+        false => report(name, checker.spawn_bfs()),
+    };
+    if !as_json {
+        let Report { steps, states, depth, seconds, failures, .. } = &report;
+        println!(
+            "{name:<40} {states:>10} states {steps:>11} steps  depth {depth:>3} {seconds:>7.1} s"
+        );
+        failures.iter().for_each(|failure| println!("{failure}"));
+    }
+    report
+}
+
+fn report(name: &'static str, mut checker: impl Checker<Bounds>) -> Report {
+    let begun = now();
     let handles = checker.handles();
     watch(&checker, handles);
     let mut failures = Vec::new();
@@ -119,22 +138,14 @@ fn explore(bounds: Bounds, as_json: bool) -> Report {
             _ => {}
         }
     }
-    let report = Report {
+    Report {
         name,
         steps: checker.state_count(),
         states: checker.unique_state_count(),
         depth: checker.max_depth(),
         seconds: begun.elapsed().as_secs_f64(),
         failures,
-    };
-    if !as_json {
-        let Report { steps, states, depth, seconds, failures, .. } = &report;
-        println!(
-            "{name:<40} {states:>10} states {steps:>11} steps  depth {depth:>3} {seconds:>7.1} s"
-        );
-        failures.iter().for_each(|failure| println!("{failure}"));
     }
-    report
 }
 
 fn watch<M: Model>(checker: &impl Checker<M>, handles: Vec<std::thread::JoinHandle<()>>)

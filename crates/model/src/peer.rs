@@ -1,9 +1,10 @@
 //! One node with its disk and its state machine.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use raft::invariants::timeless::{forget_time, hold_timers};
+use raft::invariants::timeless::{self, forget_time, hold_timers};
 use raft::invariants::{self, Before, Cluster as History, Violation};
 use raft::*;
 
@@ -17,6 +18,14 @@ pub(crate) struct Peer {
     pub(crate) in_flight: VecDeque<Persist>,
     /// Snapshots on their way to followers, oldest first.
     pub(crate) sending: VecDeque<(NodeId, SnapshotMark)>,
+}
+
+/// With the same options, which are the place's.
+impl Hash for Peer {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        timeless::hash(&self.node, hasher);
+        (&self.disk, &self.in_flight, &self.sending).hash(hasher);
+    }
 }
 
 /// How the disk behaves during one step.

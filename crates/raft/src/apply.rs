@@ -14,7 +14,7 @@ use crate::{Entries, Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
 /// Where the state machine stands.
 ///
 /// Invariant: `applied <= handed_out <= commit_index`, except while a snapshot is installed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ApplyQueue {
     handed_out: LogIndex,
     applied: LogIndex,

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Why a node campaigns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Campaign {
     /// Nothing was heard from a leader.
     Timeout,

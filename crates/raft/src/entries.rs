@@ -8,6 +8,7 @@
 use alloc::sync::Arc;
 use alloc::vec::{self, Vec};
 use core::fmt;
+use core::hash::{Hash, Hasher};
 use core::ops::{Deref, Range};
 
 use crate::Entry;
@@ -161,6 +162,13 @@ impl PartialEq for Entries {
 }
 
 impl Eq for Entries {}
+
+/// As equality has it: of the entries, whoever holds them.
+impl Hash for Entries {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (**self).hash(hasher);
+    }
+}
 
 impl fmt::Debug for Entries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -11,7 +11,7 @@ use crate::{ClockInterval, EntryId, Incarnation, KeyedCommand, LeaseTerms, NodeI
 
 /// One entry of the log (Raft Figure 2: "command for state machine, and term when entry was
 /// received by leader").
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
     /// Term and index.
     pub id: EntryId,
@@ -20,7 +20,7 @@ pub struct Entry {
 }
 
 /// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Payload {
     /// Nothing. A new leader appends one, so that an entry of its own term can commit (Raft §8).
     Noop,
@@ -73,7 +73,7 @@ impl Entry {
 ///
 /// Invariant: a node is not in both `voters` and `learners`. A node of `outgoing` may be in
 /// `learners`: it votes until the configuration is left, and learns from then on.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Configuration {
     /// The voters; in a joint configuration those of C_new.
     pub voters: BTreeSet<NodeId>,
@@ -266,7 +266,7 @@ pub(crate) fn write_nodes<'a>(
 
 /// Term and vote, in one record: a crash leaves the old pair or the new one, never half
 /// (Raft Figure 2, "persistent state on all servers").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct HardState {
     /// Latest term the node has seen.
     pub current_term: Term,
@@ -276,7 +276,7 @@ pub struct HardState {
 
 /// What stands for the log up to and including `last` (Raft §7): the entry's name and the
 /// configuration in force there. The state itself is the host's.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct SnapshotMark {
     /// The last entry that the snapshot covers; index 0 for a group that begins.
     pub last: EntryId,

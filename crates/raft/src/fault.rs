@@ -4,7 +4,7 @@
 use core::fmt;
 
 /// What was wrong with a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum PeerFault {
     /// Addressed to another node, or sent in this node's own name.
@@ -40,7 +40,7 @@ pub enum PeerFault {
 const KINDS: usize = 13;
 
 /// How often each fault was seen since the start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerFaults([u64; KINDS]);
 
 impl PeerFaults {

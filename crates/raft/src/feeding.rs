@@ -41,7 +41,7 @@ use crate::{Body, Entries, EntryId, Event, Fetch, LogIndex, Node, NodeId, PeerFa
 const QUESTIONS_MAX: usize = 64;
 
 /// What a leader notes of a learner that somebody else may feed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct FedBook {
     /// By whom, if by somebody else.
     pub(crate) feeder: Option<NodeId>,

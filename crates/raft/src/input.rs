@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// Time has passed: `now` has reached [`Node::next_deadline`](crate::Node::next_deadline).
     Tick,

@@ -3,7 +3,7 @@
 use crate::seeded::{Bug, bug};
 
 /// SplitMix64 (Steele, Lea, Flood 2014): tiny, and every seed is a good seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Jitter(u64);
 
 impl Jitter {

@@ -17,7 +17,7 @@ use crate::{CampaignError, Event, Node, Options, OptionsError, Tick, TransferErr
 const REST_TIMEOUTS: u64 = 2;
 
 /// The timeouts that may change while a node runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// As in [`Options::election_timeout_ticks`]; not while leases rest on it.
     pub election_timeout_ticks: u64,
@@ -26,7 +26,7 @@ pub struct Timeouts {
 }
 
 /// How this node's campaigns have gone since a leader was last heard.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Campaigns {
     /// Campaigns, pre-vote rounds among them, that have not led to a leader.
     pub(crate) fruitless: u32,

@@ -43,7 +43,7 @@ use crate::{Event, LogIndex, Node, Options, Tick};
 const ROUNDING_TICKS: u64 = 2;
 
 /// The leader's side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct LeaderLease {
     /// Rounds of heartbeats and when they were sent, oldest first.
     sent: VecDeque<(u64, Tick)>,

@@ -65,7 +65,7 @@ use crate::{ClockInterval, Entry, Event, LeaseClock, LeaseTerms, LogIndex, Node,
 const TIMES_MAX: usize = 64;
 
 /// What a node knows of time by clocks.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct LeaseTimes {
     /// Entries of the log that say when they were appended, oldest first. What is missing is older
     /// than the first.

@@ -99,7 +99,7 @@ use crate::{
 const STEPS: u64 = 64;
 
 /// Until when a new leader commits nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Deferral {
     /// By ticks; whatever clocks say, it is over then.
     pub(crate) until: Tick,
@@ -110,7 +110,7 @@ pub(crate) struct Deferral {
 }
 
 /// The leader's side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct LeaderGuard {
     /// Entries of this leader and when they were appended, oldest first.
     appended: VecDeque<(LogIndex, Tick)>,

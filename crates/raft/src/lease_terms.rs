@@ -10,7 +10,7 @@ const ROUNDING_TICKS: u64 = 1;
 const MILLION: u128 = 1_000_000;
 
 /// The terms of leases that lie in the log. Part of the configuration, and changed with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseTerms {
     /// How long an entry is a lease, and how long a new leader therefore waits.
     pub duration_us: u64,
@@ -22,7 +22,7 @@ pub struct LeaseTerms {
 }
 
 /// By which clocks a lease is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LeaseClock {
     /// Each node's own, that never goes back: the ticks that every input comes with.
     Monotonic,
@@ -37,7 +37,7 @@ pub enum LeaseClock {
 
 /// What a clock of declared uncertainty says: true time is not before the one and not after the
 /// other, counted from any beginning that the whole group shares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClockInterval {
     /// True time is not before.
     pub earliest_us: u64,
@@ -133,7 +133,7 @@ impl fmt::Display for LeaseTerms {
 
 /// Entries of earlier leaders that may be committed, and acknowledged, or not. A read at the index
 /// before `first` is linearizable if none of them could change what it returns, and not otherwise.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limbo {
     /// The first of them.
     pub first: LogIndex,

@@ -4,7 +4,7 @@ use crate::{Entries, EntryId, Incarnation, LogIndex, NodeId, SnapshotMark, Term}
 use alloc::boxed::Box;
 
 /// One message between two nodes of a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// The sender.
     pub from: NodeId,
@@ -85,7 +85,7 @@ impl Message {
 /// (§4.3). **ClientRequest, RegisterClient, ClientQuery** (thesis Figure 6.1) are the host's; of
 /// ClientQuery the steps 2 to 4 are the core's, as reads ([`ReadMode`](crate::ReadMode)), and
 /// [`ReadIndex`](Self::ReadIndex) takes them to a follower (§6.4).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// "Would you vote for me?" Changes no term and no vote (thesis §9.6).
     PreVote {
@@ -212,7 +212,7 @@ pub enum Body {
 
 /// What became of an AppendEntries. `session` is the request's: a follower that was removed and
 /// added again has a new book, and answers from before say nothing about it (L11).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AppendOutcome {
     /// The follower's log matches the leader's up to `match_index`; durable.
     Accepted {

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// One member of one group. See the [crate's manual](crate).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Node {
     pub(crate) options: Options,
     pub(crate) hard_state: HardState,

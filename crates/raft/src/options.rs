@@ -6,7 +6,7 @@ use crate::{Incarnation, NodeId};
 
 /// The settings of one node. Times are in ticks; the host decides how long a tick is. The defaults
 /// of [`Options::new`] suit a tick of one millisecond and a network within one region.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Options {
     /// This node.
     pub id: NodeId,
@@ -178,7 +178,7 @@ impl Options {
 }
 
 /// Why a node cannot be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum OptionsError {
     /// A limit is zero, so that nothing could ever move.
@@ -221,7 +221,7 @@ pub enum OptionsError {
 }
 
 /// How a [`Restored`](crate::Restored) contradicts itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RestoredFault {
     /// The last entry is before the mark.

@@ -13,7 +13,7 @@ use crate::{AppendOutcome, Body, Message, PersistNumber, Term};
 pub(crate) const HELD_MAX: usize = 1024;
 
 /// Messages that may go, and messages that wait for the disk.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Outbox {
     ready: Vec<Message>,
     held: Vec<(PersistNumber, Message)>,

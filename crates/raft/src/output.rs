@@ -19,7 +19,7 @@ pub struct PersistNumber(pub u64);
 
 /// What the caller must do. Each list is in order.
 #[must_use]
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Output {
     /// What must be made durable, in order; answered by
     /// [`Input::Persisted`](crate::Input::Persisted).
@@ -76,7 +76,7 @@ pub(crate) fn refill<T>(list: &mut Vec<T>, from: &mut Vec<T>) {
 }
 
 /// One write to the log, atomic and in this order: mark, hard state, entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Persist {
     /// Its number, to be handed back.
     pub number: PersistNumber,
@@ -90,7 +90,7 @@ pub struct Persist {
 }
 
 /// A new beginning of the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct MarkWrite {
     /// What stands for all before.
     pub mark: Box<SnapshotMark>,
@@ -100,7 +100,7 @@ pub struct MarkWrite {
 }
 
 /// A read that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadOutcome {
     /// The caller's name for it.
     pub context: u64,
@@ -111,7 +111,7 @@ pub struct ReadOutcome {
 /// A follower that lacks what was committed, and has for long, or does no more. Notice for the
 /// host: the core goes on as before. Whoever needs the follower, to read from it, to promote it or
 /// to cut the log behind it, may want to know; and so may an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlowFollower {
     /// The follower.
     pub node: NodeId,
@@ -122,7 +122,7 @@ pub struct SlowFollower {
 }
 
 /// A wish for old entries: `from..to`, at most `bytes_max` but at least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Fetch {
     /// First index.
     pub from: LogIndex,
@@ -133,7 +133,7 @@ pub struct Fetch {
 }
 
 /// A follower needs entries that the log no longer has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SendSnapshot {
     /// The follower.
     pub to: NodeId,

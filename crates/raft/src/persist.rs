@@ -21,7 +21,7 @@ use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
 use crate::{Entries, HardState, LogIndex, MarkWrite, Node, Persist, PersistNumber, Tick};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Flight {
     number: PersistNumber,
     /// The log is durable up to here once this flight has landed.
@@ -29,7 +29,7 @@ struct Flight {
 }
 
 /// Numbers writes and remembers which of them have landed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Persister {
     /// What the next output will carry; its flight is the last of `flights`.
     pending: Option<Persist>,

@@ -25,7 +25,7 @@ use crate::seeded::{Bug, bug};
 use crate::{EntryId, Event, Limbo, LogIndex, Node, ReadOutcome, Term};
 
 /// A read that is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadRequest {
     /// The caller's name for the request; unique in the life of the node.
     pub context: u64,
@@ -42,7 +42,7 @@ impl ReadRequest {
 }
 
 /// What the answer to a read may rest on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadMode {
     /// Linearizable: the leader makes sure that it still leads (thesis §6.4).
@@ -77,7 +77,7 @@ pub enum ReadMode {
 }
 
 /// How old a stale read may be. The default allows anything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Staleness {
     /// This index must be applied.
     pub at_least: LogIndex,
@@ -90,7 +90,7 @@ pub struct Staleness {
 }
 
 /// Where a read may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReadPoint {
     /// The state must have applied all up to here; more does no harm.
     pub index: LogIndex,
@@ -106,7 +106,7 @@ impl ReadPoint {
 }
 
 /// Why a read was not answered. It may be asked again, as another request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadError {
     /// This node is a witness: it has no state to read.

@@ -20,7 +20,7 @@ use crate::seeded::{Bug, bug};
 use crate::{Body, Event, LogIndex, Node, NodeId, PeerFault, ReadError, Tick};
 
 /// Who wants to know, and what.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Reader {
     /// A follower that asks for its callers; `None` for a caller of this node.
     node: Option<NodeId>,
@@ -36,7 +36,7 @@ impl Reader {
 }
 
 /// A leader's reads.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct LeaderReads {
     /// Not yet in a round.
     waiting: Vec<Reader>,
@@ -50,7 +50,7 @@ pub(crate) struct LeaderReads {
     pub(crate) replied_index: LogIndex,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Round {
     round: u64,
     index: LogIndex,
@@ -84,7 +84,7 @@ impl LeaderReads {
 }
 
 /// A follower's reads.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ForwardedReads {
     /// Not yet sent.
     queued: Vec<u64>,
@@ -99,7 +99,7 @@ pub(crate) struct ForwardedReads {
 }
 
 /// One message to the leader, for all reads that were queued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Question {
     name: u64,
     contexts: Vec<u64>,

@@ -34,7 +34,7 @@ use crate::seeded::{Bug, bug};
 use crate::{EntryId, LogIndex, Node, Term, Tick};
 
 /// Reads that wait for a write to be committed here.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct AwaitedWrites {
     /// By index, and in the order in which they came.
     waiting: BTreeMap<(LogIndex, u64), Awaited>,
@@ -44,7 +44,7 @@ pub(crate) struct AwaitedWrites {
     count: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 struct Awaited {
     context: u64,
     term: Option<Term>,

@@ -99,7 +99,7 @@ impl Restored {
 }
 
 /// Why survivors cannot be forced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecoveryError {
     /// The node itself must be among the survivors.

@@ -6,7 +6,7 @@ use crate::quorum::rule::RuleFault;
 use crate::{LogIndex, MemberChange, NodeId};
 
 /// Why commands were not proposed. They are in no log and never will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ProposeError {
     /// Another node leads, or none.
@@ -29,7 +29,7 @@ pub enum ProposeError {
 }
 
 /// Why a transfer of leadership did not begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TransferError {
     /// Another node leads, or none.
@@ -57,7 +57,7 @@ pub enum TransferError {
 }
 
 /// Why a node that was asked to campaign does not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CampaignError {
     /// It leads.
@@ -71,7 +71,7 @@ pub enum CampaignError {
 }
 
 /// Why a change of configuration did not begin. It is in no log and never will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ChangeError {
     /// Another node leads, or none.

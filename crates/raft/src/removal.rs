@@ -38,7 +38,7 @@ use crate::{
 const CLAIMS: usize = 2;
 
 /// What this node knows of its own removal.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Removal {
     by: Option<EntryId>,
     /// Members that claim it. Invariant: members of the configuration in force when they did.

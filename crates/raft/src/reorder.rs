@@ -25,7 +25,7 @@ use crate::seeded::{Bug, bug};
 use crate::{Entries, Entry, EntryId, Event, LogIndex, Node, NodeId, Tick};
 
 /// A message that waits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 struct Ahead {
     prev: EntryId,
     commit_index: LogIndex,
@@ -37,7 +37,7 @@ struct Ahead {
 /// Messages of this term's leader that wait for what they follow, by the index of that.
 ///
 /// Invariant: what they follow is behind the end of the log.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Reordered {
     waiting: BTreeMap<LogIndex, Ahead>,
     /// Invariant: the sum over `waiting`.

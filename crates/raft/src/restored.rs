@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use crate::{Configuration, Entry, EntryId, HardState, LogIndex, SnapshotMark, Term};
 
 /// The durable state as recovered, or [`Restored::bootstrap`] for a node that begins.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Restored {
     /// Term and vote.
     pub hard_state: HardState,

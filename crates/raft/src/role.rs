@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A node's role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
     /// Answers; has or seeks a leader.
     Follower,
@@ -40,7 +40,7 @@ pub enum Role {
     Leader,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum RoleState {
     Follower {
         leader_id: Option<NodeId>,
@@ -55,7 +55,7 @@ pub(crate) enum RoleState {
 }
 
 /// What only a leader has. All of it is lost on step-down, and none of it matters then.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Leader {
     /// The no-op that began this leadership: the first entry of the term.
     pub(crate) first_index: LogIndex,
@@ -84,7 +84,7 @@ pub(crate) struct Leader {
 }
 
 /// Leadership on its way to another node (thesis §3.10).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
     pub(crate) abort_at: Tick,

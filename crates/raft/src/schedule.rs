@@ -35,7 +35,7 @@ use crate::{Entry, Payload};
 /// What a command touches: whatever it reads or writes is named by one of these numbers.
 ///
 /// Invariant: ascending, none twice, at most [`ConflictKeys::MAX`].
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct ConflictKeys(Vec<u64>);
 
 impl ConflictKeys {
@@ -59,7 +59,7 @@ impl ConflictKeys {
 }
 
 /// A command that says what it touches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct KeyedCommand {
     /// What it touches; nothing at all if empty.
     pub keys: ConflictKeys,

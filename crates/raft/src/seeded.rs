@@ -12,7 +12,7 @@
 macro_rules! bugs {
     ($($name:ident $scenario:literal $story:literal,)*) => {
         /// What can be put back.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub(crate) enum Bug {
             $(#[doc = concat!($scenario, ": ", $story)] $name,)*
         }

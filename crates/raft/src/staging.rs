@@ -23,7 +23,7 @@ use crate::seeded::{Bug, bug};
 use crate::{ChangeError, ConfigurationChange, Event, MemberChange, Node, NodeId, Tick};
 
 /// A learner that is to vote.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Staged {
     pub(crate) learner: NodeId,
     pub(crate) give_up_at: Tick,

@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// What a node looks like from outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Status {
     /// This node.
     pub id: NodeId,
@@ -70,7 +70,7 @@ pub struct Status {
 
 /// Which voters of each half of the configuration a leader has heard from within an election
 /// timeout, itself included. A half that does not decide is what keeps a change from ending (M18).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct QuorumStatus {
     /// C_new, or all there is.
     pub incoming: HalfStatus,
@@ -79,7 +79,7 @@ pub struct QuorumStatus {
 }
 
 /// One half of a configuration, as its leader hears it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct HalfStatus {
     /// So many of its voters are alive.
     pub alive: usize,
@@ -91,7 +91,7 @@ pub struct HalfStatus {
 }
 
 /// What a leader knows of a follower.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FollowerStatus {
     /// The follower.
     pub id: NodeId,

@@ -6,7 +6,7 @@ use core::fmt;
 use crate::{EntryId, Limbo, LogIndex, NodeId, PeerFault, PersistNumber, SlowFollower, Term};
 
 /// One thing that happened inside a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the fields are the protocol's words, said once in their types")]
 pub enum Event {
@@ -114,7 +114,7 @@ pub enum Event {
 }
 
 /// Why a vote was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum VoteRefusal {
     /// The request's term is not above, or is below, this node's.

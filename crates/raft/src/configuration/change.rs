@@ -38,7 +38,7 @@ use crate::{ChangeError, Configuration, LeaseTerms, NodeId};
 /// ]);
 /// # drop(replace);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub struct ConfigurationChange {
     /// What becomes of which node; each node is named once.
     pub members: Vec<MemberChange>,
@@ -62,7 +62,7 @@ pub struct ConfigurationChange {
 
 /// What becomes of the leases in the log ([`Configuration::lease`]). Shortening, lengthening and
 /// ending them are ordinary changes: whoever leads next waits as long as the last one reads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum LeaseChange {
     /// They stay as they are.
     #[default]
@@ -74,7 +74,7 @@ pub enum LeaseChange {
 }
 
 /// What becomes of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MemberChange {
     /// A node that is no member becomes a voter. Until it has the log it can only slow the group
     /// down; adding a learner and promoting it later is the gentle way.

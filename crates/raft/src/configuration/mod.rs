@@ -16,7 +16,7 @@ use crate::{
 /// The configuration at the mark and every one behind it.
 ///
 /// Invariant: never empty; indexes strictly rise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct ConfigurationHistory(Vec<(LogIndex, Configuration)>);
 
 impl ConfigurationHistory {

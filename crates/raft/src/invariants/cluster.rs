@@ -43,7 +43,7 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
 }
 
 /// What was ever seen in a group; it must stay true for ever.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub struct Cluster {
     leaders: BTreeMap<Term, NodeId>,
     /// What every entry ever seen follows, and what it says.

@@ -22,7 +22,7 @@ use crate::configuration::ConfigurationHistory;
 use crate::{Configuration, EntryId, Event, LogIndex, Node, Role, Term};
 
 /// What a leader took for committed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Decided {
     /// The last entry that is committed with this decision.
     pub entry: EntryId,
@@ -42,7 +42,7 @@ impl Decided {
 }
 
 /// Who leads, and what is in force, before a step.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct InForce {
     leads: Option<Term>,
     history: ConfigurationHistory,

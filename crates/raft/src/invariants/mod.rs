@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A property that does not hold.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Violation {
     /// The property.
     pub property: &'static str,
@@ -198,7 +198,7 @@ fn check_cache(node: &Node) -> Result<(), Violation> {
 }
 
 /// What is needed of a state to judge the next one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub struct Before {
     hard_state: HardState,
     role: Role,
@@ -304,7 +304,7 @@ fn matches_of(node: &Node) -> Vec<(NodeId, u64, LogIndex)> {
 }
 
 /// What a node's disk holds, for judging what the node says.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub struct Durable<'a> {
     /// Term and vote on disk.
     pub hard_state: HardState,

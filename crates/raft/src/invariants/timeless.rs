@@ -1,7 +1,7 @@
 //! A node without its past, for a model checker: two nodes that differ only in how they came to
 //! where they are must be one.
 
-use core::fmt;
+use core::hash::{Hash, Hasher};
 
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
@@ -84,11 +84,8 @@ fn forget_dice(node: &mut Node) -> u64 {
     landed
 }
 
-/// Writes all that tells two nodes with the same options apart.
-///
-/// # Errors
-/// `out` takes no more.
-pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
+/// Hashes all that tells two nodes with the same options apart.
+pub fn hash(node: &Node, hasher: &mut impl Hasher) {
     let Node {
         options: _,
         hard_state,
@@ -122,20 +119,9 @@ pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
         group_commit,
         questions,
     } = node;
-    write!(
-        out,
-        "{hard_state:?}{role:?}{log:?}{configurations:?}{commit_index:?}{apply:?}{persister:?}{outbox:?}"
-    )?;
-    write!(
-        out,
-        "{output:?}{fetching:?}{forwarded:?}{awaited:?}{log_grew_at:?}{lease_ended_for:?}{lease_times:?}{reordered:?}"
-    )?;
-    write!(
-        out,
-        "{claimed_commit_index:?}{proven_index:?}{faults:?}{jitter:?}{now:?}{campaign_at:?}{campaigns:?}{is_resting:?}"
-    )?;
-    write!(
-        out,
-        "{active_at:?}{elections_are_paused:?}{leader_heard_at:?}{removal:?}{group_commit:?}{questions:?}"
-    )
+    (hard_state, role, log, configurations, commit_index, apply, persister, outbox).hash(hasher);
+    (output, fetching, forwarded, awaited, log_grew_at, lease_ended_for, lease_times).hash(hasher);
+    (reordered, claimed_commit_index, proven_index, faults, jitter, now, campaign_at).hash(hasher);
+    (campaigns, is_resting, active_at, elections_are_paused, leader_heard_at).hash(hasher);
+    (removal, group_commit, questions).hash(hasher);
 }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use crate::{Entries, Entry, LogIndex};
 
 /// Consecutive entries up to the end of the log. Older ones are on disk and are fetched.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Cache {
     /// Invariant: none is empty, and each begins where the one before ends.
     runs: VecDeque<Entries>,

@@ -15,7 +15,7 @@ use crate::{Entries, EntryId, LogIndex, Restored, RestoredFault, Term};
 /// The view. What is durable of it is the business of [`persist`](crate::persist).
 ///
 /// Invariant: `mark.index <= last.index`, and both have the term that `terms` says.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Log {
     mark: EntryId,
     last: EntryId,

@@ -13,7 +13,7 @@ use crate::{Entries, Entry, EntryId, Payload, PeerFault, Term};
 /// 5. A configuration has voters, and nobody in two roles (M13).
 /// 6. A lease says a time that can be.
 /// 7. Commands are withheld from a witness, and from nobody else.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct LogSlice {
     prev: EntryId,
     entries: Entries,

@@ -12,7 +12,7 @@ use crate::{EntryId, LogIndex, Term};
 /// ```
 ///
 /// Invariant: never empty; the first run begins at the mark; indexes and terms strictly rise.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct TermRuns(Vec<(LogIndex, Term)>);
 
 impl TermRuns {

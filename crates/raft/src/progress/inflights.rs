@@ -7,7 +7,7 @@ use crate::seeded::{Bug, bug};
 use crate::{LogIndex, Options};
 
 /// The window: how much may be on its way before the follower has answered.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Inflights {
     messages: VecDeque<(LogIndex, usize)>,
     /// Invariant: the sum over `messages`.

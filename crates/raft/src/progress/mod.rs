@@ -10,7 +10,7 @@ use crate::seeded::{Bug, bug};
 use crate::{Configuration, Incarnation, LogIndex, NodeId, Tick};
 
 /// The leader's book on one member. Lives as long as the leadership.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) struct Progress {
     pub(crate) id: NodeId,
     /// Tells this book from an earlier one on the same node (L11). Books are counted in a
@@ -62,7 +62,7 @@ pub(crate) struct Progress {
 }
 
 /// How a member is being fed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Hash)]
 pub(crate) enum ProgressState {
     /// Where the logs agree is not known: one message at a time.
     Probe {

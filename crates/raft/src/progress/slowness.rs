@@ -17,7 +17,7 @@
 use crate::Tick;
 
 /// What was seen of one follower.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Hash)]
 pub(crate) struct Slowness {
     is_slow: bool,
     /// Since when it has looked otherwise than it is said to be.

@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::{Configuration, LogIndex};
 
 /// Room for values, and the rule if it is not the usual one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Counter {
     /// The values of the two halves.
     room: [Vec<u64>; 2],

@@ -24,7 +24,7 @@ use crate::NodeId;
 pub const DEPTH_MAX: usize = 4;
 
 /// A part of a group that decides by weight.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// One voter.
     Voter {

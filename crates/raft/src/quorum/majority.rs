@@ -16,7 +16,7 @@ pub fn size(voters: usize) -> usize {
 }
 
 /// More than half of the voters, whatever is decided.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Majority<'a>(pub &'a BTreeSet<NodeId>);
 
 impl Quorum for Majority<'_> {

@@ -33,7 +33,7 @@ use crate::seeded::{Bug, bug};
 use crate::{Configuration, LogIndex, NodeId};
 
 /// What is decided. The two may take different quorums, as long as they meet ([`rule`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Decision {
     /// Who leads a term, or would: votes and pre-votes.
     Election,
@@ -44,7 +44,7 @@ pub enum Decision {
 }
 
 /// Where a vote stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Vote {
     /// A quorum granted.
     Won,
@@ -121,11 +121,11 @@ impl Configuration {
 }
 
 /// Proof that a quorum of every half of the configuration granted its vote.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct VoteQuorum(());
 
 /// Proof that a quorum of every half of the configuration holds the log durably up to an index.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct MatchQuorum(LogIndex);
 
 impl MatchQuorum {
@@ -140,7 +140,7 @@ impl MatchQuorum {
 }
 
 /// Where an election stands.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) enum ElectionResult {
     Won(VoteQuorum),
     /// So many refused that no quorum can form any more.
@@ -149,7 +149,7 @@ pub(crate) enum ElectionResult {
 }
 
 /// The answers of one campaign: one per voter, the first counts (E8).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Hash)]
 pub(crate) struct Ballots(Vec<(NodeId, bool)>);
 
 impl Ballots {

@@ -55,7 +55,7 @@ use crate::seeded::{Bug, bug};
 /// Which sets of voters can decide alone. Part of the configuration: it comes into force with the
 /// entry that holds it, and a change of it goes through a joint configuration, in which both the
 /// old and the new rule must be met.
-#[derive(Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default, Hash)]
 pub enum QuorumRule {
     /// More than half of the voters.
     #[default]
@@ -151,7 +151,7 @@ impl QuorumRule {
 }
 
 /// Why a rule is none for the given voters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RuleFault {
     /// Two quorums need not share a voter.
@@ -209,7 +209,7 @@ impl fmt::Display for RuleFault {
 impl core::error::Error for RuleFault {}
 
 /// Voters and their rule: a half of a joint configuration, or all of a simple one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub struct Half<'a> {
     /// The voters. Nobody agrees to everything.
     pub voters: &'a BTreeSet<NodeId>,
