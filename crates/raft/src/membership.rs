@@ -35,6 +35,8 @@
 //! C_old: then this leader's C_old is never committed. A leader of a later term may not go back:
 //! the one before may have committed C_old,new and appended C_new.
 //!
+//! That nobody may go back later is why a leader with check-quorum does not wait for an operator.
+//!
 //! Scripts: `testdata/membership/`.
 
 use alloc::collections::BTreeSet;
@@ -186,19 +188,43 @@ impl Node {
         Ok(self.append_configuration(before))
     }
 
-    /// No quorum answers. If that is for C_new alone, the change is given up rather than the group.
+    /// Nothing can be committed with those that answer. If that is for C_new alone, the change is
+    /// given up rather than the group.
+    ///
+    /// ```text
+    ///   C_old = n1 w w', n2 learns; C_new = n1 n2 w w'.  n2 loses its disk as it is promoted
+    /// ```
+    ///
+    /// Three of four answer there, and yet no command is on two disks that are on record; nor is
+    /// the new one put on record before the change is over.
     pub(crate) fn abandon_without_quorum(&mut self) -> bool {
-        let RoleState::Leader(leader) = &self.role else { return false };
-        let is_alive = |voter: NodeId| {
-            let book = leader.members.iter().find(|member| member.id == voter);
-            book.is_some_and(|book| book.counts() && (book.is_active || voter == self.options.id))
-        };
         let index = self.configurations.index();
         if index <= self.commit_index {
             return false;
         }
-        let before = self.configurations.at(index.previous());
-        before.is_quorum(Decision::Commit, &is_alive) && self.abandon().is_ok()
+        let (joint, before) =
+            (self.configurations.current(), self.configurations.at(index.previous()));
+        // Whoever has forgotten a part of its log will hold it again, and is waited for.
+        !self.is_committed_by(joint, |book| !book.is_stranger)
+            && self.is_committed_by(before, Progress::counts)
+            && self.abandon().is_ok()
+    }
+
+    /// Whether the voters that answer, and of which `may_agree` says yes, can commit a command.
+    fn is_committed_by(
+        &self,
+        configuration: &Configuration,
+        may_agree: impl Fn(&Progress) -> bool,
+    ) -> bool {
+        let own = self.options.id;
+        let agrees = |voter: NodeId| {
+            let book = self.book(voter);
+            book.is_some_and(|book| (book.is_active || voter == own) && may_agree(book))
+        };
+        let full = || configuration.voters.difference(&configuration.witnesses);
+        let copies = full().filter(|voter| agrees(**voter)).count();
+        let is_held = configuration.witnesses.is_empty() || 2 * copies > full().count();
+        is_held && configuration.is_quorum(Decision::Commit, &agrees)
     }
 
     /// Goes on with a change after the commit index has moved, or a transfer has ended. The two

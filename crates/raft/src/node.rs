@@ -219,9 +219,9 @@ impl Node {
 
     /// Gives up a change whose joint configuration is not committed, since one half has no majority
     /// that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be what they
-    /// were before. Returns the name of the entry; the change is off when that is committed. A
-    /// leader that check-quorum would make step down does the same by itself, if the old members
-    /// are alive.
+    /// were before. Returns the name of the entry; the change is off when that is committed. With
+    /// check-quorum a leader does the same by itself, if those that answer could commit commands
+    /// under the old configuration, and cannot under the new one.
     ///
     /// # Errors
     /// There is no such change, or it began under another leader, or it is committed.

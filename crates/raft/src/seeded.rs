@@ -165,6 +165,7 @@ bugs! {
     RemovalIsBelievedAtOnce "M12" "One member's word ends a node.",
     UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
     WitnessesAloneCommit "M16" "A configuration is committed when only witnesses of it hold the log.",
+    LostDataIsWaitedFor "T150" "A change that waits for a lost disk is never given up.",
     WayBackForgetsTheWitness "M18" "A change is given up though a witness knows more than it may.",
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
     // Disks that were lost or set back.

@@ -45,7 +45,9 @@
 //! while, takes the dead one out ([`Demote`](crate::MemberChange::Demote) or
 //! [`Remove`](crate::MemberChange::Remove)): from then on the configuration itself says that one
 //! copy is all there is, and writes go on. What was proposed meanwhile goes with it. That step is
-//! never taken silently, which is the difference to systems that count a witness for data.
+//! never taken silently, which is the difference to systems that count a witness for data. A dead
+//! one that was to *become* a full voter is another matter: that change is given up by its leader
+//! (M18), and the group has as many copies as it had.
 //!
 //! Whatever comes behind a command that only the leader holds waits with it. That may be the
 //! leader's no-op, if the command is of a term before, or a configuration of the same members,

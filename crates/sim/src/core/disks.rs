@@ -144,8 +144,29 @@ impl CoreWorld {
         })
     }
 
+    /// Whether the group waits for good, for a disk of C_new that is gone: what is committed must be
+    /// on more disks than are there, and the change was begun by an earlier leader, so that nobody
+    /// may give it up (M18). The way out is to force the survivors, which no group does by itself.
+    #[must_use]
+    pub fn waits_for_a_lost_disk(&self) -> bool {
+        let Some(node) = self.leader().and_then(|leader| self.node(leader)) else { return false };
+        let (index, configuration) = (node.configuration_index(), node.configuration());
+        let is_open = configuration.is_joint() && index > node.commit_index();
+        let is_of_another = node.id_at(index).is_some_and(|began| began.term < node.term());
+        let is_lost = |voter: &&NodeId| {
+            let recorded = configuration.incarnations.get(voter);
+            let its = self.members.get(voter).map(|its| &its.options.incarnation);
+            recorded.is_some() && its.is_some() && recorded != its
+        };
+        let full = || configuration.voters.difference(&configuration.witnesses);
+        let (all, lost) = (full().count(), full().filter(is_lost).count());
+        let has_witnesses = !configuration.witnesses.is_empty();
+        is_open && is_of_another && has_witnesses && (all - lost) * 2 <= all
+    }
+
     /// The operator: whoever speaks from another disk than the one on record is made a learner,
-    /// and a voter again when it has the log.
+    /// and a voter again when it has the log. If it was to become a voter just now, that is given
+    /// up first.
     pub fn repair(&mut self) {
         let Some(leader) = self.leader().filter(|leader| self.is_awake(*leader)) else { return };
         let Some(node) = self.node(leader) else { return };
@@ -156,6 +177,13 @@ impl CoreWorld {
             let is_stranger = incarnations.get(&follower.id).is_some_and(is_other);
             follower.incarnation.is_known() && is_stranger && !learners.contains(&follower.id)
         });
+        let is_promoted = stranger.is_some_and(|stranger| {
+            status.configuration.is_joint() && !status.configuration.outgoing.contains(&stranger.id)
+        });
+        if is_promoted {
+            let _refused = self.abandon(leader);
+            return;
+        }
         let wanted = match stranger.map(|follower| follower.id) {
             Some(id) if witnesses.contains(&id) => Some(MemberChange::Remove(id)),
             Some(id) => Some(MemberChange::Demote(id)),
@@ -172,5 +200,77 @@ impl CoreWorld {
             let _refused =
                 self.change(leader, &ConfigurationChange { allow_stall: true, rule, ..change });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::core::CoreOptions;
+
+    const SOON: Duration = Duration::from_secs(5);
+    const N1: NodeId = NodeId(1);
+    const N2: NodeId = NodeId(2);
+
+    /// T150: n2 loses its disk in the moment in which it is promoted beside two witnesses, with a
+    /// command before the change that n1 alone has; and nobody looks for quorums.
+    fn promoted_without_its_disk() -> CoreWorld {
+        let mut options = CoreOptions::new(1, 4);
+        options.members = Configuration {
+            witnesses: [3, 4].map(NodeId).into(),
+            learners: [N2].into(),
+            ..Configuration::of_voters([1, 3, 4].map(NodeId))
+        };
+        options.witnesses.clone_from(&options.members.witnesses);
+        options.disks_are_known = true;
+        options.node_options.check_quorum = false;
+        let mut world = CoreWorld::new(&options);
+        world.start_all();
+        assert!(world.run_until(SOON, |world| world.guarded().is_some()));
+        world.crash(N2);
+        world.forgetful.insert(N2);
+        world.member(N2).lose_disk();
+        world.propose(N1, "on one disk").expect("it leads");
+        world.promote(N1, N2);
+        world.start(N2);
+        world.run_ms(1000);
+        assert!(world.node(N1).expect("it is on").configuration().is_joint());
+        world
+    }
+
+    fn is_member_again(world: &CoreWorld) -> bool {
+        let node = world.node(N1).expect("it is on");
+        let configuration = node.configuration();
+        node.commit_index() == node.last().index
+            && !configuration.is_joint()
+            && configuration.voters.contains(&N2)
+            && world.disks_are_on_record(N1)
+    }
+
+    #[test]
+    fn a_change_that_waits_for_a_lost_disk_is_given_up_by_whoever_began_it() {
+        let mut world = promoted_without_its_disk();
+        assert!(!world.waits_for_a_lost_disk(), "the operator can mend it");
+        for _ in 0..10 {
+            world.repair();
+            world.run_ms(200);
+        }
+        assert!(is_member_again(&world));
+    }
+
+    #[test]
+    fn nothing_is_promised_once_the_leader_that_began_it_is_gone() {
+        let mut world = promoted_without_its_disk();
+        world.crash(N1);
+        world.start(N1);
+        assert!(world.run_until(SOON, |world| world.leader() == Some(N1)));
+        assert!(world.waits_for_a_lost_disk());
+        for _ in 0..10 {
+            world.repair();
+            world.run_ms(200);
+        }
+        assert!(world.waits_for_a_lost_disk() && !is_member_again(&world));
     }
 }

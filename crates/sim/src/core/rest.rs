@@ -40,7 +40,13 @@ impl CoreChaos {
         }
         self.world.net().delay = (Duration::from_micros(200), Duration::from_millis(2));
         self.world.set_write_time(Duration::from_micros(200), Duration::from_millis(2));
-        self.wait_for_rest("a group that is mended comes to rest")?;
+        if let Err(failure) = self.wait_for_rest("a group that is mended comes to rest") {
+            if !self.world.waits_for_a_lost_disk() {
+                return Err(failure);
+            }
+            self.world.meet("sometimes: a group waits for a lost disk for good");
+            return self.check_faults();
+        }
         self.end_the_removed();
         self.stay_at_rest()?;
         self.answer_all()?;
