@@ -35,7 +35,10 @@ impl CoreWorld {
         };
         // Where disks have no names, that one is another is told by the name which it has.
         let is_told = |node: &NodeId| is_guarded || self.incarnation_of(*node) == 0;
-        let may_be = |node: &NodeId| if is_lost { is_told(node) } else { has_copy(node) };
+        let may_be = |node: &NodeId| {
+            let is_possible = if is_lost { is_told(node) } else { has_copy(node) };
+            is_possible && self.strangers_are_held_back(*node, configuration)
+        };
         let others: Vec<NodeId> = others.filter(may_be).filter(can_do_without).collect();
         if others.is_empty() {
             return false;
@@ -62,6 +65,17 @@ impl CoreWorld {
     pub fn copy_disk(&mut self, id: NodeId) {
         let member = self.member(id);
         member.copy = Some(member.disk.clone());
+    }
+
+    /// Whether those who have left, and may not know it, can decide nothing with this node once it
+    /// has forgotten what it held.
+    fn strangers_are_held_back(&self, node: NodeId, now: &Configuration) -> bool {
+        let strangers = self.members.iter().filter(|(id, _)| !now.contains(**id));
+        let known = strangers.map(|(_, member)| match &member.node {
+            Some(stranger) => stranger.configuration(),
+            None => member.disk.configuration(),
+        });
+        known.into_iter().all(|known| is_held_back(node, known, now))
     }
 
     /// The leader's status, if every member runs, from the disk on record, and the loss of any of

@@ -53,11 +53,11 @@ impl CoreDisk {
     /// In force for a node that begins from here (Raft §6): the newest, committed or not.
     pub(super) fn configuration(&self) -> &Configuration {
         let payloads = self.entries.iter().rev().map(|entry| &entry.payload);
-        let newest = payloads.filter_map(|payload| match payload {
-            Payload::Configuration(configuration) => Some(configuration.as_ref()),
-            _ => None,
+        let mut configurations = payloads.filter_map(|payload| {
+            let Payload::Configuration(configuration) = payload else { return None };
+            Some(configuration.as_ref())
         });
-        newest.into_iter().next().unwrap_or(&self.mark.configuration)
+        configurations.next().unwrap_or(&self.mark.configuration)
     }
 
     /// What a recovery hands to the node; only the last `tail` entries in full.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use raft::quorum::hierarchy::Part;
+use raft::quorum::{Decision, Quorum};
 use raft::{Configuration, NodeId, QuorumRule};
 
 /// Whether these voters may elect a leader.
@@ -13,15 +14,14 @@ pub(super) fn may_elect(configuration: &Configuration, granted: &BTreeSet<NodeId
     incoming && outgoing
 }
 
-/// Whether the voters that an old copy of a disk knows would keep its node from leading, by which
-/// the group can bear that it is put back. Those of them that are members now have everything, and
-/// refuse who has not. The others have left and may have nothing: where they suffice, or where it
-/// was the only voter then, nobody is there to say no.
+/// Whether who knows `known`, and not what came after it, can decide nothing with `node`, should that
+/// one have forgotten what it held: by which the group can bear that it does. The voters of then
+/// that are members now have everything, and say no to who has not. The others have left and may
+/// have nothing; where they suffice, or where the node was the only voter, nobody is there to say
+/// no.
 pub(crate) fn is_held_back(node: NodeId, known: &Configuration, now: &Configuration) -> bool {
-    let voters = known.voters.union(&known.outgoing).copied();
-    let has_left = voters.filter(|voter| !now.contains(*voter));
-    let granted = has_left.chain([node]).collect();
-    !may_elect(known, &granted)
+    let says_yes = |voter| voter == node || !now.contains(voter);
+    ![Decision::Election, Decision::Commit].iter().any(|what| known.is_quorum(*what, &says_yes))
 }
 
 fn half_elects(voters: &BTreeSet<NodeId>, rule: &QuorumRule, granted: &BTreeSet<NodeId>) -> bool {

@@ -11,8 +11,8 @@ use super::World;
 use crate::core::is_held_back;
 
 impl<S: StateMachine> World<S> {
-    /// The followers whose disk may be lost: all members run from the disks on record, and the
-    /// loss of any of them would be noticed.
+    /// The followers whose disk may be lost: all members run from the disks on record, the loss of
+    /// any of them would be noticed, and nobody who has left can take it for who it was.
     #[must_use]
     pub fn may_lose(&self, group: GroupId) -> Vec<NodeId> {
         let Some(status) = self.newest_leader(group) else { return Vec::new() };
@@ -30,6 +30,8 @@ impl<S: StateMachine> World<S> {
             && configuration.voters.len() >= 3
             && configuration.members().all(is_recorded);
         let followers = configuration.voters.iter().copied().filter(|id| *id != status.id);
+        let followers =
+            followers.filter(|id| self.strangers_are_held_back(*id, group, configuration));
         if is_guarded { followers.collect() } else { Vec::new() }
     }
 
@@ -61,8 +63,17 @@ impl<S: StateMachine> World<S> {
             let known = copy.and_then(|copy| copy.known.get(&group));
             let is_held_back = |known| is_held_back(*id, known, configuration);
             known.is_some_and(|known| known.iter().all(is_held_back))
+                && self.strangers_are_held_back(*id, group, configuration)
         });
         if is_settled { followers.collect() } else { Vec::new() }
+    }
+
+    /// Whether those who have left, and may not know it, can decide nothing with this node once it
+    /// has forgotten what it held (ADR 8, *guarded*).
+    fn strangers_are_held_back(&self, id: NodeId, group: GroupId, now: &Configuration) -> bool {
+        let strangers = self.nodes.iter().filter(|(id, node)| !node.is_gone && !now.contains(**id));
+        let mut known = strangers.filter_map(|(stranger, _)| self.configuration(*stranger, group));
+        known.all(|known| is_held_back(id, &known, now))
     }
 
     /// The leader, and the members as it knows them, if that is committed and no step to others.
