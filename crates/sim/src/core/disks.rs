@@ -158,9 +158,10 @@ impl CoreWorld {
         })
     }
 
-    /// Whether the group waits for good, for a disk of C_new that is gone: what is committed must be
-    /// on more disks than are there, and the change was begun by an earlier leader, so that nobody
-    /// may give it up (M18). The way out is to force the survivors, which no group does by itself.
+    /// Whether the group waits for good, for a disk of C_new that is gone: what is committed must
+    /// be on more disks than are there, and the change was begun by an earlier leader, so that
+    /// nobody may give it up (M18). The way out is to force the survivors, which no group does by
+    /// itself.
     #[must_use]
     pub fn waits_for_a_lost_disk(&self) -> bool {
         let Some(node) = self.leader().and_then(|leader| self.node(leader)) else { return false };
