@@ -75,6 +75,7 @@ bugs! {
     KeepsConflictingEntries "Raft §5.3" "Entries that conflict are kept, the leader's are dropped.",
     PurgedEntryIsAConflict "L8" "The entry before the message must be in the log, cut or not.",
     HeartbeatSaysTheWholeCommit "L9" "A heartbeat's commit index is not bounded by the match.",
+    WhoLeavesIsReadForInVain "T140" "Old entries are read for a member that leaves, and not sent to it.",
     RefusedIsAskedForAgain "L9" "Who refuses what it once held is asked for the same at once.",
     NewsNeedsNoPlace "Raft §5.3" "The news of a commit is believed by who lacks the place it names.",
     HeartbeatIsBelieved "L9" "A commit index beyond the log is cut to the log's end.",
