@@ -118,9 +118,10 @@ pub struct Configuration {
 
 /// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
 /// a node that comes back after so many changes is a stranger like any other. Its old votes and
-/// acknowledgements cannot count, since joint consensus has cut off every configuration in which it
-/// had a vote; its disk is looked at by its [`Incarnation`]; and the leader's book on it is a new
-/// one. What is lost is the refusal to add it, and that it is told to shut down.
+/// acknowledgements cannot count, since each change, joint or in one step, has cut off every
+/// configuration before it, and with them all in which it had a vote; its disk is looked at by its
+/// [`Incarnation`]; and the leader's book on it is a new one. What is lost is the refusal to add
+/// it, and that it is told to shut down.
 pub const TOMBSTONES_MAX: usize = 256;
 
 impl Configuration {

@@ -95,7 +95,7 @@
 //! | `lease_clock` | the same by clocks that know their error | arXiv 2512.15659 §2.2 |
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
-//! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `membership` `configuration` | who is a member: joint changes, and of one voter | thesis §4 |
 //! | `staging` | learners that vote as soon as they hold the log | thesis §4.2.1 |
 //! | `incarnation` | disks that were lost or set back | |
 //! | `witness` | voters without the data | |
@@ -171,6 +171,7 @@ mod types;
 mod witness;
 
 pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
+pub use configuration::one_step::{OneStepFault, Transition};
 pub use entries::Entries;
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};

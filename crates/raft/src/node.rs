@@ -202,7 +202,7 @@ impl Node {
         self.set_elections_paused(are_paused);
     }
 
-    /// Changes the members of the group, in one step whatever the change holds. Returns the name of
+    /// Changes the members of the group, all at once whatever the change holds. Returns the name of
     /// the first entry. If that is a joint configuration, the leader of the day leaves it by itself
     /// once it is committed: the change is over when the next configuration is committed.
     ///
@@ -217,14 +217,15 @@ impl Node {
         self.begin_change(change)
     }
 
-    /// Gives up a change whose joint configuration is not committed, since one half has no majority
-    /// that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be what they
-    /// were before. Returns the name of the entry; the change is off when that is committed. A
-    /// leader that check-quorum would make step down does the same by itself, if the old members
-    /// are alive.
+    /// Gives up a change whose first configuration is not committed, since one half or C_new has no
+    /// majority that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be
+    /// what they were before. Returns the name of the entry; the change is off when that is
+    /// committed. A leader that check-quorum would make step down does the same by itself, if the
+    /// old members are alive.
     ///
     /// # Errors
-    /// There is no such change, or it began under another leader, or it is committed.
+    /// There is no such change, or it began under another leader, or it is committed, or it removes
+    /// a voter [in one step](crate::Transition::OneStep).
     pub fn abandon_change(&mut self, now: Tick) -> Result<EntryId, ChangeError> {
         self.tell_time(now);
         self.abandon()

@@ -149,6 +149,10 @@ bugs! {
     CampaignsUnderAPromise "R3" "A node that a leader reads on campaigns, and votes for itself.",
     // Membership.
     ChangeBeforeTheNoop "M1" "A leader changes members before an entry of its term commits.",
+    OneStepBeforeTheNoop "M1" "The erratum of single-server changes: they wait for no entry of the term.",
+    TwoVotersInOneStep "thesis §4.1" "One voter comes and one goes, and no joint configuration is between.",
+    AnyRuleInOneStep "thesis §4.1" "A voter comes or goes in one step, whoever decides by what rule.",
+    GoesBackFromARemoval "M18" "A removal in one step is given up, and who was removed has ended.",
     TwoChangesAtOnce "M2" "A change begins before the one before is committed.",
     ConfigurationOnCommit "M3" "A configuration is in force only once it is committed.",
     ConfigurationOutlivesItsEntry "M3" "A configuration stays though its entry was truncated.",

@@ -54,7 +54,7 @@ pub enum Event {
     Forgot { of: NodeId, held: LogIndex, holds: LogIndex },
     /// Does not stand for election: the group has committed more than this node holds.
     LacksCommitted { index: LogIndex },
-    /// A joint configuration is given up; the members are to be what they were.
+    /// A change is given up; the members are to be what they were.
     ChangeAbandoned { index: LogIndex },
     /// A learner is to vote once it holds the log.
     PromotionStaged { learner: NodeId },

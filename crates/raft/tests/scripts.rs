@@ -24,7 +24,7 @@ folders! {
     quiesce at least 6,
     read at least 17,
     snapshot at least 15,
-    membership at least 31,
+    membership at least 40,
     incarnation at least 12,
     recovery at least 3,
     feeding at least 7,

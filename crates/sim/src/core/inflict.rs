@@ -10,6 +10,7 @@ use std::time::Duration;
 use env::SplitMix;
 use raft::{
     Configuration, ConfigurationChange, Input, LeaseChange, MemberChange, NodeId, Timeouts,
+    Transition,
 };
 
 use super::chaos::CoreChaos;
@@ -276,14 +277,26 @@ impl CoreChaos {
             1 => LeaseChange::End,
             _ => LeaseChange::Keep,
         };
-        ConfigurationChange {
+        let change = ConfigurationChange {
             allow_stall,
             rule,
             lease,
             feeders,
             ..ConfigurationChange::of(members)
-        }
+        };
+        if dice.below(2) == 0 { in_one_step(change, dice) } else { change }
     }
+}
+
+/// One voter comes or goes, most likely.
+fn in_one_step(mut change: ConfigurationChange, dice: &mut SplitMix) -> ConfigurationChange {
+    change.transition = Transition::OneStep;
+    if dice.below(3) > 0 {
+        change.members.truncate(1);
+        change.feeders.clear();
+        change.rule = None;
+    }
+    change
 }
 
 /// By whom learners are to be fed: by anybody, sensible or not, or by the leader again.

@@ -23,6 +23,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a leader loses its quorum",
     "sometimes: a leader's disk has stopped for too long",
     "sometimes: a leader removes itself",
+    STEP,
     "sometimes: a snapshot is installed",
     "sometimes: a log is cut",
     "sometimes: a transfer is aborted",
@@ -44,6 +45,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a vote is refused since the leader is alive",
 ];
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
+pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
 const JOINT_CRASH: &str = "sometimes: a leader crashes in a joint configuration";
 const SECOND_SNAPSHOT: &str = "sometimes: a second snapshot comes while one installs";
