@@ -90,6 +90,7 @@
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `read_local` | stale reads, and reads behind a write | |
 //! | `leadership` | stepping down, campaigns on request, pauses, stalled disks | |
+//! | `preference` | voters that are preferred as leaders | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
 //! | `lease_guard` `lease_terms` | the log is the lease | arXiv 2512.15659 |
 //! | `lease_clock` | the same by clocks that know their error | arXiv 2512.15659 §2.2 |
@@ -142,6 +143,7 @@ mod options;
 mod outbox;
 pub mod output;
 mod persist;
+mod preference;
 mod progress;
 mod propose;
 mod queue;

@@ -169,7 +169,7 @@ impl Node {
         leader.members.iter().find(|member| member.id == node)
     }
 
-    fn hears(&self, member: &Progress) -> bool {
+    pub(crate) fn hears(&self, member: &Progress) -> bool {
         let timeout = self.options.election_timeout_ticks;
         member.heard_at.is_some_and(|heard| self.now < heard.after(timeout))
     }
@@ -199,6 +199,7 @@ impl Node {
         let (voters, learners) = (before.voters.clone(), before.learners.clone());
         before.attributes.retain(|node, _| voters.contains(node) || learners.contains(node));
         before.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
+        before.priorities.retain(|node, _| voters.contains(node) || learners.contains(node));
         // Such a learner neither pulls any more nor feeds another one.
         before.feeders.retain(|learner, feeder| {
             learners.contains(learner) && (voters.contains(feeder) || learners.contains(feeder))

@@ -12,6 +12,7 @@ use crate::lease_clock::LeaseTimes;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
+use crate::preference::HandOvers;
 use crate::read_index::ForwardedReads;
 use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
@@ -59,6 +60,7 @@ pub struct Node {
     /// When a follower or candidate campaigns; `None` until the first input tells the time.
     pub(crate) campaign_at: Option<Tick>,
     pub(crate) campaigns: Campaigns,
+    pub(crate) hand_overs: HandOvers,
     /// Nothing ticks until something happens. Invariant: only of leaders, and of followers that
     /// know their leader.
     pub(crate) is_resting: bool,

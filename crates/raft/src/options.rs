@@ -29,7 +29,9 @@ pub struct Options {
     /// The leader's heartbeat. Well below the election timeout.
     pub heartbeat_interval_ticks: u64,
     /// This node waits so much longer before it campaigns, so that others are elected where they
-    /// can be: a low priority. Halved after each campaign that led to nothing.
+    /// can be: a low priority that it alone knows of. Halved after each campaign that led to
+    /// nothing. Priorities that all know, and by which leaders hand over, are the group's
+    /// ([`Configuration::priorities`](crate::Configuration::priorities)).
     pub campaign_delay_ticks: u64,
     /// The first timeout of a life, from `.0` to `.1` ticks, in place of the ordinary one: short
     /// for a new group that has nobody to wait for, long for nodes that all begin together.

@@ -81,6 +81,7 @@ impl Node {
             && self.commit_index == last
             && !self.configurations.current().is_joint()
             && leader.transfer.is_none()
+            && !self.owes_a_hand_over()
             && leader.leaving.is_empty()
             && leader.reads.are_empty();
         is_idle

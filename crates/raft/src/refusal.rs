@@ -112,7 +112,7 @@ pub enum ChangeError {
         /// The change.
         change: MemberChange,
     },
-    /// Attributes are given to a node that would be no member.
+    /// Attributes or a priority are given to a node that would be no member.
     NoMember {
         /// The node.
         node: NodeId,

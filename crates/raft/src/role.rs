@@ -293,6 +293,7 @@ impl Node {
             own.incarnation = self.options.incarnation;
         }
         self.role = RoleState::Leader(Box::new(leader));
+        self.plan_hand_over();
         self.record(|| Event::BecameLeader { term });
         if let Some(deferral) = deferral {
             let until = deferral.look_at.map_or(deferral.until, |at| at.min(deferral.until));

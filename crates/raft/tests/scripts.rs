@@ -18,7 +18,7 @@ folders! {
     election at least 16,
     replication at least 22,
     commit at least 7,
-    leadership at least 9,
+    leadership at least 14,
     lease at least 9,
     lease_guard at least 11,
     quiesce at least 6,

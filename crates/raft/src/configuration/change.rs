@@ -55,6 +55,9 @@ pub struct ConfigurationChange {
     /// From whom learners pull from now on; `None` for the leader, who sends. What is not named
     /// stays ([`Configuration::feeders`]).
     pub feeders: BTreeMap<NodeId, Option<NodeId>>,
+    /// New priorities of nodes that are members once the change is made; 0 for none. What is not
+    /// named stays ([`Configuration::priorities`]).
+    pub priorities: BTreeMap<NodeId, u32>,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
@@ -166,7 +169,8 @@ pub(crate) fn target(
     let says_nothing = change.members.is_empty()
         && change.attributes.is_empty()
         && change.rule.is_none()
-        && change.feeders.is_empty();
+        && change.feeders.is_empty()
+        && change.priorities.is_empty();
     if says_nothing && change.lease == LeaseChange::Keep {
         return Err(ChangeError::Empty);
     }
@@ -184,7 +188,22 @@ pub(crate) fn target(
         next.attributes.insert(*node, attributes.clone());
     }
     name_feeders(&mut next, change)?;
+    prefer(&mut next, change)?;
     Ok(next)
+}
+
+fn prefer(next: &mut Configuration, change: &ConfigurationChange) -> Result<(), ChangeError> {
+    for (node, priority) in &change.priorities {
+        if !next.contains(*node) {
+            return Err(ChangeError::NoMember { node: *node });
+        }
+        if *priority == 0 {
+            next.priorities.remove(node);
+        } else {
+            next.priorities.insert(*node, *priority);
+        }
+    }
+    Ok(())
 }
 
 fn name_feeders(next: &mut Configuration, change: &ConfigurationChange) -> Result<(), ChangeError> {

@@ -150,6 +150,10 @@ pub(crate) fn is_sound(configuration: &Configuration) -> bool {
         && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
         && rule.check(voters).is_ok()
         && outgoing_is_sound
+        && configuration
+            .priorities
+            .iter()
+            .all(|(node, at)| *at > 0 && configuration.contains(*node))
         && configuration.feeders.iter().all(|(learner, feeder)| {
             learners.contains(learner)
                 && learner != feeder

@@ -5,6 +5,7 @@ use core::fmt;
 
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
+use crate::preference::HandOvers;
 use crate::role::RoleState;
 use crate::{Node, Tick};
 
@@ -81,6 +82,7 @@ fn forget_dice(node: &mut Node) -> u64 {
     node.now = Tick(0);
     node.jitter = Jitter::new(0);
     node.campaigns = Campaigns::default();
+    node.hand_overs = HandOvers::default();
     landed
 }
 
@@ -114,6 +116,7 @@ pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
         now,
         campaign_at,
         campaigns,
+        hand_overs,
         is_resting,
         active_at,
         elections_are_paused,
@@ -136,6 +139,6 @@ pub fn tell(node: &Node, out: &mut impl fmt::Write) -> fmt::Result {
     )?;
     write!(
         out,
-        "{active_at:?}{elections_are_paused:?}{leader_heard_at:?}{removal:?}{group_commit:?}{questions:?}"
+        "{hand_overs:?}{active_at:?}{elections_are_paused:?}{leader_heard_at:?}{removal:?}{group_commit:?}{questions:?}"
     )
 }

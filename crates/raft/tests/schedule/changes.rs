@@ -38,6 +38,11 @@ pub(crate) fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
     };
     let mut change =
         ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) };
+    if dice.one_in(3) {
+        let voters = configuration.voters.iter();
+        change.priorities =
+            voters.map(|node| (*node, u32::try_from(dice.roll(3)).unwrap())).collect();
+    }
     if dice.one_in(2) {
         change.transition = Transition::OneStep;
         if dice.one_in(2) {

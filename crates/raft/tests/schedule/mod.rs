@@ -55,6 +55,12 @@ pub(crate) fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
     let disks_are_known = dice.one_in(2);
     let guarded = dice.one_in(2);
     configuration.lease = guarded.then(|| lease(dice));
+    if dice.one_in(3) {
+        // Some are equals, and some have none.
+        let node = configuration.voters.iter().copied();
+        let at = node.map(|node| (node, u32::try_from(dice.roll(3)).unwrap()));
+        configuration.priorities = at.filter(|(_, at)| *at > 0).collect();
+    }
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;

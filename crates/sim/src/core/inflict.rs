@@ -15,7 +15,7 @@ use raft::{
 
 use super::chaos::CoreChaos;
 use super::succession::{Later, Wires};
-use super::swarm::{any_lease, any_rule};
+use super::swarm::{any_lease, any_priorities, any_rule};
 use crate::chaos::{FaultKind, cuts_of, pick};
 
 impl CoreChaos {
@@ -277,8 +277,12 @@ impl CoreChaos {
             1 => LeaseChange::End,
             _ => LeaseChange::Keep,
         };
+        let is_preferred = dice.below(4) == 0;
+        let voters = &configuration.voters;
+        let priorities = if is_preferred { any_priorities(dice, voters) } else { BTreeMap::new() };
         let change = ConfigurationChange {
             allow_stall,
+            priorities,
             rule,
             lease,
             feeders,
