@@ -90,6 +90,12 @@ impl Node {
         self.hand_overs.due_at = self.now.after(self.hand_over_wait_ticks());
     }
 
+    /// Whoever has woken this leader wants something of it, and not to be sent elsewhere at once.
+    pub(crate) fn put_hand_over_off(&mut self) {
+        let at = self.now.after(self.options.election_timeout_ticks);
+        self.hand_overs.due_at = self.hand_overs.due_at.max(at);
+    }
+
     /// With each heartbeat, before it is noted what is committed by now.
     pub(crate) fn hand_over_if_due(&mut self) {
         if self.hand_overs.due_at > self.now {

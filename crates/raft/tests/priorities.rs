@@ -15,7 +15,7 @@ fn preferring(nodes: u64, priorities: &[(u64, u32)]) -> Cluster {
 /// Lets time pass for all; returns how often somebody handed over, and how many terms began.
 fn pass(cluster: &mut Cluster, rounds: u64) -> (usize, u64) {
     let newest = |cluster: &Cluster| {
-        cluster.ids().iter().map(|node| cluster.node(*node).term().0).max().unwrap()
+        cluster.ids().iter().map(|node| cluster.node(*node).term().0).max().expect("some")
     };
     let before = newest(cluster);
     cluster.lines.clear();
@@ -126,4 +126,27 @@ fn who_is_left_leads_without_the_preferred() {
     }
     assert!(waits[1..].iter().all(|wait| *wait < 20 + 5), "{waits:?}");
     assert!(waits[3..].iter().all(|wait| *wait < 20 + 2), "{waits:?}");
+}
+
+/// A leader that rests below one that did not take over is woken by a read: it answers, and hands
+/// over no sooner than an election timeout later.
+#[test]
+fn who_wakes_a_leader_is_answered_by_it() {
+    let priorities = [(id(3), 1)].into();
+    let voters = Configuration::of_voters([1, 2, 3].map(id));
+    let mut cluster = Cluster::with(3, &Configuration { priorities, ..voters }, |options| {
+        options.quiesce_after_ticks = Some(5);
+    });
+    cluster.elect(1);
+    let pause = |cluster: &mut Cluster, are_paused| {
+        let now = cluster.members[&3].now;
+        cluster.input(3, now, Input::PauseElections(are_paused));
+    };
+    pause(&mut cluster, true);
+    let (hand_overs, _) = pass(&mut cluster, 200);
+    assert_eq!(hand_overs, 1, "it was tried, and then there was nothing to do");
+    pause(&mut cluster, false);
+    cluster.read(2, 1, ReadMode::ReadIndex);
+    assert_eq!(pass(&mut cluster, 8), (0, 0));
+    assert!(cluster.members[&2].reads.iter().any(|read| read.result.is_ok()), "it is answered");
 }
