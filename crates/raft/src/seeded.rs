@@ -190,6 +190,7 @@ bugs! {
     SnapshotKeepsTheTail "S1" "A snapshot leaves a conflicting tail on disk.",
     InstallsBeforeTheMark "S1" "The state is replaced before the log's mark is on disk.",
     ConflictingSnapshotIsTaken "S4" "A snapshot that contradicts the commit is acknowledged.",
+    KeepsForTheSilent "this house" "A log is kept for a member that was silent for long.",
     CutsBeforeItsMembership "M8" "A log is cut before its node knows who is a member.",
     FailedSnapshotIsForgotten "S14" "A snapshot that was not delivered is never sent again.",
     FeedsWhatIsNotCommitted "Raft §5.4.3" "A learner is told by its feeder what is not committed.",

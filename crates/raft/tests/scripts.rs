@@ -23,7 +23,7 @@ folders! {
     lease_guard at least 11,
     quiesce at least 6,
     read at least 17,
-    snapshot at least 15,
+    snapshot at least 16,
     membership at least 40,
     incarnation at least 12,
     recovery at least 3,

@@ -125,6 +125,7 @@ fn node_options(dice: &mut SplitMix, seed: u64, spread_ppm: u32) -> Options {
         quiesce_after_ticks: (dice.below(3) == 0).then_some(500),
         lease_drift_ppm: (check_quorum && dice.below(2) == 0).then_some(spread_ppm),
         log_tail_kept: dice.below(6),
+        log_kept_for_slowest_max: pick(dice, &[0, 0, 5, 50]),
         slow_follower_ticks: pick(dice, &[400, 2000]),
         reorder_bytes_max: pick(dice, &[0, 0, 500]),
         promotion_lag_bytes_max: pick(dice, &[60, 1 << 20]),
