@@ -148,7 +148,7 @@ impl Asker {
             Self::Change(reply) => reply(Err(error)),
             Self::Report(reply) => reply(Err(match error {
                 ChangeError::NoLeader => CallError::NoLeader,
-                ChangeError::Stopped => CallError::Stopped,
+                ChangeError::Stopped | ChangeError::NotCarried => CallError::Stopped,
                 ChangeError::TimedOut | ChangeError::Refused(_) | ChangeError::OutcomeUnknown => {
                     CallError::TimedOut
                 }

@@ -112,6 +112,9 @@ pub enum ChangeError {
     Refused(raft::ChangeError),
     /// The node is shutting down, and the change had not begun.
     Stopped,
+    /// What hosts tell each other has no words yet for changes in one step and for priorities: ask
+    /// for a joint change without them. Nothing was changed.
+    NotCarried,
     /// The leader was asked, and no result came in time: it may be made, now or later, or never.
     OutcomeUnknown,
 }
@@ -131,6 +134,9 @@ impl fmt::Display for ChangeError {
             Self::TimedOut => f.write_str("no leader took it in time; nothing was changed"),
             Self::Refused(refusal) => refusal.fmt(f),
             Self::Stopped => f.write_str("the node is shutting down; nothing was changed"),
+            Self::NotCarried => f.write_str(
+                "hosts carry no changes in one step, and no priorities; nothing was changed",
+            ),
             Self::OutcomeUnknown => {
                 f.write_str("no result in time; the change may or may not be made")
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Clock, Moment};
-use raft::{ConfigurationChange, Incarnation, LogIndex, NodeId, ReadMode, Term};
+use raft::{ConfigurationChange, Incarnation, LogIndex, NodeId, ReadMode, Term, Transition};
 use wal::GroupId;
 
 use crate::envelope::{self, RequestId};
@@ -186,13 +186,16 @@ impl<R: Send + 'static> GroupHandle<R> {
         let _ = self.door.mailbox.push(event);
     }
 
-    /// Changes the members, in one step whatever the change holds; any node may ask. The reply
+    /// Changes the members, all at once whatever the change holds; any node may ask. The reply
     /// comes once the change is over and this node knows the members that it led to.
     pub fn change_configuration(
         &self,
         change: ConfigurationChange,
         reply: impl FnOnce(Result<GroupConfiguration, ChangeError>) + Send + 'static,
     ) {
+        if change.transition != Transition::Joint || !change.priorities.is_empty() {
+            return reply(Err(ChangeError::NotCarried));
+        }
         self.errand(Errand::Change(Box::new(change)), Asker::Change(Box::new(reply)));
     }
 

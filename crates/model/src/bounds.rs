@@ -32,6 +32,7 @@ pub(crate) struct Bounds {
     pub(crate) transfers: u8,
     pub(crate) beats: u8,
     pub(crate) changes: &'static [MemberChange],
+    pub(crate) transition: Transition,
     pub(crate) pre_vote: bool,
     pub(crate) slow_disks: bool,
     /// Logs that are cut, each up to what is applied.

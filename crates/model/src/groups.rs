@@ -1,6 +1,6 @@
 //! The groups that are explored.
 
-use raft::{MemberChange, NodeId, ReadMode};
+use raft::{MemberChange, NodeId, ReadMode, Transition};
 
 use crate::bounds::Bounds;
 
@@ -8,6 +8,8 @@ const NOTHING: &[MemberChange] = &[];
 /// Of two voters the first is replaced: C_old and C_new share one voter only.
 const REPLACE: &[MemberChange] =
     &[MemberChange::AddVoter(NodeId(3)), MemberChange::Remove(NodeId(1))];
+/// A third voter beside two.
+const ADD: &[MemberChange] = &[MemberChange::AddVoter(NodeId(3))];
 /// Of three voters the third is replaced.
 const REPLACE_THIRD: &[MemberChange] =
     &[MemberChange::AddVoter(NodeId(4)), MemberChange::Remove(NodeId(3))];
@@ -25,6 +27,7 @@ const THREE: Bounds = Bounds {
     transfers: 0,
     beats: 0,
     changes: NOTHING,
+    transition: Transition::Joint,
     pre_vote: false,
     slow_disks: false,
     compactions: 0,
@@ -44,6 +47,10 @@ const GUARD: ReadMode = ReadMode::LeaseGuard { checks_limbo: false };
 /// One of two voters is replaced by a third node.
 const CHANGE: Bounds = Bounds { voters: 2, changes: REPLACE, entries_max: 4, ..THREE };
 
+/// A third voter joins two in one step.
+const STEP: Bounds =
+    Bounds { changes: ADD, transition: Transition::OneStep, entries_max: 3, ..CHANGE };
+
 /// About a minute and a half on two cores, all together.
 pub(crate) fn short() -> Vec<Bounds> {
     vec![
@@ -61,6 +68,7 @@ pub(crate) fn short() -> Vec<Bounds> {
         },
         Bounds { name: "a command and a crash", proposals: 1, crashes: 1, candidates: 1, ..THREE },
         Bounds { name: "a change of members", ..CHANGE },
+        Bounds { name: "a change in one step", ..STEP },
         Bounds { name: "pre-vote and check-quorum", pre_vote: true, ..THREE },
         Bounds { name: "a transfer", transfers: 1, candidates: 1, ..THREE },
         Bounds { name: "a heartbeat", beats: 1, ..LED },
@@ -94,6 +102,7 @@ pub(crate) fn long() -> Vec<Bounds> {
         Bounds { name: "three candidates and a crash", candidates: 3, crashes: 1, ..THREE },
         Bounds { name: "slow disks", slow_disks: true, ..THREE },
         Bounds { name: "a change of members and a crash", crashes: 1, ..CHANGE },
+        Bounds { name: "a change in one step and a crash", crashes: 1, ..STEP },
         Bounds {
             name: "a change of one in three and a crash",
             nodes: 4,

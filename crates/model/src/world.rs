@@ -220,7 +220,8 @@ impl Bounds {
             }
             Action::Change(..) => {
                 let change = ConfigurationChange::of(self.changes.iter().copied());
-                let change = ConfigurationChange { allow_stall: true, ..change };
+                let transition = self.transition;
+                let change = ConfigurationChange { allow_stall: true, transition, ..change };
                 Input::ChangeConfiguration(change.into())
             }
             Action::Transfer(_, to) => {

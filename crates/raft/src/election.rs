@@ -44,15 +44,18 @@ impl Node {
 
     /// A timeout is the base and a random part. Elections that nobody won double the random part:
     /// the more nodes get in each other's way, the further apart they try again. A node that others
-    /// are preferred to waits longer, and half as long after each campaign that led to nothing: the
-    /// preferred ones may be gone.
+    /// are preferred to waits longer (`preference.rs`), and half as long after each campaign that
+    /// led to nothing: the preferred ones may be gone.
     pub(crate) fn reset_election_timer(&mut self) {
         let base = self.options.election_timeout_ticks;
         let Campaigns { fruitless, contended } = self.campaigns;
         let doublings = contended.min(self.options.election_backoff_doublings_max);
         let spread = base.checked_shl(doublings).map_or(base, |spread| spread.max(base));
         let timeout = self.jitter.election_timeout_ticks(base, spread);
-        let delay = self.options.campaign_delay_ticks.checked_shr(fruitless).unwrap_or(0);
+        let preferred = self.wait_for_preferred_ticks();
+        let fruitless = if bug(Bug::WaitsForThePreferredForEver) { 0 } else { fruitless };
+        let delay = self.options.campaign_delay_ticks.saturating_add(preferred);
+        let delay = delay.checked_shr(fruitless).unwrap_or(0);
         self.campaign_at = Some(self.now.after(timeout).after(delay));
     }
 
@@ -118,6 +121,7 @@ impl Node {
         if self.options.lease_drift_ppm.is_some() || self.asks_in_vain() {
             self.begin_heartbeat_round();
         }
+        self.hand_over_if_due();
         self.notice_slow_followers();
         self.look_after_the_fed();
         self.send_heartbeats();

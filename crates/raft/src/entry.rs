@@ -114,13 +114,19 @@ pub struct Configuration {
     ///
     /// Invariant: of learners alone; the other is a member, not the learner itself, and no witness.
     pub feeders: BTreeMap<NodeId, NodeId>,
+    /// Who is preferred as a leader: the higher, the more (`preference.rs`). Who is not in it has
+    /// 0, and a witness never leads. A site that is to lead is a number that all its members have.
+    ///
+    /// Invariant: only of members, none 0.
+    pub priorities: BTreeMap<NodeId, u32>,
 }
 
 /// How many removed nodes a configuration remembers; then the oldest is forgotten. That is safe:
 /// a node that comes back after so many changes is a stranger like any other. Its old votes and
-/// acknowledgements cannot count, since joint consensus has cut off every configuration in which it
-/// had a vote; its disk is looked at by its [`Incarnation`]; and the leader's book on it is a new
-/// one. What is lost is the refusal to add it, and that it is told to shut down.
+/// acknowledgements cannot count, since each change, joint or in one step, has cut off every
+/// configuration before it, and with them all in which it had a vote; its disk is looked at by its
+/// [`Incarnation`]; and the leader's book on it is a new one. What is lost is the refusal to add
+/// it, and that it is told to shut down.
 pub const TOMBSTONES_MAX: usize = 256;
 
 impl Configuration {
@@ -171,7 +177,7 @@ impl Configuration {
         let nodes = 8 * (self.removed.len() + self.witnesses.len());
         let others = nodes + 16 * self.incarnations.len() + lease;
         let rules = self.rule.size_bytes() + self.outgoing_rule.size_bytes();
-        let others = others + 16 * self.feeders.len();
+        let others = others + 16 * self.feeders.len() + 12 * self.priorities.len();
         8 * self.member_count() + attributes.sum::<usize>() + others + rules
     }
 
@@ -190,7 +196,9 @@ impl Configuration {
         removed.drain(..removed.len().saturating_sub(TOMBSTONES_MAX));
         let mut feeders = core::mem::take(&mut self.feeders);
         feeders.retain(|learner, feeder| self.learners.contains(learner) && self.contains(*feeder));
-        Self { witnesses, attributes, incarnations, removed, feeders, ..self }
+        let mut priorities = core::mem::take(&mut self.priorities);
+        priorities.retain(|node, _| self.contains(*node));
+        Self { witnesses, attributes, incarnations, removed, feeders, priorities, ..self }
     }
 
     /// From whom `node` pulls: a learner without a vote in any half, with a feeder.
@@ -245,6 +253,9 @@ impl fmt::Display for Configuration {
         }
         if let Some(lease) = self.lease {
             write!(f, " lease={lease}")?;
+        }
+        for (place, (node, priority)) in self.priorities.iter().enumerate() {
+            write!(f, "{}{node}:{priority}", if place == 0 { " priorities=" } else { "," })?;
         }
         for (place, (learner, feeder)) in self.feeders.iter().enumerate() {
             write!(f, "{}{learner}:{feeder}", if place == 0 { " feeders=" } else { "," })?;

@@ -90,12 +90,13 @@
 //! | `read_index` | linearizable reads | thesis §6.4 |
 //! | `read_local` | stale reads, and reads behind a write | |
 //! | `leadership` | stepping down, campaigns on request, pauses, stalled disks | |
+//! | `preference` | voters that are preferred as leaders | |
 //! | `lease` | reads without a round, by clocks | thesis §6.4.1 |
 //! | `lease_guard` `lease_terms` | the log is the lease | arXiv 2512.15659 |
 //! | `lease_clock` | the same by clocks that know their error | arXiv 2512.15659 §2.2 |
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
-//! | `membership` `configuration` | who is a member: changes by joint consensus | thesis §4 |
+//! | `membership` `configuration` | who is a member: joint changes, and of one voter | thesis §4 |
 //! | `staging` | learners that vote as soon as they hold the log | thesis §4.2.1 |
 //! | `incarnation` | disks that were lost or set back | |
 //! | `witness` | voters without the data | |
@@ -142,6 +143,7 @@ mod options;
 mod outbox;
 pub mod output;
 mod persist;
+mod preference;
 mod progress;
 mod propose;
 mod queue;
@@ -171,6 +173,7 @@ mod types;
 mod witness;
 
 pub use configuration::change::{ConfigurationChange, LeaseChange, MemberChange};
+pub use configuration::one_step::{OneStepFault, Transition};
 pub use entries::Entries;
 pub use entry::{Configuration, Entry, HardState, Payload, SnapshotMark, TOMBSTONES_MAX};
 pub use fault::{PeerFault, PeerFaults};

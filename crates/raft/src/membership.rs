@@ -2,8 +2,10 @@
 //!
 //! A change begins when its first configuration is appended, and is in force from then on. One
 //! change is under way at a time; [`change`](crate::configuration::change) says what its entries
-//! are. The node owns only when: when a change may begin, when a joint configuration is left, and
-//! when a leader that is no voter any more goes.
+//! are: a joint configuration and C_new, or C_new alone
+//! ([`one_step`](crate::configuration::one_step)). The node owns only when: when a change may
+//! begin, which is one rule for both ways, when a joint configuration is left, and when a leader
+//! that is no voter any more goes.
 //!
 //! # Why a leader must first commit an entry of its own term (M1)
 //!
@@ -16,9 +18,10 @@
 //! ```
 //!
 //! An entry of term 2 on a majority of C means that S1 cannot be elected without its change being
-//! overwritten first. Joint consensus would survive this very picture, since C+5 is joint and needs
-//! a majority of C; the rule is kept because with it nobody has to prove that again for each
-//! change.
+//! overwritten first. Of changes that go in one step this is the published bug: without the rule
+//! S2 and S3 commit C-1, and S1 is elected by S4 and S5. Joint consensus would survive this very
+//! picture, since C+5 is joint and needs a majority of C; the rule is kept because with it nobody
+//! has to prove that again for each change.
 //!
 //! # A change that does not come to its end (M18)
 //!
@@ -33,7 +36,8 @@
 //! decide apart. Only C_new could, and it is appended once C_old,new is committed. That can be done
 //! by this leader, which has not, or by one of a later term, which was elected by a majority of
 //! C_old: then this leader's C_old is never committed. A leader of a later term may not go back:
-//! the one before may have committed C_old,new and appended C_new.
+//! the one before may have committed C_old,new and appended C_new. The same way leads back from a
+//! C_new that was appended in one step.
 //!
 //! That nobody may go back later is why a leader with check-quorum does not wait for an operator.
 //!
@@ -42,14 +46,15 @@
 use alloc::collections::BTreeSet;
 
 use crate::configuration::change::{enter, leave, target};
+use crate::configuration::one_step;
 use crate::progress::Progress;
 use crate::quorum::rule::Half;
 use crate::quorum::{Decision, Quorum};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, HalfStatus,
-    MemberChange, Node, NodeId, Payload, QuorumStatus,
+    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, HalfStatus, LogIndex,
+    MemberChange, Node, NodeId, Payload, QuorumStatus, Transition,
 };
 
 impl Node {
@@ -59,18 +64,35 @@ impl Node {
     ) -> Result<EntryId, ChangeError> {
         // So that who is promoted is on record, whatever the change itself waits for.
         self.record_disks(change.allow_stall && !bug(Bug::PromotesOffTheRecord));
-        self.may_begin_change(change.allow_stall)?;
+        let is_one_step = change.transition == Transition::OneStep;
+        match self.may_begin_change(change.allow_stall) {
+            Err(ChangeError::TermNotCommitted) if is_one_step && bug(Bug::OneStepBeforeTheNoop) => {
+            }
+            may_begin => may_begin?,
+        }
         let current = self.configurations.current();
         if change.expected.as_ref().is_some_and(|expected| expected != current) {
             return Err(ChangeError::Unexpected { index: self.configurations.index() });
         }
         let target = target(current, change)?;
+        if is_one_step {
+            one_step::check(current, &target)
+                .map_err(|fault| ChangeError::NotInOneStep { fault })?;
+        }
         self.check_learners(&change.members)?;
         if !change.allow_stall {
             self.check_stall(&target)?;
         }
-        let first = enter(current, target);
-        Ok(self.append_configuration(first))
+        let first = match change.transition {
+            Transition::Joint => enter(current, target),
+            Transition::OneStep => target.that_follows(current),
+        };
+        let is_step = is_one_step && first.voters != current.voters;
+        let id = self.append_configuration(first);
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.step_at = is_step.then_some(id.index);
+        }
+        Ok(id)
     }
 
     /// One change at a time, and none before this leader knows which configuration it begins from.
@@ -149,7 +171,7 @@ impl Node {
         leader.members.iter().find(|member| member.id == node)
     }
 
-    fn hears(&self, member: &Progress) -> bool {
+    pub(crate) fn hears(&self, member: &Progress) -> bool {
         let timeout = self.options.election_timeout_ticks;
         member.heard_at.is_some_and(|heard| self.now < heard.after(timeout))
     }
@@ -166,26 +188,40 @@ impl Node {
         let began_here = self.log.id_at(index).is_some_and(|id| id.term == self.current_term())
             || bug(Bug::AnyLeaderAbandons);
         let is_open = index > self.commit_index;
-        if !self.configurations.current().is_joint() || !is_open || !began_here {
+        if !is_open || !began_here || !self.may_go_back(index) {
             return Err(ChangeError::NothingToAbandon);
         }
         if self.witness_may_know_too_much(index) && !bug(Bug::WayBackForgetsTheWitness) {
             return Err(ChangeError::NothingToAbandon);
         }
-        let joint = self.configurations.current();
+        let given_up = self.configurations.current();
         let mut before = self.configurations.at(index.previous()).clone();
         // A learner that the change removed may know that it is: its tombstone stays.
-        before.learners.retain(|learner| joint.contains(*learner));
+        before.learners.retain(|learner| given_up.contains(*learner));
         let (voters, learners) = (before.voters.clone(), before.learners.clone());
         before.attributes.retain(|node, _| voters.contains(node) || learners.contains(node));
         before.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
+        before.priorities.retain(|node, _| voters.contains(node) || learners.contains(node));
         // Such a learner neither pulls any more nor feeds another one.
         before.feeders.retain(|learner, feeder| {
             learners.contains(learner) && (voters.contains(feeder) || learners.contains(feeder))
         });
-        before.removed.clone_from(&joint.removed);
+        before.removed.clone_from(&given_up.removed);
+        if bug(Bug::GoesBackFromARemoval) {
+            before.removed.retain(|node| !voters.contains(node));
+        }
         self.record(|| Event::ChangeAbandoned { index });
         Ok(self.append_configuration(before))
+    }
+
+    /// Whether the configuration at `index`, which is not committed, is a step to other voters, and
+    /// not the way back from one.
+    fn may_go_back(&self, index: LogIndex) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let configuration = self.configurations.current();
+        let before = self.configurations.at(index.previous());
+        configuration.is_joint()
+            || leader.step_at == Some(index) && one_step::may_go_back(before, configuration)
     }
 
     /// Nothing can be committed with those that answer. If that is for C_new alone, the change is
@@ -324,8 +360,7 @@ impl Node {
 mod tests {
     use super::*;
     use crate::{
-        AppendOutcome, Body, Input, LogIndex, Message, Options, PersistNumber, Restored, Role,
-        Term, Tick,
+        AppendOutcome, Body, Input, Message, Options, PersistNumber, Restored, Role, Term, Tick,
     };
 
     /// M10, thesis §4.2.2: the leader counts the others, not itself, and steps down when its own

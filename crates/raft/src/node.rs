@@ -12,6 +12,7 @@ use crate::lease_clock::LeaseTimes;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
+use crate::preference::HandOvers;
 use crate::read_index::ForwardedReads;
 use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
@@ -59,6 +60,7 @@ pub struct Node {
     /// When a follower or candidate campaigns; `None` until the first input tells the time.
     pub(crate) campaign_at: Option<Tick>,
     pub(crate) campaigns: Campaigns,
+    pub(crate) hand_overs: HandOvers,
     /// Nothing ticks until something happens. Invariant: only of leaders, and of followers that
     /// know their leader.
     pub(crate) is_resting: bool,
@@ -202,7 +204,7 @@ impl Node {
         self.set_elections_paused(are_paused);
     }
 
-    /// Changes the members of the group, in one step whatever the change holds. Returns the name of
+    /// Changes the members of the group, all at once whatever the change holds. Returns the name of
     /// the first entry. If that is a joint configuration, the leader of the day leaves it by itself
     /// once it is committed: the change is over when the next configuration is committed.
     ///
@@ -217,14 +219,15 @@ impl Node {
         self.begin_change(change)
     }
 
-    /// Gives up a change whose joint configuration is not committed, since one half has no majority
-    /// that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be what they
-    /// were before. Returns the name of the entry; the change is off when that is committed. With
-    /// check-quorum a leader does the same by itself, if those that answer could commit commands
-    /// under the old configuration, and cannot under the new one.
+    /// Gives up a change whose first configuration is not committed, since one half or C_new has no
+    /// majority that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be
+    /// what they were before. Returns the name of the entry; the change is off when that is
+    /// committed. With check-quorum a leader does the same by itself, if those that answer could
+    /// commit commands under the old configuration, and cannot under the new one.
     ///
     /// # Errors
-    /// There is no such change, or it began under another leader, or it is committed.
+    /// There is no such change, or it began under another leader, or it is committed, or it removes
+    /// a voter [in one step](crate::Transition::OneStep).
     pub fn abandon_change(&mut self, now: Tick) -> Result<EntryId, ChangeError> {
         self.tell_time(now);
         self.abandon()

@@ -29,7 +29,9 @@ pub struct Options {
     /// The leader's heartbeat. Well below the election timeout.
     pub heartbeat_interval_ticks: u64,
     /// This node waits so much longer before it campaigns, so that others are elected where they
-    /// can be: a low priority. Halved after each campaign that led to nothing.
+    /// can be: a low priority that it alone knows of. Halved after each campaign that led to
+    /// nothing. Priorities that all know, and by which leaders hand over, are the group's
+    /// ([`Configuration::priorities`](crate::Configuration::priorities)).
     pub campaign_delay_ticks: u64,
     /// The first timeout of a life, from `.0` to `.1` ticks, in place of the ordinary one: short
     /// for a new group that has nobody to wait for, long for nodes that all begin together.
@@ -83,6 +85,12 @@ pub struct Options {
     /// Entries before the host's snapshot that a compaction leaves in the log, so that a slow
     /// follower needs no snapshot.
     pub log_tail_kept: u64,
+    /// A leader's compaction leaves in the log what its slowest member lacks as well, up to so many
+    /// entries before the host's snapshot; 0 for no more than the tail. Members that were silent
+    /// for [`slow_follower_ticks`](Self::slow_follower_ticks) are not waited for, nor are
+    /// witnesses, which take the log's mark for a snapshot. Followers know nothing of each other,
+    /// and keep the tail: whoever leads next may lack what the last leader had kept.
+    pub log_kept_for_slowest_max: u64,
     /// A learner that lacks no more than this of the log may be promoted, and a voter counts as one
     /// that holds the log. Lag is measured in memory: what is not in the cache is too far back.
     pub promotion_lag_bytes_max: usize,
@@ -121,6 +129,7 @@ impl Options {
             apply_window_bytes_max: 32 << 20,
             cache_bytes_max: 4 << 20,
             log_tail_kept: 10_000,
+            log_kept_for_slowest_max: 0,
             promotion_lag_bytes_max: 1 << 20,
             record_events: false,
         }

@@ -35,6 +35,7 @@ impl Node {
         }
         // Who was woken stays up for a while: there may be more to come.
         self.active_at = self.now;
+        self.put_hand_over_off();
         let check_at = self.now.after(self.options.election_timeout_ticks);
         match &mut self.role {
             RoleState::Leader(leader) => {
@@ -81,6 +82,7 @@ impl Node {
             && self.commit_index == last
             && !self.configurations.current().is_joint()
             && leader.transfer.is_none()
+            && !self.owes_a_hand_over()
             && leader.leaving.is_empty()
             && leader.reads.are_empty();
         is_idle

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::quorum::rule::RuleFault;
-use crate::{LogIndex, MemberChange, NodeId};
+use crate::{LogIndex, MemberChange, NodeId, OneStepFault};
 
 /// Why commands were not proposed. They are in no log and never will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -97,8 +97,8 @@ pub enum ChangeError {
         /// Where the configuration in force stands.
         index: LogIndex,
     },
-    /// No change is under way that this leader began and that is not committed: it will be gone
-    /// through with.
+    /// No change is under way that this leader began and that is not committed, or it removes a
+    /// voter in one step: it will be gone through with.
     NothingToAbandon,
     /// Nothing is to change.
     Empty,
@@ -112,7 +112,7 @@ pub enum ChangeError {
         /// The change.
         change: MemberChange,
     },
-    /// Attributes are given to a node that would be no member.
+    /// Attributes or a priority are given to a node that would be no member.
     NoMember {
         /// The node.
         node: NodeId,
@@ -158,6 +158,12 @@ pub enum ChangeError {
         holding: usize,
         /// All new voters.
         voters: usize,
+    },
+    /// It was to go in one step and cannot. Ask for it with
+    /// [`Transition::Joint`](crate::Transition::Joint), or for one voter at a time.
+    NotInOneStep {
+        /// Why.
+        fault: OneStepFault,
     },
 }
 
@@ -230,6 +236,7 @@ impl fmt::Display for ChangeError {
             Self::LearnerLags { learner, match_index } => {
                 write!(f, "learner {learner} holds the log only up to {match_index}")
             }
+            Self::NotInOneStep { fault } => fault.fmt(f),
             Self::WouldStall { holding, voters } => {
                 write!(f, "only {holding} of {voters} new voters are alive and hold the log")
             }

@@ -92,11 +92,13 @@ impl Node {
     /// Entries came from the log: they go to the followers that wait just there.
     pub(crate) fn send_fetched(&mut self, entries: &Entries) {
         let Some(first) = entries.first().map(|entry| entry.id.index) else { return };
-        let witness_limit = self.witness_limit(self.log.last().index);
+        let witness_limit = self.witness_hears_upto(self.log.last().index);
         let RoleState::Leader(leader) = &self.role else { return };
-        for place in 0..leader.members.len() {
+        // Who leaves has asked as well, and would ask again at once.
+        let leaving = if bug(Bug::WhoLeavesIsReadForInVain) { 0 } else { leader.leaving.len() };
+        for place in 0..leader.members.len() + leaving {
             let RoleState::Leader(leader) = &mut self.role else { return };
-            let member = &mut leader.members[place];
+            let member = leader.book_at(place);
             if member.id == self.options.id
                 || member.fed.is_left_alone
                 || member.next_index != first

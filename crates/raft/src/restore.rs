@@ -11,6 +11,7 @@ use crate::lease_clock::LeaseTimes;
 use crate::log::Log;
 use crate::outbox::Outbox;
 use crate::persist::Persister;
+use crate::preference::HandOvers;
 use crate::read_index::ForwardedReads;
 use crate::read_local::AwaitedWrites;
 use crate::removal::Removal;
@@ -62,6 +63,7 @@ impl Node {
             now: Tick(0),
             campaign_at: None,
             campaigns: Campaigns::default(),
+            hand_overs: HandOvers::default(),
             is_resting: false,
             active_at: Tick(0),
             elections_are_paused: false,

@@ -74,6 +74,8 @@ pub(crate) struct Leader {
     pub(crate) lease: LeaderLease,
     pub(crate) guard: LeaderGuard,
     pub(crate) transfer: Option<Transfer>,
+    /// Where this leader appended a configuration in one step: that and no other may be given up.
+    pub(crate) step_at: Option<LogIndex>,
     /// Learners that are to vote once they hold the log.
     pub(crate) staged: Vec<Staged>,
     /// Books opened so far: the name of the next.
@@ -280,6 +282,7 @@ impl Node {
             lease: LeaderLease::default(),
             guard: LeaderGuard::new(deferral),
             transfer: None,
+            step_at: None,
             staged: Vec::new(),
             sessions: 0,
             has_unrecorded: true,
@@ -290,6 +293,7 @@ impl Node {
             own.incarnation = self.options.incarnation;
         }
         self.role = RoleState::Leader(Box::new(leader));
+        self.plan_hand_over();
         self.record(|| Event::BecameLeader { term });
         if let Some(deferral) = deferral {
             let until = deferral.look_at.map_or(deferral.until, |at| at.min(deferral.until));

@@ -9,20 +9,21 @@
 use alloc::boxed::Box;
 
 use crate::configuration::{ConfigurationHistory, is_sound};
-use crate::progress::ProgressState;
+use crate::progress::{Progress, ProgressState};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{Body, Event, LogIndex, MarkWrite, Node, NodeId, PeerFault, SnapshotMark};
 
 impl Node {
-    /// Cuts the log behind the host's snapshot, but for the tail that the options keep.
+    /// Cuts the log behind the host's snapshot, but for what the options keep.
     pub(crate) fn compact(&mut self, upto: LogIndex) {
         assert!(
             upto <= self.apply.applied(),
             "the log up to {upto} was to go, but only {} is applied",
             self.apply.applied()
         );
-        let index = LogIndex(upto.0.saturating_sub(self.options.log_tail_kept));
+        let tail = LogIndex(upto.0.saturating_sub(self.options.log_tail_kept));
+        let index = tail.min(self.held_by_slowest(upto));
         if index <= self.log.mark().index || self.apply.is_installing() {
             return;
         }
@@ -39,6 +40,24 @@ impl Node {
             MarkWrite { mark: SnapshotMark { last: mark, configuration }.into(), reset: false };
         self.persister.write_mark(mark_write, index);
         self.record(|| Event::Compacted { mark });
+    }
+
+    /// What every member holds that a leader waits for, but for no more than so many entries behind
+    /// it.
+    fn held_by_slowest(&self, upto: LogIndex) -> LogIndex {
+        let kept_max = self.options.log_kept_for_slowest_max;
+        let RoleState::Leader(leader) = &self.role else { return upto };
+        if kept_max == 0 {
+            return upto;
+        }
+        let own = self.options.id;
+        let patience = self.options.slow_follower_ticks;
+        let is_awaited = |member: &&Progress| {
+            let is_silent = member.silent_since.after(patience) <= self.now;
+            member.id != own && !member.is_witness && (!is_silent || bug(Bug::KeepsForTheSilent))
+        };
+        let held = leader.members.iter().filter(is_awaited).map(|member| member.match_index).min();
+        held.unwrap_or(upto).max(LogIndex(upto.0.saturating_sub(kept_max)))
     }
 
     /// The host has delivered a snapshot to a follower, or has given up.
@@ -141,5 +160,95 @@ impl Node {
             }
             self.output.install_snapshot = Some(mark.into());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Configuration, Entry, EntryId, Input, Message, Options, Payload, PersistNumber, Restored,
+        Role, Term, Tick,
+    };
+
+    const LAST: u64 = 5;
+
+    /// Node 1 leads 2, the learner 3 and the witness 4, alone so far, and has applied five entries.
+    fn leader(kept_max: u64, tail: u64) -> Node {
+        let options = Options {
+            pre_vote: false,
+            log_kept_for_slowest_max: kept_max,
+            log_tail_kept: tail,
+            slow_follower_ticks: 100,
+            ..Options::new(NodeId(1), 1)
+        };
+        let learners = core::iter::once(NodeId(3)).collect();
+        let witnesses = core::iter::once(NodeId(4)).collect();
+        let voters = Configuration::of_voters([1, 2, 4].map(NodeId));
+        let members = Configuration { learners, witnesses, ..voters };
+        let mut node = Node::new(options, Restored::bootstrap(members)).expect("sound options");
+        let now = Tick(9999);
+        node.handle(Tick(0), Input::Tick);
+        node.handle(now, Input::Tick);
+        drop(node.take_output());
+        node.handle(now, Input::Persisted(PersistNumber(1)));
+        let vote = Body::RequestVoteResponse { granted: true };
+        node.handle(now, Input::Message(Message::new(NodeId(2), NodeId(1), Term(1), vote)));
+        let noop = |index| Entry { id: EntryId::new(1, index), payload: Payload::Noop };
+        node.append((2..=LAST).map(noop).collect::<alloc::vec::Vec<_>>().into());
+        drop(node.take_output());
+        node.handle(now, Input::Persisted(PersistNumber(2)));
+        let outcome = crate::AppendOutcome::Accepted { session: 0, match_index: LogIndex(LAST) };
+        let accepted = Body::AppendEntriesResponse(outcome);
+        node.handle(now, Input::Message(Message::new(NodeId(2), NodeId(1), Term(1), accepted)));
+        drop(node.take_output());
+        node.handle(now, Input::Applied(LogIndex(LAST)));
+        assert_eq!((node.role(), node.apply.applied()), (Role::Leader, LogIndex(LAST)));
+        node
+    }
+
+    /// Every small case beside the dumbest way to say it: an entry stays if it is of the tail, or
+    /// if somebody lacks it who was heard, and it is not too far back.
+    #[test]
+    fn what_is_kept_is_what_somebody_lacks() {
+        let of_members = (0..=LAST).flat_map(|two| (0..=LAST).map(move |three| [two, three]));
+        for held in of_members {
+            for silent in [[false, false], [true, false], [false, true], [true, true]] {
+                for (kept_max, tail) in [(0, 0), (0, 2), (1, 0), (1, 2), (3, 0), (3, 1), (9, 1)] {
+                    check(held, silent, kept_max, tail);
+                }
+            }
+        }
+    }
+
+    fn check(held: [u64; 2], silent: [bool; 2], kept_max: u64, tail: u64) {
+        let mut node = leader(kept_max, tail);
+        let now = node.now;
+        let RoleState::Leader(books) = &mut node.role else { panic!("it leads") };
+        for (place, member) in [2, 3].into_iter().enumerate() {
+            let book = books.member(NodeId(member)).expect("a member");
+            book.match_index = LogIndex(held[place]);
+            book.silent_since = if silent[place] { Tick(now.0 - 100) } else { now };
+        }
+        let stays = |index: u64| {
+            let is_lacking = (0..2).any(|place| !silent[place] && held[place] < index);
+            index > LAST - tail || is_lacking && index > LAST.saturating_sub(kept_max)
+        };
+        let mut expected = 0;
+        while expected < LAST && !stays(expected + 1) {
+            expected += 1;
+        }
+        node.compact(LogIndex(LAST));
+        let case = (kept_max, tail, held, silent);
+        assert_eq!(node.log.mark().index, LogIndex(expected), "{case:?}");
+    }
+
+    /// Followers keep the tail alone.
+    #[test]
+    fn who_does_not_lead_keeps_the_tail() {
+        let mut node = leader(9, 1);
+        node.become_follower(Term(2), None);
+        node.compact(LogIndex(LAST));
+        assert_eq!(node.log.mark().index, LogIndex(LAST - 1));
     }
 }

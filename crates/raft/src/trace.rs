@@ -54,7 +54,7 @@ pub enum Event {
     Forgot { of: NodeId, held: LogIndex, holds: LogIndex },
     /// Does not stand for election: the group has committed more than this node holds.
     LacksCommitted { index: LogIndex },
-    /// A joint configuration is given up; the members are to be what they were.
+    /// A change is given up; the members are to be what they were.
     ChangeAbandoned { index: LogIndex },
     /// A learner is to vote once it holds the log.
     PromotionStaged { learner: NodeId },
@@ -89,6 +89,8 @@ pub enum Event {
     ClocksDisagree { index: LogIndex },
     /// A read was answered on an entry of the log.
     GuardedRead { index: LogIndex, limbo: Option<Limbo> },
+    /// A voter of a higher priority could lead as well.
+    HandsOver { to: NodeId },
     /// Leadership is being handed over.
     TransferBegan { to: NodeId },
     /// The target has all entries and was told to campaign.
@@ -186,6 +188,7 @@ impl fmt::Display for Event {
             Self::CommitsAgain => f.write_str("commits again"),
             Self::ClocksDisagree { index } => write!(f, "clocks disagree about lease={index}"),
             Self::GuardedRead { index, limbo } => write_guarded_read(f, *index, *limbo),
+            Self::HandsOver { to } => write!(f, "hands over to=n{to}"),
             Self::TransferBegan { to } => write!(f, "transfer to=n{to}"),
             Self::TransferRequested { to } => write!(f, "transfer requested to=n{to}"),
             Self::TransferAborted { to } => write!(f, "transfer aborted to=n{to}"),

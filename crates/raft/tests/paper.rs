@@ -590,6 +590,53 @@ fn s6_a_leader_outside_c_new_steps_down_when_that_is_committed() {
     assert!(!status.configuration.contains(id(1)));
 }
 
+fn stepped(cluster: &mut Cluster, node: u64, change: MemberChange) -> Result<EntryId, ChangeError> {
+    let change = ConfigurationChange::of([change]);
+    cluster.change(node, &ConfigurationChange { transition: Transition::OneStep, ..change })
+}
+
+/// "When adding a server … any majority of the old cluster overlaps with any majority of the new
+/// cluster": one entry, in force at once, and the next change waits for it.
+#[test]
+fn thesis_4_1_one_server_is_added_by_one_entry() {
+    let mut cluster = Cluster::with(4, &Configuration::of_voters([1, 2, 3].map(id)), |_| {});
+    cluster.elect(1);
+    cluster.isolated.extend([2, 4]);
+    let added = stepped(&mut cluster, 1, MemberChange::AddVoter(id(4))).unwrap();
+    assert_eq!(cluster.status(1).configuration, Configuration::of_voters([1, 2, 3, 4].map(id)));
+    let next = stepped(&mut cluster, 1, MemberChange::Remove(id(3)));
+    assert_eq!(next, Err(ChangeError::InProgress { index: added.index }));
+    cluster.stabilize();
+    assert!(cluster.status(1).commit_index < added.index, "two of four are no majority");
+    cluster.isolated.clear();
+    for _ in 0..4 {
+        cluster.tick(1, 2);
+        cluster.stabilize();
+    }
+    assert_eq!(cluster.status(1).commit_index, added.index);
+    assert_eq!(cluster.status(1).last, added, "nothing else was needed");
+}
+
+/// The erratum to §4.1 (raft-dev, 2015): "a leader may not append a new configuration until it has
+/// committed an entry from its current term." One rule for both ways.
+#[test]
+fn thesis_4_1_no_change_before_an_entry_of_the_term_is_committed() {
+    for transition in [Transition::Joint, Transition::OneStep] {
+        let mut cluster = plain(3);
+        cluster.timeout(1);
+        cluster.isolated.insert(3);
+        while cluster.status(1).role != Role::Leader {
+            let message = cluster.network.remove(0);
+            cluster.deliver(message);
+        }
+        let remove = ConfigurationChange::of([MemberChange::Remove(id(3))]);
+        let change = ConfigurationChange { transition, ..remove };
+        assert_eq!(cluster.change(1, &change), Err(ChangeError::TermNotCommitted));
+        cluster.stabilize();
+        assert!(cluster.change(1, &change).is_ok());
+    }
+}
+
 /// M13: "rejected at construction".
 #[test]
 fn a_node_in_two_roles_is_no_state_to_begin_from() {

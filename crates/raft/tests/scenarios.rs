@@ -138,3 +138,40 @@ fn s16_an_empty_log_behind_a_snapshot_ends_at_its_mark() {
     assert_eq!(asked.len(), 2);
     assert!(asked.iter().all(|message| message.body == Body::PreVote { last }), "{asked:?}");
 }
+
+/// T140: a member that leaves and lacks entries which are no longer in memory is sent them as they
+/// come from the disk; the leader does not ask for the same ones again and again.
+#[test]
+fn who_leaves_is_sent_what_is_read_for_it() {
+    let voters = Configuration::of_voters([1, 2, 3].map(id));
+    let mut cluster = Cluster::with(3, &voters, |options| {
+        options.cache_bytes_max = 0;
+        options.append_batch_bytes_max = 40;
+    });
+    cluster.elect(1);
+    cluster.member(1).fetch_is_instant = false;
+    cluster.isolated.insert(3);
+    for command in ["a", "b", "c", "d", "e"] {
+        cluster.propose(1, &[command]).unwrap();
+        cluster.stabilize();
+    }
+    cluster.isolated.clear();
+    let lags = |cluster: &Cluster| cluster.status(3).last.index < LogIndex(3);
+    while lags(&cluster) {
+        cluster.tick(1, 2);
+        cluster.stabilize();
+        cluster.fetch_one(1);
+        cluster.stabilize();
+    }
+    let change = ConfigurationChange::of([MemberChange::Remove(id(3))]);
+    cluster.change(1, &change).unwrap();
+    cluster.stabilize();
+    let mut asked = 0;
+    while cluster.fetch_one(1) {
+        cluster.stabilize();
+        asked += 1;
+        assert!(asked < 20, "in a circle: {:?}", cluster.members[&1].fetches);
+    }
+    assert_eq!(cluster.status(3).last, cluster.status(1).last);
+    assert!(cluster.members[&3].removed_by.is_some(), "it was told of its removal");
+}

@@ -21,6 +21,7 @@
 //!                      6 lease: duration in us u64, sound │ drift in ppm u32 │ clock u8: 0, or
 //!                        1 and │ uncertainty in us u32
 //!                      7 feeders: (learner u64, ascending │ feeder u64) …
+//!                      8 priorities: (node u64, ascending │ priority u32, not 0) …
 //! mark            term u64 │ index u64 │ configuration
 //! hard state      term u64 │ voted u8 │ node u64 (0 if not voted)
 //! ```
@@ -47,6 +48,7 @@ const INCARNATIONS: u8 = 4;
 const QUORUM_RULES: u8 = 5;
 const LEASE: u8 = 6;
 const FEEDERS: u8 = 7;
+const PRIORITIES: u8 = 8;
 /// The clocks that leases rest on: each node's own, that never goes back; or such as say how wrong
 /// they may be.
 const MONOTONIC: u8 = 0;
@@ -105,6 +107,7 @@ fn extensions(configuration: &Configuration) -> BytesMut {
     extension(QUORUM_RULES, rule::rules(configuration));
     extension(LEASE, lease(configuration));
     extension(FEEDERS, feeders(configuration));
+    extension(PRIORITIES, priorities(configuration));
     out
 }
 
@@ -132,6 +135,7 @@ fn take_extensions(input: &mut Bytes, configuration: &mut Configuration) -> Opti
             }
             LEASE => configuration.lease = Some(take_lease(&mut value)?),
             FEEDERS => configuration.feeders = take_feeders(&mut value)?,
+            PRIORITIES => configuration.priorities = take_priorities(&mut value)?,
             // Of a later version: to go on without it would be to forget it.
             _ => return None,
         }
@@ -200,6 +204,28 @@ fn take_feeders(input: &mut Bytes) -> Option<BTreeMap<NodeId, NodeId>> {
     Some(
         take_pairs(input)?.into_iter().map(|(learner, feeder)| (learner, NodeId(feeder))).collect(),
     )
+}
+
+fn priorities(configuration: &Configuration) -> BytesMut {
+    let mut out = BytesMut::new();
+    for (node, priority) in &configuration.priorities {
+        out.put_u64_le(node.0);
+        out.put_u32_le(*priority);
+    }
+    out
+}
+
+fn take_priorities(input: &mut Bytes) -> Option<BTreeMap<NodeId, u32>> {
+    let mut all = BTreeMap::new();
+    while input.has_remaining() {
+        let node = NodeId(input.try_get_u64_le().ok()?);
+        let priority = input.try_get_u32_le().ok()?;
+        if priority == 0 || all.last_key_value().is_some_and(|(last, _)| *last >= node) {
+            return None;
+        }
+        all.insert(node, priority);
+    }
+    Some(all)
 }
 
 fn pairs(all: impl Iterator<Item = (NodeId, u64)>) -> BytesMut {

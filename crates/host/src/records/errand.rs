@@ -161,6 +161,7 @@ pub(super) fn take_errand(input: &mut Bytes) -> Option<Errand> {
         feeders,
         expected,
         allow_stall,
+        ..ConfigurationChange::default()
     })))
 }
 
@@ -260,6 +261,8 @@ fn put_refusal(out: &mut BytesMut, refusal: &ChangeError) {
         ChangeError::Rule { fault } => rule_fault_code(fault),
         ChangeError::OnlyWitnesses => (16, 0, 0),
         ChangeError::CannotFeed { learner, feeder } => (17, learner.0, feeder.0),
+        // No errand asks for a change in one step.
+        ChangeError::NotInOneStep { .. } => (0, 0, 0),
         // One that has no code here yet: the receiver learns that it was refused, not why.
         _ => (0, 0, 0),
     };

@@ -143,6 +143,7 @@ fn change() -> ConfigurationChange {
         lease: LeaseChange::End,
         rule: Some(QuorumRule::Flexible { election: 3, commit: 2 }),
         feeders: [(FROM, None), (TO, Some(FROM))].into(),
+        ..ConfigurationChange::default()
     }
 }
 

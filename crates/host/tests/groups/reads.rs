@@ -3,10 +3,10 @@
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use host::{ReadError, ReadMode, Staleness};
+use host::{ChangeError, ReadError, ReadMode, Staleness};
 use raft::{
     ConfigurationChange, LeaseChange, LeaseClock, LeaseTerms, LogIndex, NodeId,
-    ReadError as Refusal, Term,
+    ReadError as Refusal, Term, Transition,
 };
 
 use crate::bed::Bed;
@@ -123,4 +123,24 @@ fn a_guarded_read_takes_no_round_once_the_group_has_terms_for_it() {
     bed.group(leader).read(ReadMode::ReadIndex, move |result| crate::bed::told(&reply, result));
     bed.run_for(Duration::from_millis(500));
     assert!(answer.try_recv().is_err(), "the round is not answered");
+}
+
+/// What a leader elsewhere would not be told is refused here, and not made without it.
+#[test]
+fn what_no_errand_carries_is_refused() {
+    let mut bed = Bed::started(3);
+    let leader = bed.elect();
+    let lease = LeaseChange::End;
+    let plain = ConfigurationChange { lease, ..ConfigurationChange::default() };
+    let priorities = [(leader, 1)].into();
+    for change in [
+        ConfigurationChange { transition: Transition::OneStep, ..plain.clone() },
+        ConfigurationChange { priorities, ..plain },
+    ] {
+        let (reply, answer) = channel();
+        bed.group(leader)
+            .change_configuration(change, move |result| crate::bed::told(&reply, result));
+        let refused = bed.answer("a refusal", &answer);
+        assert!(matches!(refused, Err(ChangeError::NotCarried)), "{refused:?}");
+    }
 }

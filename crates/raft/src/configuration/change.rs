@@ -11,10 +11,10 @@
 //! ```
 //!
 //! Each of the three shares a voter with its neighbour in every majority, and C_old never decides
-//! beside C_new, since the first is over when the second begins. Single-server changes (thesis
-//! §4.1) would save an entry and cost a rule that was once got wrong (M1); there are none here. A
-//! change of learners alone leaves all majorities as they are and takes one entry. A change of the
-//! quorum rule goes the way of a change of voters: each half keeps its own rule meanwhile.
+//! beside C_new, since the first is over when the second begins. A change of one voter may go
+//! without the first entry ([`one_step`](super::one_step)). A change of learners alone leaves all
+//! majorities as they are and takes one entry. A change of the quorum rule goes the way of a change
+//! of voters: each half keeps its own rule meanwhile.
 //!
 //! These are pure functions of configurations. Scripts: `testdata/membership/`.
 
@@ -22,9 +22,11 @@ use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use bytes::Bytes;
 
+#[cfg(any(test, feature = "invariants"))]
+use super::one_step::is_one_step;
 use crate::quorum::rule::QuorumRule;
 use crate::seeded::{Bug, bug};
-use crate::{ChangeError, Configuration, LeaseTerms, NodeId};
+use crate::{ChangeError, Configuration, LeaseTerms, NodeId, Transition};
 
 /// A change of the members of a group, made in one step whatever it holds.
 ///
@@ -53,11 +55,16 @@ pub struct ConfigurationChange {
     /// From whom learners pull from now on; `None` for the leader, who sends. What is not named
     /// stays ([`Configuration::feeders`]).
     pub feeders: BTreeMap<NodeId, Option<NodeId>>,
+    /// New priorities of nodes that are members once the change is made; 0 for none. What is not
+    /// named stays ([`Configuration::priorities`]).
+    pub priorities: BTreeMap<NodeId, u32>,
     /// The change is refused unless this is the configuration in force.
     pub expected: Option<Configuration>,
     /// Change even if no majority of the new voters is alive and holds the log, so that nothing
     /// will be committed until one does.
     pub allow_stall: bool,
+    /// By which way.
+    pub transition: Transition,
 }
 
 /// What becomes of the leases in the log ([`Configuration::lease`]). Shortening, lengthening and
@@ -162,7 +169,8 @@ pub(crate) fn target(
     let says_nothing = change.members.is_empty()
         && change.attributes.is_empty()
         && change.rule.is_none()
-        && change.feeders.is_empty();
+        && change.feeders.is_empty()
+        && change.priorities.is_empty();
     if says_nothing && change.lease == LeaseChange::Keep {
         return Err(ChangeError::Empty);
     }
@@ -180,7 +188,22 @@ pub(crate) fn target(
         next.attributes.insert(*node, attributes.clone());
     }
     name_feeders(&mut next, change)?;
+    prefer(&mut next, change)?;
     Ok(next)
+}
+
+fn prefer(next: &mut Configuration, change: &ConfigurationChange) -> Result<(), ChangeError> {
+    for (node, priority) in &change.priorities {
+        if !next.contains(*node) {
+            return Err(ChangeError::NoMember { node: *node });
+        }
+        if *priority == 0 {
+            next.priorities.remove(node);
+        } else {
+            next.priorities.insert(*node, *priority);
+        }
+    }
+    Ok(())
 }
 
 fn name_feeders(next: &mut Configuration, change: &ConfigurationChange) -> Result<(), ChangeError> {
@@ -228,7 +251,8 @@ pub(crate) fn may_follow(before: &Configuration, next: &Configuration) -> bool {
     let keeps_tombstones = next.removed == next.clone().that_follows(before).removed;
     match (before.is_joint(), next.is_joint()) {
         (false, false) => {
-            before.voters == next.voters && before.rule == next.rule && keeps_tombstones
+            let voters_stay = before.voters == next.voters && before.rule == next.rule;
+            (voters_stay || is_one_step(before, next)) && keeps_tombstones
         }
         (false, true) => {
             let is_kept = next.outgoing == before.voters && next.outgoing_rule == before.rule;

@@ -1,8 +1,9 @@
 //! The configurations in the log. The newest one is in force, committed or not (thesis §4.1); when
 //! its entry is truncated, the one before it is in force again. How one follows from another is
-//! said in [`change`]; when that may begin, in `membership.rs`.
+//! said in [`change`] and, for one voter, in [`one_step`]; when that may begin, in `membership.rs`.
 
 pub(crate) mod change;
+pub(crate) mod one_step;
 
 use alloc::vec::Vec;
 
@@ -149,6 +150,10 @@ pub(crate) fn is_sound(configuration: &Configuration) -> bool {
         && incarnations.iter().all(|(node, at)| at.is_known() && configuration.contains(*node))
         && rule.check(voters).is_ok()
         && outgoing_is_sound
+        && configuration
+            .priorities
+            .iter()
+            .all(|(node, at)| *at > 0 && configuration.contains(*node))
         && configuration.feeders.iter().all(|(learner, feeder)| {
             learners.contains(learner)
                 && learner != feeder

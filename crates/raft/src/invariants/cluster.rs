@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 
 use super::{Decided, Violation, require};
 use crate::configuration::change::may_follow;
+use crate::configuration::one_step::is_one_step;
 use crate::quorum::{Decision, Quorum};
 use crate::recovery::recoveries;
 use crate::{
@@ -13,7 +14,8 @@ use crate::{
     SnapshotMark, Term,
 };
 
-/// Every configuration in a log follows from the one before it by a step of joint consensus.
+/// Every configuration in a log follows from the one before it by a step of joint consensus, or by
+/// one voter.
 fn check_configurations(node: &Node) -> Result<(), Violation> {
     let knows_members = !node.configurations.at(node.log.mark().index).voters.is_empty();
     require(
@@ -31,6 +33,11 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
             && next.removed == before.removed
             // M18: a leader of a later term cannot know whether the change was decided.
             && term_at(at) == term_at(index);
+        // The same from a step of one voter, if nobody was removed by it.
+        let is_back = is_back
+            || is_one_step(before, next)
+                && next.removed == before.removed
+                && term_at(at) == term_at(index);
         let is_forced = recoveries(term_at(index)) > recoveries(term_at(at));
         // A node that was not yet a member when the log began does not know what was before.
         let follows =

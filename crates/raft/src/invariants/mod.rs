@@ -19,11 +19,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use crate::configuration::is_sound;
+use crate::configuration::one_step::is_one_step;
 use crate::progress::ProgressState;
 use crate::role::RoleState;
 use crate::{
-    AppendOutcome, Body, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId, Payload, Role,
-    Term,
+    AppendOutcome, Body, Configuration, Entry, EntryId, HardState, LogIndex, Message, Node, NodeId,
+    Payload, Role, Term,
 };
 
 /// A property that does not hold.
@@ -158,13 +159,16 @@ fn check_change(node: &Node) -> Result<(), Violation> {
         return require(waits, "a leader changes members behind an entry of its own", change);
     }
     let open = node.configurations.iter().filter(|(at, _)| *at > node.commit_index);
-    let open: Vec<bool> = open.map(|(_, configuration)| configuration.is_joint()).collect();
+    let open: Vec<_> = open.collect();
+    let is_back = is_way_back(node, &open);
+    let open: Vec<bool> = open.iter().map(|(_, open)| open.is_joint()).collect();
     // A joint configuration and the way back from it are one change. In a group with witnesses the
     // operator may order one behind others that leave the voters as they are, or were given up
     // (`witness.rs`).
     let may_wait = node.configurations.iter().any(|(_, at)| !at.witnesses.is_empty());
     let is_one_by_one = open.windows(2).all(|pair| pair != [true, true]);
-    let is_one = open.len() <= 1 || open == [true, false] || may_wait && is_one_by_one;
+    let is_way_back = is_back || open == [true, false];
+    let is_one = open.len() <= 1 || is_way_back || may_wait && is_one_by_one;
     require(is_one, "One Change at a Time", change)?;
     if index > node.commit_index {
         return Ok(());
@@ -172,6 +176,13 @@ fn check_change(node: &Node) -> Result<(), Violation> {
     let is_left = !configuration.is_joint() || leader.transfer.is_some();
     require(is_left, "a committed joint configuration is left at once", change)?;
     require(configuration.is_voter(node.id()), "a leader outside C_new steps down", change)
+}
+
+/// A step of one voter, and behind it the voters that were before.
+fn is_way_back(node: &Node, open: &[&(LogIndex, Configuration)]) -> bool {
+    let [(at, step), (_, back)] = open else { return false };
+    let before = node.configurations.at(at.previous());
+    is_one_step(before, step) && back.voters == before.voters && back.rule == before.rule
 }
 
 fn check_cache(node: &Node) -> Result<(), Violation> {

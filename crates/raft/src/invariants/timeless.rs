@@ -5,6 +5,7 @@ use core::hash::{Hash, Hasher};
 
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
+use crate::preference::HandOvers;
 use crate::role::RoleState;
 use crate::{Node, Tick};
 
@@ -81,6 +82,7 @@ fn forget_dice(node: &mut Node) -> u64 {
     node.now = Tick(0);
     node.jitter = Jitter::new(0);
     node.campaigns = Campaigns::default();
+    node.hand_overs = HandOvers::default();
     landed
 }
 
@@ -111,6 +113,7 @@ pub fn hash(node: &Node, hasher: &mut impl Hasher) {
         now,
         campaign_at,
         campaigns,
+        hand_overs,
         is_resting,
         active_at,
         elections_are_paused,
@@ -122,6 +125,6 @@ pub fn hash(node: &Node, hasher: &mut impl Hasher) {
     (hard_state, role, log, configurations, commit_index, apply, persister, outbox).hash(hasher);
     (output, fetching, forwarded, awaited, log_grew_at, lease_ended_for, lease_times).hash(hasher);
     (reordered, claimed_commit_index, proven_index, faults, jitter, now, campaign_at).hash(hasher);
-    (campaigns, is_resting, active_at, elections_are_paused, leader_heard_at).hash(hasher);
-    (removal, group_commit, questions).hash(hasher);
+    (campaigns, hand_overs, is_resting, active_at, elections_are_paused).hash(hasher);
+    (leader_heard_at, removal, group_commit, questions).hash(hasher);
 }

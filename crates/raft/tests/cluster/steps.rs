@@ -40,11 +40,28 @@ impl Cluster {
             panic!("node {node}: {violation:?}\n{}", self.lines.join("\n"));
         }
         let Decided { entry, by, .. } = decided;
+        // Who lacks the entry does not know of what stands behind it in the log either.
+        let before = self.known_before(*entry);
         assert!(
-            !self.promises_hold || !self.may_be_elected_without(by, *entry),
+            !self.promises_hold
+                || !self.may_be_elected_without(before.as_ref().unwrap_or(by), *entry),
             "leader {node} commits {entry} by {by}, and who lacks it can elect\n{}",
             self.lines.join("\n")
         );
+    }
+
+    /// The configuration in force before an entry, from the disk of anybody who has both.
+    fn known_before(&self, entry: EntryId) -> Option<Configuration> {
+        let disks = self.members.values().map(|member| &member.disk);
+        let mut disks = disks.filter(|disk| {
+            disk.durable().holds(entry)
+                && disk.mark.last.index < entry.index
+                && !disk.mark.configuration.voters.is_empty()
+        });
+        let disk = disks.next()?;
+        let behind = disk.restored(0).configurations.into_iter();
+        let before = behind.filter(|(index, _)| *index < entry.index).last();
+        Some(before.map_or_else(|| disk.mark.configuration.clone(), |(_, before)| before))
     }
 
     /// Whether the voters whose disks lack an entry, and whose word counts, are enough to elect.
@@ -149,7 +166,8 @@ impl Cluster {
                 break;
             }
         }
-        assert!(!is_busy, "node {node} turns in a circle:\n{}", self.lines.join("\n"));
+        let asked = &self.members[&node].fetches;
+        assert!(!is_busy, "node {node} asks {asked:?} in a circle:\n{}", self.lines.join("\n"));
         self.member(node).is_settling = false;
     }
 

@@ -38,6 +38,18 @@ pub(crate) fn change(cluster: &mut Cluster, dice: &mut Dice, nodes: &[u64]) {
     };
     let mut change =
         ConfigurationChange { allow_stall, rule, lease, ..ConfigurationChange::of(members) };
+    if dice.one_in(3) {
+        let voters = configuration.voters.iter();
+        change.priorities =
+            voters.map(|node| (*node, u32::try_from(dice.roll(3)).unwrap())).collect();
+    }
+    if dice.one_in(2) {
+        change.transition = Transition::OneStep;
+        if dice.one_in(2) {
+            change.members.truncate(1);
+            change.rule = None;
+        }
+    }
     // Mostly the change of feeders alone, which takes a learner that is one already.
     if !configuration.learners.is_empty() && dice.one_in(2) {
         let mut any = || NodeId(nodes[dice.place(nodes.len())]);

@@ -51,10 +51,17 @@ pub(crate) fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
     let check_quorum = !dice.one_in(3);
     let small = dice.one_in(2);
     let quiesces = dice.one_in(3);
+    let kept = if dice.one_in(2) { dice.roll(12) } else { 0 };
     let leases = check_quorum && dice.one_in(2);
     let disks_are_known = dice.one_in(2);
     let guarded = dice.one_in(2);
     configuration.lease = guarded.then(|| lease(dice));
+    if dice.one_in(3) {
+        // Some are equals, and some have none.
+        let node = configuration.voters.iter().copied();
+        let at = node.map(|node| (node, u32::try_from(dice.roll(3)).unwrap()));
+        configuration.priorities = at.filter(|(_, at)| *at > 0).collect();
+    }
     let mut cluster = Cluster::with(nodes, &configuration, |options| {
         options.seed = seed;
         options.pre_vote = pre_vote;
@@ -62,6 +69,7 @@ pub(crate) fn new_cluster(dice: &mut Dice, seed: u64) -> Cluster {
         options.quiesce_after_ticks = quiesces.then_some(5);
         options.lease_drift_ppm = leases.then_some(0);
         options.log_tail_kept = 3;
+        options.log_kept_for_slowest_max = kept;
         if disks_are_known {
             options.incarnation = Incarnation(options.id.0);
         }

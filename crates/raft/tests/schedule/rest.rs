@@ -2,7 +2,7 @@
 
 use raft::*;
 
-use super::changes::repair;
+use super::changes::{leader, repair};
 use super::replace_removed;
 use crate::cluster::{Cluster, id};
 
@@ -43,6 +43,9 @@ pub(crate) fn come_to_rest(cluster: &mut Cluster) {
             repair(cluster, &nodes);
             cluster.stabilize();
         }
+        if round == 320 {
+            hand_over_to_the_top(cluster);
+        }
         if round == 350 {
             for node in cluster.ids() {
                 let _refused = cluster.propose(node, &["the last"]);
@@ -71,6 +74,20 @@ pub(crate) fn come_to_rest(cluster: &mut Cluster) {
         assert_eq!(there, rest, "node {node} is at rest:\n{}", lines(cluster));
     }
     answer_reads(cluster, &configuration);
+}
+
+/// What a leader below another has tried in vain it tries again much later: nobody waits for that.
+fn hand_over_to_the_top(cluster: &mut Cluster) {
+    let nodes = cluster.ids();
+    let Some(leader) = leader(cluster, &nodes) else { return };
+    let configuration = cluster.node(leader).configuration().clone();
+    let at = |node: &NodeId| configuration.priorities.get(node).copied().unwrap_or(0);
+    let full = configuration.voters.difference(&configuration.witnesses);
+    let top = full.max_by_key(|node| at(node));
+    if let Some(top) = top.filter(|top| at(top) > at(&id(leader))) {
+        let _refused = cluster.transfer(leader, Some(top.0));
+        cluster.stabilize();
+    }
 }
 
 /// G2: whether the group rests or not, who is asked for a read answers it.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use raft::*;
 
 use super::rule;
-use super::words::{Words, lease_of};
+use super::words::{Words, lease_of, priorities_of};
 use crate::cluster::{Cluster, id};
 
 /// What a host asks of its node.
@@ -158,7 +158,8 @@ fn parse_mode(words: &Words<'_>) -> ReadMode {
 }
 
 /// `add=4 learn=5 promote=5 demote=3 remove=1,2 guard=8`, with `expected=1,2,3` voters or
-/// `stall=yes`, `rule=` as a configuration is written, and `feed=4:2,5:leader`.
+/// `stall=yes`, `rule=` as a configuration is written, `feed=4:2,5:leader`, `prefer=1:5,2:0`,
+/// and `way=one-step`.
 fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     let of = |name, change: fn(NodeId) -> MemberChange| {
         words.numbers(name).into_iter().map(move |node| change(id(node)))
@@ -178,8 +179,14 @@ fn parse_change(words: &Words<'_>) -> ConfigurationChange {
     ConfigurationChange {
         lease,
         expected: expected.map(|voters| Configuration::of_voters(voters.into_iter().map(id))),
+        priorities: priorities_of("prefer", words),
         allow_stall: words.named("stall") == Some("yes"),
         rule: words.named("rule").map(rule::parse),
+        transition: match words.named("way") {
+            None => Transition::Joint,
+            Some("one-step") => Transition::OneStep,
+            Some(other) => panic!("no way {other}"),
+        },
         feeders: words.named("feed").map(parse_feeders).unwrap_or_default(),
         ..ConfigurationChange::of(members)
     }

@@ -51,3 +51,13 @@ pub(super) fn lease_of(ticks: u64, words: &Words<'_>) -> LeaseTerms {
         }
     }
 }
+
+/// `1:5,2:3` behind a name: of each node a number.
+pub(super) fn priorities_of(
+    name: &str,
+    words: &Words<'_>,
+) -> std::collections::BTreeMap<NodeId, u32> {
+    let pairs = words.named(name).into_iter().flat_map(|text| text.split(','));
+    let pairs = pairs.map(|pair| pair.split_once(':').expect("a pair"));
+    pairs.map(|(node, at)| (NodeId(node.parse().unwrap()), at.parse().unwrap())).collect()
+}

@@ -3,7 +3,7 @@
 use raft::*;
 
 use super::rule;
-use super::words::{Words, lease_of};
+use super::words::{Words, lease_of, priorities_of};
 use crate::cluster::Cluster;
 
 pub(super) fn new_cluster(words: &Words<'_>) -> Cluster {
@@ -15,6 +15,7 @@ pub(super) fn new_cluster(words: &Words<'_>) -> Cluster {
         outgoing: words.numbers("outgoing").into_iter().map(NodeId).collect(),
         learners: words.numbers("learners").into_iter().map(NodeId).collect(),
         lease: words.named_number("guard").map(|ticks| lease_of(ticks, words)),
+        priorities: priorities_of("prefer", words),
         witnesses: words.numbers("witnesses").into_iter().map(NodeId).collect(),
         rule: words.named("rule").map(rule::parse).unwrap_or_default(),
         ..Configuration::default()
@@ -46,6 +47,7 @@ pub(super) fn new_cluster(words: &Words<'_>) -> Cluster {
             options.incarnation = Incarnation(options.id.0);
         }
         options.is_witness |= ticks("waiting-witness") == Some(options.id.0);
+        options.log_kept_for_slowest_max = words.named_number("slowest").unwrap_or(0);
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
 }

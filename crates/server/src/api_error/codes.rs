@@ -95,6 +95,7 @@ pub(super) fn change_error(error: ChangeError) -> (Code, String) {
         ChangeError::NoLeader => NO_LEADER,
         ChangeError::TimedOut | ChangeError::OutcomeUnknown => TIMED_OUT,
         ChangeError::Stopped => STOPPED,
+        ChangeError::NotCarried => UNMAPPED,
         ChangeError::Refused(raft::ChangeError::LearnerLags { .. }) => LEARNER_NOT_READY,
         ChangeError::Refused(raft::ChangeError::WouldStall { .. }) => UNHEALTHY,
         ChangeError::Refused(refusal) => {

@@ -1,12 +1,15 @@
 //! What a leader of a core world is asked for beside entries: to hand over, to change the members,
 //! to give a change up, to wait longer or less long. What it takes on, it had reason to.
 
+use std::collections::BTreeSet;
+
 use raft::{
     ChangeError, ConfigurationChange, Entry, EntryId, LogIndex, MemberChange, NodeId, OptionsError,
     QuorumRule, Timeouts, TransferError,
 };
 
 use super::CoreWorld;
+use super::sometimes::STEP;
 use crate::Failure;
 
 /// So long an operator waits for a learner.
@@ -30,9 +33,10 @@ impl CoreWorld {
         id: NodeId,
         change: &ConfigurationChange,
     ) -> Result<EntryId, ChangeError> {
+        let voters = self.node(id).map(|node| node.configuration().voters.clone());
         let began = self.act(id, |node, now| node.propose_configuration_change(now, change));
         if began.is_ok() {
-            self.check_change(id, change);
+            self.check_change(id, change, &voters.unwrap_or_default());
         }
         began
     }
@@ -90,7 +94,12 @@ impl CoreWorld {
 
     /// A change that began had reason to (M14, M17): nobody comes back under an old id, and whoever
     /// is promoted, or is to decide from now on, holds the log.
-    fn check_change(&mut self, id: NodeId, change: &ConfigurationChange) {
+    fn check_change(
+        &mut self,
+        id: NodeId,
+        change: &ConfigurationChange,
+        before: &BTreeSet<NodeId>,
+    ) {
         let Some(node) = self.node(id) else { return };
         let configuration = node.configuration().clone();
         let (commit, last) = (node.commit_index(), node.last().index);
@@ -106,7 +115,7 @@ impl CoreWorld {
         let early = promoted.clone().find(lacks_log);
         let voters = &configuration.voters;
         let lacking = voters.iter().filter(|voter| lacks_log(voter)).count();
-        let is_new = configuration.is_joint() && configuration.outgoing != *voters;
+        let is_new = before != voters;
         let stalls = !change.allow_stall
             && is_new
             && configuration.rule == QuorumRule::Majority
@@ -120,6 +129,9 @@ impl CoreWorld {
         } else if let Some(again) = again {
             format!("{again} was removed, and comes back")
         } else {
+            if is_new && !configuration.is_joint() {
+                self.census.meet(STEP);
+            }
             return;
         };
         let detail = format!("leader {id}, {change:?}: {why}");

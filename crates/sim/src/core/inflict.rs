@@ -10,11 +10,12 @@ use std::time::Duration;
 use env::SplitMix;
 use raft::{
     Configuration, ConfigurationChange, Input, LeaseChange, MemberChange, NodeId, Timeouts,
+    Transition,
 };
 
 use super::chaos::CoreChaos;
 use super::succession::{Later, Wires};
-use super::swarm::{any_lease, any_rule};
+use super::swarm::{any_lease, any_priorities, any_rule};
 use crate::chaos::{FaultKind, cuts_of, pick};
 
 impl CoreChaos {
@@ -276,14 +277,30 @@ impl CoreChaos {
             1 => LeaseChange::End,
             _ => LeaseChange::Keep,
         };
-        ConfigurationChange {
+        let is_preferred = dice.below(4) == 0;
+        let voters = &configuration.voters;
+        let priorities = if is_preferred { any_priorities(dice, voters) } else { BTreeMap::new() };
+        let change = ConfigurationChange {
             allow_stall,
+            priorities,
             rule,
             lease,
             feeders,
             ..ConfigurationChange::of(members)
-        }
+        };
+        if dice.below(2) == 0 { in_one_step(change, dice) } else { change }
     }
+}
+
+/// One voter comes or goes, most likely.
+fn in_one_step(mut change: ConfigurationChange, dice: &mut SplitMix) -> ConfigurationChange {
+    change.transition = Transition::OneStep;
+    if dice.below(3) > 0 {
+        change.members.truncate(1);
+        change.feeders.clear();
+        change.rule = None;
+    }
+    change
 }
 
 /// By whom learners are to be fed: by anybody, sensible or not, or by the leader again.

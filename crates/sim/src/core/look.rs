@@ -111,7 +111,9 @@ fn overdue(id: NodeId, member: &Member, node: &Node) -> Option<Failure> {
         }
     }
     let checks = member.options.check_quorum && configuration.rule == QuorumRule::Majority;
-    if checks && !configuration.is_joint() {
+    // Who has just been added may not have been heard yet.
+    let is_settled = !configuration.is_joint() && node.configuration_index() <= node.commit_index();
+    if checks && is_settled {
         let heard = heard_by_majority(id, member, configuration).max(seen.calm_since);
         if now > heard.after(3 * seen.election_timeout_ticks) {
             return failure("who hears no quorum does not lead", format!("heard at {heard}"));

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use raft::{Configuration, EntryId, LogIndex, NodeId, QuorumRule, ReadMode, Role, Term, Timeouts};
+use raft::{
+    Configuration, EntryId, LogIndex, Node, NodeId, QuorumRule, ReadMode, Role, Term, Timeouts,
+};
 
 use super::chaos::CoreChaos;
 use crate::Failure;
@@ -228,6 +230,14 @@ impl CoreChaos {
         if waited_ms % 1000 == 500 {
             self.world.repair();
         }
+        // What a leader has tried in vain it tries again much later.
+        let leader = self.world.leader().and_then(|leader| self.world.node(leader));
+        if waited_ms.is_multiple_of(5000)
+            && let Some(leader) = leader
+            && let Some(above) = self.above(leader)
+        {
+            let _refused = self.world.transfer(leader.id(), Some(above));
+        }
         if waited_ms == 10_000 {
             self.end_the_removed();
         }
@@ -245,6 +255,15 @@ impl CoreChaos {
                 }
             }
         }
+    }
+
+    /// The voter to which a leader will hand over, sooner or later.
+    fn above(&self, leader: &Node) -> Option<NodeId> {
+        let configuration = leader.configuration();
+        let at = |node: &NodeId| configuration.priorities.get(node).copied().unwrap_or(0);
+        let full = configuration.voters.difference(&configuration.witnesses).copied();
+        let top = full.filter(|voter| self.world.is_on(*voter)).max_by_key(|voter| at(voter));
+        top.filter(|top| at(top) > at(&leader.id()))
     }
 
     fn newest_configuration(&self) -> Configuration {
@@ -270,6 +289,9 @@ impl CoreChaos {
         }
         if !self.world.disks_are_on_record(leader.id()) {
             return Err("a disk is not on record".to_owned());
+        }
+        if let Some(above) = self.above(leader) {
+            return Err(format!("n{above} is preferred and does not lead"));
         }
         if let Some(staged) = leader.status().staged.first() {
             return Err(format!("{staged} is still to vote when it holds the log"));

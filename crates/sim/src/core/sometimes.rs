@@ -23,9 +23,11 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a leader loses its quorum",
     "sometimes: a leader's disk has stopped for too long",
     "sometimes: a leader removes itself",
+    STEP,
     "sometimes: a snapshot is installed",
     "sometimes: a log is cut",
     "sometimes: a transfer is aborted",
+    HANDS_OVER,
     "sometimes: a transfer is asked for",
     "sometimes: a read round is confirmed",
     "sometimes: a read is answered on the lease",
@@ -44,6 +46,8 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a vote is refused since the leader is alive",
 ];
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
+pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
+const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
 const JOINT_CRASH: &str = "sometimes: a leader crashes in a joint configuration";
 const SECOND_SNAPSHOT: &str = "sometimes: a second snapshot comes while one installs";
@@ -116,6 +120,7 @@ fn name_of(event: &Event) -> Option<&'static str> {
         (matches!(event, Event::SnapshotIgnored { .. }), SECOND_SNAPSHOT),
         (matches!(event, Event::Compacted { .. }), "sometimes: a log is cut"),
         (matches!(event, Event::TransferAborted { .. }), "sometimes: a transfer is aborted"),
+        (matches!(event, Event::HandsOver { .. }), HANDS_OVER),
         (matches!(event, Event::TransferRequested { .. }), "sometimes: a transfer is asked for"),
         (matches!(event, Event::ReadRoundConfirmed { .. }), "sometimes: a read round is confirmed"),
         (matches!(event, Event::LeaseRead { .. }), "sometimes: a read is answered on the lease"),

@@ -2,7 +2,7 @@
 //! every option of its nodes. Each seed has a few of them: features that are always on together
 //! hide each other's faults (swarm testing: Groce et al., ISSTA 2012).
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use env::SplitMix;
@@ -91,6 +91,14 @@ pub(super) fn any_rule(dice: &mut SplitMix, voters: &BTreeSet<NodeId>) -> Quorum
     }
 }
 
+/// Some are equals, and some have none.
+pub(super) fn any_priorities(
+    dice: &mut SplitMix,
+    nodes: &BTreeSet<NodeId>,
+) -> BTreeMap<NodeId, u32> {
+    nodes.iter().map(|node| (*node, pick(dice, &[0, 1, 2]))).collect()
+}
+
 /// From shorter than an election to longer than two.
 pub(super) fn any_lease(dice: &mut SplitMix, options: &CoreOptions) -> LeaseTerms {
     let longest_us = options.node_options.election_timeout_ticks * 2500;
@@ -117,6 +125,7 @@ fn node_options(dice: &mut SplitMix, seed: u64, spread_ppm: u32) -> Options {
         quiesce_after_ticks: (dice.below(3) == 0).then_some(500),
         lease_drift_ppm: (check_quorum && dice.below(2) == 0).then_some(spread_ppm),
         log_tail_kept: dice.below(6),
+        log_kept_for_slowest_max: pick(dice, &[0, 0, 5, 50]),
         slow_follower_ticks: pick(dice, &[400, 2000]),
         reorder_bytes_max: pick(dice, &[0, 0, 500]),
         promotion_lag_bytes_max: pick(dice, &[60, 1 << 20]),
@@ -174,6 +183,10 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         node_options,
         ..CoreOptions::new(seed, node_count)
     };
+    if dice.below(3) == 0 {
+        options.members.priorities = any_priorities(dice, &options.members.voters);
+        options.members.priorities.retain(|_, priority| *priority > 0);
+    }
     if dice.below(2) == 0 {
         options.clock_uncertainty_us = pick(dice, &[None, Some(1000), Some(20_000), Some(60_000)]);
         options.members.lease = Some(any_lease(dice, &options));

@@ -172,6 +172,34 @@ fn golden_feeders() {
     assert_eq!(codec::take_configuration(&mut out.freeze()), Some(configuration));
 }
 
+/// Who is preferred, byte for byte: the value of extension 8. Nodes ascend, and none has nothing.
+/// Who knows of no such extension refuses it: for a reader of before that was every tag above 7.
+#[test]
+fn golden_priorities() {
+    let configuration = Configuration {
+        priorities: [(NodeId(1), 9), (NodeId(2), 258)].into(),
+        ..Configuration::of_voters([NodeId(1), NodeId(2)])
+    };
+    let mut out = BytesMut::new();
+    codec::put_configuration(&mut out, &configuration);
+    let number = |number: u8| format!("{number:02x}00000000000000");
+    let (one, two) = (number(1), number(2));
+    let head = format!("02000080{one}{two}00000000000000001d0000000818000000");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    assert_eq!(hex(&out), format!("{head}{one}09000000{two}02010000"));
+    let value = out.len() - 24;
+    for (place, byte, why) in [
+        (value - 5, 9, "there is no extension 9"),
+        (value + 8, 0, "0 is not written"),
+        (value + 12, 1, "node 1 is named twice"),
+    ] {
+        let mut wrong = out.clone();
+        wrong[place] = byte;
+        assert_eq!(codec::take_configuration(&mut wrong.freeze()), None, "{why}");
+    }
+    assert_eq!(codec::take_configuration(&mut out.freeze()), Some(configuration));
+}
+
 /// Every quorum rule, byte for byte: the value of extension 5.
 #[test]
 fn golden_quorum_rules() {
@@ -308,6 +336,11 @@ fn rule(number: usize, voters: &BTreeSet<NodeId>) -> QuorumRule {
     }
 }
 
+/// Every fifth voter is preferred.
+fn preferred(plain: &Configuration) -> BTreeMap<NodeId, u32> {
+    plain.voters.iter().filter(|node| node.0 % 5 == 0).map(|node| (*node, 7)).collect()
+}
+
 fn configurations() -> impl Strategy<Value = Configuration> {
     let nodes = || prop::collection::btree_set((1_u64..20).prop_map(NodeId), 0..5);
     (nodes(), nodes(), nodes()).prop_map(|(voters, outgoing, learners)| {
@@ -332,7 +365,8 @@ fn configurations() -> impl Strategy<Value = Configuration> {
         };
         let witnesses = plain.voters.iter().copied().filter(|node| node.0 % 4 == 0).collect();
         let feeders = plain.learners.iter().map(|node| (*node, NodeId(node.0 + 1))).collect();
-        let plain = Configuration { rule, outgoing_rule, feeders, ..plain };
+        let priorities = preferred(&plain);
+        let plain = Configuration { rule, outgoing_rule, feeders, priorities, ..plain };
         Configuration { attributes, witnesses, removed, incarnations, lease, ..plain }
     })
 }
