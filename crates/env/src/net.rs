@@ -1,6 +1,8 @@
 //! Frames between nodes. What is in a frame is `host`'s matter.
 
 use std::fmt::Debug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 
 use bytes::Bytes;
 
@@ -22,4 +24,16 @@ pub trait Net: Send + Sync + Debug {
 
     /// Nobody speaks to `to` any more.
     fn remove_peer(&self, _to: u64) {}
+
+    /// The newest version of frames that this node speaks, and that its peers are asked to speak. A
+    /// network that asks nobody has nothing to do.
+    fn set_version_max(&self, _version: u8) {}
+
+    /// The newest version of frames that `to` takes, as it said when this network reached it last:
+    /// what is newer is dropped. The network keeps the number up to date, and whoever makes frames
+    /// keeps the handle and reads it for each of them; it is the same one at every call. A network
+    /// that asks nobody takes all.
+    fn version_of(&self, _to: u64) -> Arc<AtomicU8> {
+        Arc::new(AtomicU8::new(u8::MAX))
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use env::{Clock, Moment, Net};
 use raft::{Fetch, NodeId, SnapshotMark};
@@ -26,6 +27,8 @@ const BULK_STREAM: u16 = u16::MAX;
 pub(crate) struct Bulk {
     pub(crate) node_id: NodeId,
     pub(crate) cluster_id: u64,
+    /// The newest version that this node speaks.
+    pub(crate) version_max: u8,
     pub(crate) life: u64,
     pub(crate) sequence: u64,
     pub(crate) mailbox: Arc<Mailbox<BulkItem>>,
@@ -185,9 +188,12 @@ impl Bulk {
 
     fn send(&mut self, to: NodeId, group: GroupId, body: &Body) {
         let mut builder = FrameBuilder::default();
-        records::encode(builder.records(), group, body);
+        let takes = self.net.version_of(to.0).load(Ordering::Relaxed);
+        let version = self.version_max.min(takes);
+        records::encode(builder.records(), version, group, body);
         self.sequence += 1;
         let frame = builder.finish(FrameHeader {
+            version,
             stream: BULK_STREAM,
             cluster_id: self.cluster_id,
             from: self.node_id,

@@ -20,6 +20,7 @@ fn bulk(worker: &Arc<Mailbox<WorkerEvent>>) -> Bulk {
         Wal::open(disk.clone(), Path::new("/wal"), WalOptions::default()).expect("an empty disk");
     let net = MemNet::new(clock.clone(), 1);
     Bulk {
+        version_max: crate::FRAME_VERSION,
         node_id: NodeId(1),
         cluster_id: 7,
         life: 1,

@@ -238,7 +238,7 @@ impl Errands {
             } else if let Some(leader) = node.leader() {
                 self.next_number = self.next_number.wrapping_add(1);
                 let (number, errand) = (self.next_number, waiting.errand.clone());
-                sends.push((leader, Body::Errand { term: node.term(), number, errand }));
+                sends.push((leader, Body::Errand { term: Some(node.term()), number, errand }));
                 let Waiting { errand, asker, deadline, .. } = waiting;
                 self.sent.insert(number, Sent { errand, asker, at: now, deadline });
             } else {

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use wal::GroupId;
 
+use crate::{FRAME_VERSION, FRAME_VERSION_OLDEST};
+
 /// Why a proposal has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -274,6 +276,11 @@ pub enum StartError {
         /// The file.
         path: PathBuf,
     },
+    /// A version of the peer protocol that this program does not speak.
+    PeerProtocol {
+        /// The version.
+        version: u8,
+    },
     /// The protocol's options contradict each other.
     Options(raft::OptionsError),
     /// The disk.
@@ -301,6 +308,11 @@ impl fmt::Display for StartError {
                 "{} is missing or damaged: put it back from a copy, or see 'a member that lost its disk' in \
                  docs/exit-codes.md",
                 path.display()
+            ),
+            Self::PeerProtocol { version } => write!(
+                f,
+                "version {version} of the peer protocol is not spoken: choose one from \
+                 {FRAME_VERSION_OLDEST} to {FRAME_VERSION}"
             ),
             Self::Options(error) => write!(f, "protocol options: {error}"),
             Self::Io(error) => write!(f, "disk: {error}"),

@@ -9,24 +9,43 @@
 //! at the start of a process, and `sequence` counts the frames of one stream from one node to
 //! another in that life: a frame that comes twice, or late, is dropped, so that a proposal that was
 //! forwarded once is appended at most once.
+//!
+//! `version` is that of the records. A frame is written in the newest one that both ends speak
+//! (`docs/adr/0026`), so members of two versions that follow each other talk, and a cluster is
+//! upgraded one member at a time.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::NodeId;
 
-/// The version of frames, records and the greeting of a connection.
+/// The newest version of frames, records and the greeting of a connection.
 pub const FRAME_VERSION: u8 = 3;
+/// The oldest one that is still spoken.
+pub const FRAME_VERSION_OLDEST: u8 = 2;
+
+/// The newest version in which an errand says no term, and in which there is no CommitIndex.
+pub(crate) const SAYS_NO_TERM: u8 = 2;
+
+/// What a program speaks whose newest version is `newest`.
+pub(crate) fn versions_up_to(newest: u8) -> RangeInclusive<u8> {
+    FRAME_VERSION_OLDEST..=newest
+}
+
 /// Largest frame that is read, so that a damaged length does not allocate the machine's memory.
 pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
 /// Bytes before `checksum`'s cover, and bytes of the whole header.
 const LENGTH_BYTES: usize = 4;
 const CHECKED_FROM: usize = 8;
+const VERSION_AT: usize = CHECKED_FROM;
 pub(crate) const HEADER_BYTES: usize = CHECKED_FROM + 1 + 2 + 5 * 8;
 
 /// Where a frame comes from and goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameHeader {
+    /// Of the records.
+    pub(crate) version: u8,
     pub(crate) stream: u16,
     pub(crate) cluster_id: u64,
     pub(crate) from: NodeId,
@@ -43,7 +62,7 @@ pub enum FrameFault {
     Truncated,
     /// The checksum does not match.
     Checksum,
-    /// Another version of this program.
+    /// A version that this node does not speak.
     Version(u8),
     /// Another cluster's id.
     Cluster(u64),
@@ -63,7 +82,7 @@ impl fmt::Display for FrameFault {
             Self::Truncated => f.write_str("the frame is cut short"),
             Self::Checksum => f.write_str("the frame's checksum does not match"),
             Self::Version(version) => {
-                write!(f, "the frame has version {version}, this program speaks {FRAME_VERSION}")
+                write!(f, "the frame has version {version}, which this node does not speak")
             }
             Self::Cluster(id) => write!(f, "the frame belongs to cluster {id:x}"),
             Self::Receiver(id) => write!(f, "the frame is for node {:x}", id.0),
@@ -107,7 +126,7 @@ impl FrameBuilder {
         let length = u32::try_from(frame.len() - LENGTH_BYTES)
             .expect("a frame is cut at a few MiB, far below 4 GiB");
         let mut fields = &mut frame[CHECKED_FROM..HEADER_BYTES];
-        fields.put_u8(FRAME_VERSION);
+        fields.put_u8(header.version);
         fields.put_u16_le(header.stream);
         fields.put_u64_le(header.cluster_id);
         fields.put_u64_le(header.from.0);
@@ -135,8 +154,15 @@ pub(crate) fn frame_length(bytes: &[u8]) -> Result<Option<usize>, FrameFault> {
     }
 }
 
-/// Checks a frame and takes the header off; what is left are its records.
-pub(crate) fn open(mut frame: Bytes) -> Result<(FrameHeader, Bytes), FrameFault> {
+/// The version that a frame is written in; `None` if it is none.
+#[must_use]
+pub fn frame_version(frame: &[u8]) -> Option<u8> {
+    frame.get(VERSION_AT).copied()
+}
+
+/// Checks a frame and takes the header off; what is left are its records. `newest` is the newest
+/// version that the receiver speaks.
+pub(crate) fn open(mut frame: Bytes, newest: u8) -> Result<(FrameHeader, Bytes), FrameFault> {
     if frame.len() < HEADER_BYTES || frame_length(&frame)? != Some(frame.len()) {
         return Err(FrameFault::Truncated);
     }
@@ -146,10 +172,11 @@ pub(crate) fn open(mut frame: Bytes) -> Result<(FrameHeader, Bytes), FrameFault>
         return Err(FrameFault::Checksum);
     }
     let version = frame.get_u8();
-    if version != FRAME_VERSION {
+    if !versions_up_to(newest).contains(&version) {
         return Err(FrameFault::Version(version));
     }
     let header = FrameHeader {
+        version,
         stream: frame.get_u16_le(),
         cluster_id: frame.get_u64_le(),
         from: NodeId(frame.get_u64_le()),
@@ -166,6 +193,7 @@ mod tests {
 
     fn header() -> FrameHeader {
         FrameHeader {
+            version: FRAME_VERSION,
             stream: 2,
             cluster_id: 0xc1,
             from: NodeId(1),
@@ -175,19 +203,41 @@ mod tests {
         }
     }
 
-    fn frame() -> Bytes {
+    fn frame_of(version: u8) -> Bytes {
         let mut builder = FrameBuilder::default();
         builder.records().put_slice(b"records");
-        builder.finish(header())
+        builder.finish(FrameHeader { version, ..header() })
+    }
+
+    fn frame() -> Bytes {
+        frame_of(FRAME_VERSION)
+    }
+
+    fn opened(frame: Bytes) -> Result<(FrameHeader, Bytes), FrameFault> {
+        open(frame, FRAME_VERSION)
     }
 
     #[test]
-    fn golden_bytes_of_version_3() {
-        let hex: String = frame().iter().map(|byte| format!("{byte:02x}")).collect();
-        let fields = "030200c1000000000000000100000000000000030000000000000007000000000000000900000000000000";
-        assert_eq!(hex[16..], format!("{fields}7265636f726473"));
-        assert_eq!(hex[..8], *"36000000");
-        assert_eq!(open(frame()), Ok((header(), Bytes::from_static(b"records"))));
+    fn golden_bytes_of_versions_2_and_3() {
+        for version in [2, 3] {
+            let frame = frame_of(version);
+            let hex: String = frame.iter().map(|byte| format!("{byte:02x}")).collect();
+            let fields = "0200c1000000000000000100000000000000030000000000000007000000000000000900000000000000";
+            assert_eq!(hex[16..], format!("0{version}{fields}7265636f726473"));
+            assert_eq!(hex[..8], *"36000000");
+            assert_eq!(frame_version(&frame), Some(version));
+            let header = FrameHeader { version, ..header() };
+            assert_eq!(opened(frame), Ok((header, Bytes::from_static(b"records"))));
+        }
+    }
+
+    #[test]
+    fn a_frame_of_a_version_that_is_not_spoken_is_refused() {
+        for version in [0, 1, 4, 255] {
+            assert_eq!(opened(frame_of(version)), Err(FrameFault::Version(version)));
+        }
+        assert!(open(frame_of(2), 2).is_ok(), "a node that speaks no newer one");
+        assert_eq!(open(frame_of(3), 2), Err(FrameFault::Version(3)));
     }
 
     #[test]
@@ -197,9 +247,9 @@ mod tests {
             for bit in 0..8 {
                 let mut bad = frame.to_vec();
                 bad[at] ^= 1 << bit;
-                assert!(open(bad.into()).is_err(), "bit {bit} of byte {at}");
+                assert!(opened(bad.into()).is_err(), "bit {bit} of byte {at}");
             }
-            assert_eq!(open(frame.slice(..at)), Err(FrameFault::Truncated));
+            assert_eq!(opened(frame.slice(..at)), Err(FrameFault::Truncated));
         }
     }
 

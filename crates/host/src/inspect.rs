@@ -4,7 +4,7 @@ use bytes::Bytes;
 use raft::Message;
 use wal::GroupId;
 
-use crate::frame;
+use crate::frame::{self, FRAME_VERSION};
 use crate::records::{self, Body};
 
 /// One thing that a frame says to a group.
@@ -16,13 +16,15 @@ pub enum Inspected {
     Other(&'static str),
 }
 
-/// What a frame says, group by group; nothing if it is no frame of this version.
+/// What a frame says, group by group; nothing if it is no frame of a version that is spoken here.
 #[must_use]
 pub fn inspect(frame: &Bytes) -> Vec<(GroupId, Inspected)> {
-    let Ok((header, mut body)) = frame::open(frame.clone()) else { return Vec::new() };
+    let Ok((header, mut body)) = frame::open(frame.clone(), FRAME_VERSION) else {
+        return Vec::new();
+    };
     let mut said = Vec::new();
     while !body.is_empty() {
-        let Some(record) = records::decode(header.from, header.to, &mut body) else { break };
+        let Some(record) = records::decode(&header, &mut body) else { break };
         said.push((
             record.group,
             match record.body {

@@ -56,6 +56,7 @@ mod threads;
 #[cfg(test)]
 mod transfer_tests;
 pub mod transport;
+mod undated;
 mod waiters;
 mod wal_writer;
 mod worker;
@@ -65,7 +66,7 @@ pub use errands::{GroupReport, MemberReport};
 pub use errors::{
     CallError, ChangeError, Fatal, ProposeError, ReadError, StartError, TransferError,
 };
-pub use frame::{FRAME_VERSION, FrameFault};
+pub use frame::{FRAME_VERSION, FRAME_VERSION_OLDEST, FrameFault, frame_version};
 pub use handle::{CallTarget, GroupHandle};
 pub use histogram::{
     BOUNDS_MAX, DISK_BOUNDS_US, Histogram, HistogramView, REQUEST_BOUNDS_US, doubled,

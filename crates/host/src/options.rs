@@ -75,6 +75,12 @@ pub struct HostOptions {
     /// nodes that have it not do not go together: a node that sends no such frames is taken for
     /// silent, and wakes groups for nothing.
     pub quiesce_after_ms: Option<u64>,
+    /// The newest version of the peer protocol that is spoken, from
+    /// [`FRAME_VERSION_OLDEST`](crate::FRAME_VERSION_OLDEST) to
+    /// [`FRAME_VERSION`](crate::FRAME_VERSION), which is the default. With each peer the newest one
+    /// is spoken that both speak, so this only matters where somebody wants to see a version before
+    /// at work, or to keep a cluster fit for going back to it.
+    pub peer_protocol_max: u8,
     /// Where members are reached of whom the configuration does not say it: those that this node
     /// was started with.
     pub seeds: PeerAddresses,
@@ -130,6 +136,7 @@ impl HostOptions {
             linearizable_reads: ReadMode::ReadIndex,
             lease_drift_ppm: None,
             quiesce_after_ms: None,
+            peer_protocol_max: crate::FRAME_VERSION,
             seeds: PeerAddresses::new(),
             call_handler: Arc::new(|_, _, _| {}),
             observer: Arc::new(|_, _| {}),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use env::Net;
 use raft::{Message, NodeId};
@@ -19,7 +20,7 @@ const FRAME_BYTES_SOFT_MAX: usize = 1 << 20;
 #[derive(Debug)]
 pub(crate) struct Outbox {
     net: Arc<dyn Net>,
-    /// What all frames have in common.
+    /// What all frames have in common, and the newest version that this node speaks.
     header: FrameHeader,
     peers: BTreeMap<NodeId, Peer>,
     ready: Vec<(NodeId, bytes::Bytes)>,
@@ -29,7 +30,10 @@ pub(crate) struct Outbox {
 struct Peer {
     builder: FrameBuilder,
     sequence: u64,
-    /// At hand from the first frame on.
+    /// The version of the frame that is being filled.
+    version: u8,
+    /// The newest version that it takes; at hand from the first frame on, as is `bytes`.
+    takes: Option<Arc<AtomicU8>>,
     bytes: Option<Arc<PeerBytes>>,
 }
 
@@ -41,27 +45,27 @@ impl Outbox {
 
     /// Adds a message of the protocol.
     pub(crate) fn push_message(&mut self, group: GroupId, message: &Message) {
-        let peer = self.peers.entry(message.to).or_default();
-        records::encode_message(peer.builder.records(), group, message);
+        let peer = self.peer(message.to);
+        records::encode_message(peer.builder.records(), peer.version, group, message);
         self.cut_if_full(message.to);
     }
 
     /// Adds any record.
     pub(crate) fn push(&mut self, to: NodeId, group: GroupId, body: &Body) {
-        let peer = self.peers.entry(to).or_default();
-        records::encode(peer.builder.records(), group, body);
+        let peer = self.peer(to);
+        records::encode(peer.builder.records(), peer.version, group, body);
         self.cut_if_full(to);
     }
 
     /// A sign of life for a peer that this step has nothing else for: a frame without records.
     pub(crate) fn push_sign_of_life(&mut self, to: NodeId) {
         let header = self.header;
-        let peer = self.peers.entry(to).or_default();
+        let peer = self.peer(to);
         if peer.builder.is_empty() {
-            peer.sequence += 1;
-            let header = FrameHeader { to, sequence: peer.sequence, ..header };
+            let header = peer.next_header(header, to);
             peer.builder.records();
-            self.ready.push((to, peer.builder.finish(header)));
+            let frame = peer.builder.finish(header);
+            self.ready.push((to, frame));
         }
     }
 
@@ -84,6 +88,16 @@ impl Outbox {
         }
     }
 
+    /// A peer, with a frame of the version that it takes at present, if one is begun now.
+    fn peer(&mut self, to: NodeId) -> &mut Peer {
+        let peer = self.peers.entry(to).or_default();
+        if peer.builder.is_empty() {
+            let takes = peer.takes.get_or_insert_with(|| self.net.version_of(to.0));
+            peer.version = self.header.version.min(takes.load(Ordering::Relaxed));
+        }
+        peer
+    }
+
     fn cut_if_full(&mut self, to: NodeId) {
         if let Some(peer) = self.peers.get_mut(&to)
             && peer.builder.len_bytes() >= FRAME_BYTES_SOFT_MAX
@@ -94,10 +108,14 @@ impl Outbox {
 }
 
 impl Peer {
+    fn next_header(&mut self, header: FrameHeader, to: NodeId) -> FrameHeader {
+        self.sequence += 1;
+        FrameHeader { version: self.version, to, sequence: self.sequence, ..header }
+    }
+
     fn cut(&mut self, header: FrameHeader, to: NodeId, ready: &mut Vec<(NodeId, bytes::Bytes)>) {
         if !self.builder.is_empty() {
-            self.sequence += 1;
-            let header = FrameHeader { to, sequence: self.sequence, ..header };
+            let header = self.next_header(header, to);
             ready.push((to, self.builder.finish(header)));
         }
     }

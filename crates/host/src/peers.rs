@@ -14,10 +14,10 @@ use parking_lot::Mutex;
 use raft::{Configuration, LogIndex, NodeId};
 use wal::GroupId;
 
-use crate::PeerAddresses;
 use crate::caller::{Caller, Callers};
 use crate::liveness::Liveness;
 use crate::members::MemberAttributes;
+use crate::{FRAME_VERSION, PeerAddresses};
 
 /// Where each node is reached.
 type Addresses = BTreeMap<NodeId, Vec<String>>;
@@ -46,6 +46,8 @@ pub(crate) struct Peers {
     any_departed: AtomicBool,
     /// The host has ended: nobody is called any more.
     is_closed: AtomicBool,
+    /// The newest version of the peer protocol that this node speaks.
+    version_max: u8,
     /// Only where groups rest: every frame that comes pays for it.
     liveness: Option<Liveness>,
 }
@@ -76,8 +78,28 @@ impl fmt::Debug for Peers {
 impl Peers {
     pub(crate) fn new(node_id: NodeId, nets: Vec<Arc<dyn Net>>, seeds: PeerAddresses) -> Self {
         let (groups, callers, any_departed) = (Mutex::default(), Mutex::default(), false.into());
-        let is_closed = AtomicBool::new(false);
-        Self { node_id, nets, seeds, groups, callers, any_departed, is_closed, liveness: None }
+        Self {
+            node_id,
+            nets,
+            seeds,
+            groups,
+            callers,
+            any_departed,
+            is_closed: AtomicBool::new(false),
+            version_max: FRAME_VERSION,
+            liveness: None,
+        }
+    }
+
+    /// Speaks no newer version than this one.
+    pub(crate) fn speak_up_to(&mut self, version: u8) {
+        self.version_max = version;
+        self.nets.iter().for_each(|net| net.set_version_max(version));
+    }
+
+    /// The newest version that this node speaks.
+    pub(crate) fn version_max(&self) -> u8 {
+        self.version_max
     }
 
     /// Notes from now on when each peer is heard.

@@ -152,7 +152,9 @@ impl Proposals {
     /// Whether this node certainly led in this term since it began: only then is there an answer to
     /// what was asked of the leader of that term.
     pub(crate) fn has_led(&self, node: &Node, term: Term) -> bool {
-        self.led_term == term || (node.role() == Role::Leader && node.term() == term)
+        // Nobody leads in term 0.
+        term > Term(0)
+            && (self.led_term == term || (node.role() == Role::Leader && node.term() == term))
     }
 
     /// Appends what a peer handed to this node, if this node leads in the term that the peer meant,

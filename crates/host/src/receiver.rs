@@ -19,6 +19,7 @@ use crate::peers::Peers;
 use crate::records::{self, Body, Record};
 use crate::status::Counters;
 use crate::transport::{self, PeerTls};
+use crate::undated::Said;
 
 /// Takes frames for one node. Shared by the threads that read sockets, or called by the simulator.
 #[derive(Clone)]
@@ -35,14 +36,22 @@ struct Inner {
     seen: Mutex<BTreeMap<(NodeId, u16), Seen>>,
 }
 
-/// The newest frame of a stream, for each life of its sender; the life heard last is the last.
+/// What was heard on a stream, for each life of its sender; the life heard last is the last.
 ///
 /// Lives have no order: a receiver that has just begun cannot tell a frame of the sender's present
 /// life from a late one of an earlier life. So no life ends another. Were the first to be heard
 /// taken for the older one, a single late frame would make the receiver deaf to its peer.
 #[derive(Debug, Default)]
 struct Seen {
-    lives: Vec<(u64, u64)>,
+    lives: Vec<Life>,
+}
+
+#[derive(Debug, Default)]
+struct Life {
+    life: u64,
+    /// The newest frame.
+    sequence: u64,
+    said: Said,
 }
 
 /// Lives of a peer that are remembered. Frames of one that was forgotten could only come twice on a
@@ -151,7 +160,7 @@ impl Receiver {
     }
 
     fn take(&self, from: NodeId, frame: Bytes) -> Result<(), FrameFault> {
-        let (header, mut body) = frame::open(frame)?;
+        let (header, mut body) = frame::open(frame, self.inner.peers.version_max())?;
         if header.cluster_id != self.inner.cluster_id {
             return Err(FrameFault::Cluster(header.cluster_id));
         }
@@ -164,10 +173,10 @@ impl Receiver {
         // Every record is taken apart before any is handed on: a frame counts whole or not at all.
         let mut records = Vec::new();
         while !body.is_empty() {
-            let record = records::decode(from, self.node_id(), &mut body);
+            let record = records::decode(&header, &mut body);
             records.push(record.ok_or(FrameFault::Record)?);
         }
-        if !self.is_news(&header) {
+        if !self.is_news(&header, &mut records) {
             return Err(FrameFault::Replayed);
         }
         if let Some(liveness) = self.inner.peers.liveness() {
@@ -177,16 +186,22 @@ impl Receiver {
         Ok(())
     }
 
-    fn is_news(&self, header: &FrameHeader) -> bool {
+    /// Whether this frame was not heard before, nor one that was sent after it.
+    fn is_news(&self, header: &FrameHeader, records: &mut [Record]) -> bool {
         let mut seen = self.inner.seen.lock();
         let lives = &mut seen.entry((header.from, header.stream)).or_default().lives;
-        let place = lives.iter().position(|(life, _)| *life == header.life);
-        let newest = place.map_or(0, |place| lives.remove(place).1);
-        lives.push((header.life, newest.max(header.sequence)));
+        let place = lives.iter().position(|heard| heard.life == header.life);
+        let mut heard = place.map_or_else(Life::default, |place| lives.remove(place));
+        let is_news = header.sequence > heard.sequence;
+        if is_news {
+            heard.sequence = header.sequence;
+            heard.said.date(header.version, records);
+        }
+        lives.push(Life { life: header.life, ..heard });
         if lives.len() > LIVES_MAX {
             lives.remove(0);
         }
-        header.sequence > newest
+        is_news
     }
 
     fn hand_on(&self, from: NodeId, records: Vec<Record>) {

@@ -4,14 +4,16 @@
 //! kind u8 │ group u64 │ body …                                                little-endian
 //! ```
 //!
-//! Sender and receiver are the frame's. Every `decode` checks each length against what is there
-//! before it allocates, and answers `None` for anything that `encode` would not have written.
+//! Sender and receiver are the frame's, and so is the version, which is 2 or 3. In version 2 there
+//! is no CommitIndex, and an errand has no term. Every `decode` checks each length against what is
+//! there before it allocates, and answers `None` for anything that `encode` would not have written.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use raft::{AppendOutcome, Body as Rpc, Entry, EntryId, LogIndex, Message, NodeId, Term};
 use wal::{GroupId, codec};
 
 use crate::errands::{Errand, ErrandAnswer};
+use crate::frame::{FrameHeader, SAYS_NO_TERM};
 
 pub(crate) mod errand;
 mod pieces;
@@ -47,8 +49,9 @@ pub(crate) enum Body {
     Call { number: u64, request: Bytes },
     /// The answer.
     CallAnswer { number: u64, answer: Bytes },
-    /// Something that the receiver is asked to do as the leader of `term`.
-    Errand { term: Term, number: u64, errand: Errand },
+    /// Something that the receiver is asked to do as the leader of `term`; see `undated.rs` for
+    /// those who do not say of which.
+    Errand { term: Option<Term>, number: u64, errand: Errand },
     /// What became of it.
     ErrandAnswer { number: u64, answer: Box<ErrandAnswer> },
     /// A piece of a snapshot.
@@ -71,15 +74,15 @@ const LENGTH_BYTES: usize = 4;
 const NUMBER_BYTES: usize = 8;
 
 /// Writes a protocol message, without making a [`Record`] of it first: the hot path.
-pub(crate) fn encode_message(out: &mut BytesMut, group: GroupId, message: &Message) {
+pub(crate) fn encode_message(out: &mut BytesMut, version: u8, group: GroupId, message: &Message) {
     put_head(out, RAFT, group);
-    encode_rpc(out, message);
+    encode_rpc(out, version, message);
 }
 
-/// Writes any record.
-pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
+/// Writes any record, as this version has it.
+pub(crate) fn encode(out: &mut BytesMut, version: u8, group: GroupId, body: &Body) {
     match body {
-        Body::Raft(message) => encode_message(out, group, message),
+        Body::Raft(message) => encode_message(out, version, group, message),
         Body::Forward { term, commands } => {
             put_head(out, FORWARD, group);
             out.put_u64_le(term.0);
@@ -105,7 +108,10 @@ pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
         }
         Body::Errand { term, number, errand } => {
             put_head(out, ERRAND, group);
-            out.put_u64_le(term.0);
+            if version > SAYS_NO_TERM {
+                // Only what a peer of version 2 asks has none, and that is sent on to nobody.
+                out.put_u64_le(term.unwrap_or_default().0);
+            }
             out.put_u64_le(*number);
             errand::put_errand(out, errand);
         }
@@ -125,12 +131,13 @@ pub(crate) fn encode(out: &mut BytesMut, group: GroupId, body: &Body) {
     }
 }
 
-/// Takes one record off the front.
-pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Record> {
+/// Takes one record off the front of what is behind this header.
+pub(crate) fn decode(header: &FrameHeader, input: &mut Bytes) -> Option<Record> {
+    let FrameHeader { from, to, version, .. } = *header;
     let kind = input.try_get_u8().ok()?;
     let group = GroupId(input.try_get_u64_le().ok()?);
     let body = match kind {
-        RAFT => Body::Raft(decode_rpc(from, to, input)?),
+        RAFT => Body::Raft(decode_rpc(from, to, version, input)?),
         FORWARD => {
             let term = Term(input.try_get_u64_le().ok()?);
             let count = take_count(input, LENGTH_BYTES)?;
@@ -149,7 +156,10 @@ pub(crate) fn decode(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Reco
             Body::CallAnswer { number: input.try_get_u64_le().ok()?, answer: take_bytes(input)? }
         }
         ERRAND => Body::Errand {
-            term: Term(input.try_get_u64_le().ok()?),
+            term: match version > SAYS_NO_TERM {
+                true => Some(Term(input.try_get_u64_le().ok()?)),
+                false => None,
+            },
             number: input.try_get_u64_le().ok()?,
             errand: errand::take_errand(input)?,
         },
@@ -193,7 +203,7 @@ fn put_rpc_head<'a>(out: &'a mut BytesMut, kind: u8, message: &Message) -> &'a m
     out
 }
 
-fn encode_rpc(out: &mut BytesMut, message: &Message) {
+fn encode_rpc(out: &mut BytesMut, version: u8, message: &Message) {
     let head = |out, kind| put_rpc_head(out, kind, message);
     match &message.body {
         Rpc::PreVote { last } => put_entry_id(head(out, PRE_VOTE), *last),
@@ -210,8 +220,14 @@ fn encode_rpc(out: &mut BytesMut, message: &Message) {
             put_place(head(out, APPEND_ENTRIES), *prev, *commit_index, *session);
             put_entries(out, entries);
         }
-        Rpc::CommitIndex { prev, commit_index, session } => {
+        Rpc::CommitIndex { prev, commit_index, session } if version > SAYS_NO_TERM => {
             put_place(head(out, COMMIT_INDEX), *prev, *commit_index, *session)
+        }
+        // An AppendEntries without entries says the same. It asks as well, and the answer is true:
+        // the log of who answers matches up to there.
+        Rpc::CommitIndex { prev, commit_index, session } => {
+            put_place(head(out, APPEND_ENTRIES), *prev, *commit_index, *session);
+            put_entries(out, &[]);
         }
         Rpc::AppendEntriesResponse(outcome) => {
             put_outcome(head(out, kind_of_outcome(outcome)), outcome)
@@ -302,7 +318,7 @@ fn put_outcome(out: &mut BytesMut, outcome: &AppendOutcome) {
     }
 }
 
-fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
+fn decode_rpc(from: NodeId, to: NodeId, version: u8, input: &mut Bytes) -> Option<Message> {
     let kind = input.try_get_u8().ok()?;
     let term = Term(input.try_get_u64_le().ok()?);
     let incarnation = take_incarnation(input)?;
@@ -318,7 +334,7 @@ fn decode_rpc(from: NodeId, to: NodeId, input: &mut Bytes) -> Option<Message> {
             let session = input.try_get_u64_le().ok()?;
             Rpc::AppendEntries { prev, commit_index, session, entries: take_entries(input)? }
         }
-        COMMIT_INDEX => Rpc::CommitIndex {
+        COMMIT_INDEX if version > SAYS_NO_TERM => Rpc::CommitIndex {
             prev: take_entry_id(input)?,
             commit_index: take_index(input)?,
             session: input.try_get_u64_le().ok()?,

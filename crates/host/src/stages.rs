@@ -14,7 +14,7 @@ use crate::beginning;
 use crate::bulk::Bulk;
 use crate::calls::Calls;
 use crate::errands::Errands;
-use crate::frame::FrameHeader;
+use crate::frame::{self, FRAME_VERSION, FrameHeader};
 use crate::group::Group;
 use crate::handle::Door;
 use crate::mailbox::Mailbox;
@@ -103,6 +103,10 @@ impl<S: StateMachine> Stages<S> {
         mut recovered: BTreeMap<GroupId, RecoveredGroup>,
         groups: Vec<GroupSetup<S>>,
     ) -> Result<Self, StartError> {
+        let spoken = options.peer_protocol_max;
+        if !frame::versions_up_to(FRAME_VERSION).contains(&spoken) {
+            return Err(StartError::PeerProtocol { version: spoken });
+        }
         let first = groups.iter().map(|setup| (setup.id, setup.bootstrap.clone())).collect();
         let machine = (&*world.disk, &*world.entropy);
         let incarnation = beginning::begin(&options, machine, &mut wal, &mut recovered, first)?;
@@ -257,6 +261,7 @@ impl Shared {
         let workers = (0..options.worker_count).map(|_| Arc::default()).collect();
         let nets = vec![Arc::clone(&world.net), Arc::clone(&world.bulk_net)];
         let mut peers = Peers::new(options.node_id, nets, options.seeds.clone());
+        peers.speak_up_to(options.peer_protocol_max);
         if options.quiesce_after_ms.is_some() {
             peers.listen(Arc::clone(&world.clock));
         }
@@ -280,6 +285,7 @@ impl Shared {
         let options = Arc::clone(&self.options);
         let mailbox = Arc::clone(&self.workers[number]);
         let header = FrameHeader {
+            version: options.peer_protocol_max,
             // More workers than streams would share numbers and drop each other's frames.
             stream: u16::try_from(number).expect("a host has fewer than 65,535 workers"),
             cluster_id: options.cluster_id,
@@ -442,6 +448,7 @@ impl Shared {
         Bulk {
             node_id: self.options.node_id,
             cluster_id: self.options.cluster_id,
+            version_max: self.options.peer_protocol_max,
             life: self.life,
             sequence: 0,
             mailbox: Arc::clone(&self.bulk),

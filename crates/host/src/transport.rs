@@ -5,6 +5,7 @@
 //! that says why, so that both logs name the mistake (a wrong address, an old cluster's member).
 //! Where an address begins with `https://`, all of it goes over TLS: see `tls.rs`.
 
+mod calling;
 mod greeting;
 mod hurried;
 mod inbound;

@@ -295,7 +295,7 @@ impl Worker {
             Body::Errand { term, number, errand } => {
                 let asker = Asker::Node { node: from, number };
                 self.with_group(id, |group| {
-                    if group.proposals.has_led(&group.node, term) {
+                    if term.is_some_and(|term| group.proposals.has_led(&group.node, term)) {
                         group.errands.ask(now, errand, asker);
                     }
                 });

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 
+use host::{FRAME_VERSION, FRAME_VERSION_OLDEST};
+
 use crate::compactor::AutoCompaction;
 use crate::errors::OptionsError;
 use crate::tls::{TlsFiles, TlsProtocol};
@@ -59,6 +61,9 @@ pub struct ServerOptions {
     /// What a linearizable read rests on. `None` is [`LinearizableReads::ReadIndex`] and leaves the
     /// cluster's terms of leases as they are; either of the others makes them fit.
     pub linearizable_reads: Option<LinearizableReads>,
+    /// The newest version of the peer protocol that is spoken to other members: what the program
+    /// speaks, or less so that a cluster can go back to a version before.
+    pub peer_protocol_max: u8,
     /// Whether a change of the members is refused while too few of them have started, or one of
     /// them is not heard. What would stop the group at once is refused even without that.
     pub strict_reconfig_check: bool,
@@ -134,6 +139,7 @@ impl Default for ServerOptions {
             heartbeat_interval_ms: 100,
             election_timeout_ms: 1000,
             linearizable_reads: None,
+            peer_protocol_max: FRAME_VERSION,
             strict_reconfig_check: true,
             snapshot_count: 10_000,
             quota_backend_bytes: 0,
@@ -194,6 +200,12 @@ impl ServerOptions {
                 // that are well.
                 min: self.heartbeat_interval_ms.saturating_mul(5),
                 max: 50_000,
+            },
+            Bound {
+                option: "peer-protocol-max",
+                value: u64::from(self.peer_protocol_max),
+                min: u64::from(FRAME_VERSION_OLDEST),
+                max: u64::from(FRAME_VERSION),
             },
             Bound { option: "snapshot-count", value: self.snapshot_count, min: 1, max: 1 << 40 },
             Bound {

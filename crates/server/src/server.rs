@@ -376,6 +376,7 @@ impl Opening {
             request_timeout_ms: self.options.request_timeout_ms(),
             snapshot_entry_count: self.options.snapshot_count,
             command_bytes_max: self.options.max_request_bytes + COMMAND_OVERHEAD_BYTES,
+            peer_protocol_max: self.options.peer_protocol_max,
             call_handler: Arc::new(move |context, question, reply| {
                 answerer.handle(context, question, reply);
             }),

@@ -23,11 +23,13 @@ mod life;
 mod names;
 mod quorums;
 mod run;
+mod versions;
 
 pub use ends::Ending;
 pub use life::NoStart;
 pub use names::address_of;
 pub(crate) use names::attributes_at;
+pub(crate) use versions::{Crossings, VERSION_BEFORE};
 
 /// Makes the state machines of a node from what its disk holds, one for each group.
 pub type Machines<S> =
@@ -91,6 +93,8 @@ pub struct World<S: StateMachine> {
     seen: BTreeMap<GroupId, Cluster>,
     /// Who calls whom, as a connection would.
     calls: calls::Calls,
+    /// What went from a node of one version to one of another.
+    crossings: Crossings,
     /// What each replica was seen to know committed, and where its configuration was.
     commits: BTreeMap<(NodeId, GroupId), (LogIndex, LogIndex)>,
     /// Nodes that some replica has known to be removed.
@@ -131,6 +135,7 @@ impl<S: StateMachine> World<S> {
             stepped: None,
             seen: BTreeMap::new(),
             calls: calls::Calls::default(),
+            crossings: Crossings::default(),
             commits: BTreeMap::new(),
             removed: BTreeSet::new(),
             removed_count: 0,

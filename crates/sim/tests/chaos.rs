@@ -6,6 +6,7 @@ mod common;
 
 use common::seeds;
 use sim::Census;
+use sim::chaos::Plan;
 use sim::runner::{Job, Level};
 
 /// Seeds of the short form: `cargo xtask ci` runs a minute of others.
@@ -13,8 +14,12 @@ const SHORT_HOST_SEEDS: u64 = 6;
 const SHORT_CORE_SEEDS: u64 = 10;
 
 fn run_all(level: Level, count: u64) -> Census {
+    run_these(level, seeds(count))
+}
+
+fn run_these(level: Level, seeds: impl Iterator<Item = u64>) -> Census {
     let mut census = Census::default();
-    for seed in seeds(count) {
+    for seed in seeds {
         let job = Job { level, seed, events: None };
         let verdict = job.run();
         if let Some(failure) = &verdict.failure {
@@ -35,6 +40,21 @@ fn anything_may_break_and_nothing_wrong_is_seen_and_all_gets_well() {
         assert!(count("an operation has definitely failed") > 10, "{met:?}");
         assert!(count("an outcome is unknown") > 10, "{met:?}");
     }
+}
+
+#[test]
+fn nodes_are_upgraded_and_set_back_while_anything_may_break() {
+    let has_many = |seed: &u64| {
+        let plan = Plan::of(*seed);
+        plan.has_upgrades && plan.options.node_count > 1 && plan.events.len() > 80
+    };
+    let met = run_these(Level::Hosts, (0..).filter(has_many).take(5));
+    let crossed = [
+        "sometimes: a leader of the version before replicates to an upgraded one",
+        "sometimes: a leader replicates to a follower of the version before",
+    ];
+    assert!(met.count("upgrade") > 0 && met.count("downgrade") > 0, "{met:?}");
+    assert!(crossed.iter().any(|name| met.count(name) > 0), "{met:?}");
 }
 
 #[test]

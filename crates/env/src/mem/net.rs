@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
 use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use self::reach::Reach;
+use self::versions::Versions;
 use super::VirtualClock;
 use crate::{Clock, Moment, Net, SplitMix};
 
 mod reach;
+mod versions;
 
 /// Frames that may wait between two nodes; more are dropped, as a full queue would.
 const QUEUE_FRAMES_MAX: usize = 4096;
@@ -88,6 +91,7 @@ struct State {
     clogs: BTreeMap<(u64, u64), Moment>,
     delay_min: Duration,
     delay_max: Duration,
+    versions: Versions,
     /// Who reaches whom; `None` if everybody reaches everybody.
     reach: Option<Reach>,
     /// What happened, if somebody wants to know.
@@ -117,6 +121,7 @@ impl MemNet {
             replay_permille: 0,
             past: BTreeMap::new(),
             clogs: BTreeMap::new(),
+            versions: Versions::default(),
             reach: None,
             events: None,
             delay_min: Duration::from_micros(100),
@@ -130,6 +135,7 @@ impl MemNet {
     pub fn endpoint(&self, node: u64) -> MemEndpoint {
         let mut state = self.state.lock();
         state.nodes.insert(node);
+        state.versions.forget(node);
         if let Some(reach) = &mut state.reach {
             reach.forget(node);
         }
@@ -379,6 +385,10 @@ impl Net for MemEndpoint {
         if let Some(reach) = &mut self.net.state.lock().reach {
             reach.untell(self.node, to);
         }
+    }
+
+    fn version_of(&self, to: u64) -> Arc<AtomicU8> {
+        Arc::clone(self.net.state.lock().versions.of(self.node, to))
     }
 }
 

@@ -66,6 +66,10 @@ pub(crate) struct ServeOptions {
     /// clocks that run alike (lease-guard). The same on all members.
     #[arg(long, value_enum, value_name = "MODE")]
     linearizable_reads: Option<Reads>,
+    /// The newest version of the peer protocol to speak to other members; less than the program's
+    /// own for a member of a cluster that may go back to the release before.
+    #[arg(long, value_name = "VERSION")]
+    peer_protocol_max: Option<u8>,
     /// Refuse a change of the members while one of them is not there; false for a repair
     /// [default: true].
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -199,6 +203,7 @@ impl From<ServeOptions> for ServerOptions {
                 Reads::ReadIndex => LinearizableReads::ReadIndex,
                 Reads::LeaseGuard => LinearizableReads::LeaseGuard,
             }),
+            peer_protocol_max: given.peer_protocol_max.unwrap_or(default.peer_protocol_max),
             strict_reconfig_check: given
                 .strict_reconfig_check
                 .unwrap_or(default.strict_reconfig_check),
@@ -284,6 +289,11 @@ mod tests {
         assert_eq!(given.initial_cluster, "n1=http://a:3");
         assert_eq!(given.initial_cluster_state, ClusterState::Existing);
         assert_eq!((given.quota_backend_bytes, given.snapshot_count), (-1, 7));
+    }
+
+    #[test]
+    fn a_member_can_be_told_to_speak_an_older_version_to_its_peers() {
+        assert_eq!(options("--peer-protocol-max 2").peer_protocol_max, 2);
     }
 
     #[test]

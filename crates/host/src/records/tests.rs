@@ -10,6 +10,7 @@ use raft::{
 use wal::GroupId;
 
 use crate::errands::{Errand, ErrandAnswer, GroupReport, MemberReport};
+use crate::frame::{FRAME_VERSION, FrameHeader};
 use crate::peers::GroupConfiguration;
 
 use super::{Body, Record, SnapshotAck, SnapshotChunk, decode, encode};
@@ -113,7 +114,7 @@ fn records() -> Vec<Body> {
         }),
         Body::SnapshotAck(SnapshotAck { transfer: 2, next_offset: 5, complete: true }),
     ]);
-    let errand = |errand| Body::Errand { term: Term(2), number: 4, errand };
+    let errand = |errand| Body::Errand { term: Some(Term(2)), number: 4, errand };
     let rule = Some(QuorumRule::Majority);
     let ruled = ConfigurationChange { rule, ..ConfigurationChange::default() };
     all.push(errand(Errand::Change(Box::new(ruled))));
@@ -201,33 +202,73 @@ fn answers() -> Vec<ErrandAnswer> {
     all
 }
 
-fn encoded(bodies: &[Body]) -> Bytes {
+fn encoded(version: u8, bodies: &[Body]) -> Bytes {
     let mut out = BytesMut::new();
-    bodies.iter().for_each(|body| encode(&mut out, GroupId(3), body));
+    bodies.iter().for_each(|body| encode(&mut out, version, GroupId(3), body));
     out.freeze()
+}
+
+fn decoded(version: u8, input: &mut Bytes) -> Option<Record> {
+    let (stream, cluster_id, life, sequence) = (0, 1, 1, 1);
+    let (from, to) = (FROM, TO);
+    decode(&FrameHeader { version, stream, cluster_id, from, to, life, sequence }, input)
+}
+
+/// What whoever speaks version 2 makes of a record.
+fn in_version_2(mut body: Body) -> Body {
+    if let Body::Errand { term, .. } = &mut body {
+        *term = None;
+    } else if let Body::Raft(message) = &mut body
+        && let Rpc::CommitIndex { prev, commit_index, session } = message.body
+    {
+        let entries = raft::Entries::new();
+        message.body = Rpc::AppendEntries { prev, commit_index, session, entries };
+    }
+    body
 }
 
 #[test]
 fn every_record_comes_back_as_it_was() {
     let all = records();
-    let mut input = encoded(&all);
+    let mut input = encoded(FRAME_VERSION, &all);
     for body in all {
-        let record = decode(FROM, TO, &mut input).expect("a whole record");
+        let record = decoded(FRAME_VERSION, &mut input).expect("a whole record");
         assert_eq!(record, Record { group: GroupId(3), body });
     }
     assert!(input.is_empty());
 }
 
 #[test]
-fn golden_bytes_of_version_1() {
+fn every_record_comes_through_version_2_as_that_can_say_it() {
+    let all = records();
+    let mut input = encoded(2, &all);
+    for body in all {
+        let record = decoded(2, &mut input).expect("a whole record");
+        assert_eq!(record, Record { group: GroupId(3), body: in_version_2(body) });
+    }
+    assert!(input.is_empty());
+}
+
+#[test]
+fn version_2_has_no_news_of_a_commit() {
+    let body = Rpc::CommitIndex { prev: mark().last, commit_index: LogIndex(1), session: 2 };
+    let news = Body::Raft(Message::new(FROM, TO, Term(2), body));
+    let mut input = encoded(FRAME_VERSION, &[news]);
+    assert_eq!(decoded(2, &mut input), None);
+}
+
+#[test]
+fn golden_bytes_of_versions_2_and_3() {
     let message = |body| {
         let message = Message::new(FROM, TO, Term(2), body);
         Body::Raft(Message { incarnation: Incarnation(5), ..message })
     };
-    let check = |body, expect: &str| {
-        let hex: String = encoded(&[body]).iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, expect);
+    let check_in = |version, body: &Body, expect: &str| {
+        let bytes = encoded(version, std::slice::from_ref(body));
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, expect, "version {version}");
     };
+    let check = |body: Body, expect: &str| [2, 3].iter().for_each(|v| check_in(*v, &body, expect));
     let head = "010300000000000000";
     let (one, two) = ("0100000000000000", "0200000000000000");
     let five = "0500000000000000";
@@ -256,10 +297,9 @@ fn golden_bytes_of_version_1() {
         message(Rpc::Quiesce { last, commit_index: LogIndex(1) }),
         &format!("{head}0f{two}{five}{two}{one}{one}"),
     );
-    check(
-        message(Rpc::CommitIndex { prev: last, commit_index: LogIndex(1), session: 2 }),
-        &format!("{head}15{two}{five}{two}{one}{one}{two}"),
-    );
+    let news = message(Rpc::CommitIndex { prev: last, commit_index: LogIndex(1), session: 2 });
+    check_in(3, &news, &format!("{head}15{two}{five}{two}{one}{one}{two}"));
+    check_in(2, &news, &format!("{head}05{two}{five}{two}{one}{one}{two}00000000"));
     let entries = raft::Entries::new();
     check(
         message(Rpc::PullResponse { prev: last, commit_index: LogIndex(1), entries }),
@@ -278,10 +318,11 @@ fn golden_bytes_of_version_1() {
     }
     let members = vec![MemberChange::Promote(TO)];
     let change = ConfigurationChange { members, ..ConfigurationChange::default() };
-    check(
-        Body::Errand { term: Term(2), number: 1, errand: Errand::Change(Box::new(change)) },
-        &format!("080300000000000000{two}{one}000100000002{two}0000000000000000000000"),
-    );
+    let errand = Errand::Change(Box::new(change));
+    let errand = Body::Errand { term: Some(Term(2)), number: 1, errand };
+    let said = format!("{one}000100000002{two}0000000000000000000000");
+    check_in(3, &errand, &format!("080300000000000000{two}{said}"));
+    check_in(2, &errand, &format!("080300000000000000{said}"));
     let lags = ChangeError::LearnerLags { learner: TO, match_index: LogIndex(1) };
     check(
         Body::ErrandAnswer { number: 1, answer: ErrandAnswer::Refused(lags).into() },
@@ -292,10 +333,12 @@ fn golden_bytes_of_version_1() {
 #[test]
 fn a_record_that_is_cut_short_is_refused() {
     for body in records() {
-        let whole = encoded(std::slice::from_ref(&body));
-        for length in 0..whole.len() {
-            let mut input = whole.slice(..length);
-            assert_eq!(decode(FROM, TO, &mut input), None, "{body:?} cut to {length} bytes");
+        for version in [2, 3] {
+            let whole = encoded(version, std::slice::from_ref(&body));
+            for length in 0..whole.len() {
+                let mut input = whole.slice(..length);
+                assert_eq!(decoded(version, &mut input), None, "{body:?} cut to {length} bytes");
+            }
         }
     }
 }
@@ -304,7 +347,7 @@ fn a_record_that_is_cut_short_is_refused() {
 fn damaged_records_do_no_harm() {
     // The checksum of a frame keeps damage out. What a hostile peer writes has a good checksum:
     // it may decode to something else, and must not panic or allocate beyond what it sent.
-    let whole = encoded(&records());
+    let whole = encoded(FRAME_VERSION, &records());
     let mut dice = SplitMix::new(1);
     for _ in 0..20_000 {
         let mut bytes = whole.to_vec();
@@ -313,6 +356,6 @@ fn damaged_records_do_no_harm() {
             bytes[at] = dice.next_u64().to_le_bytes()[0];
         }
         let mut input = Bytes::from(bytes);
-        while decode(FROM, TO, &mut input).is_some() && !input.is_empty() {}
+        while decoded(FRAME_VERSION, &mut input).is_some() && !input.is_empty() {}
     }
 }

@@ -7,7 +7,10 @@
 //! ```
 //!
 //! The first line of the greeting and the answer are the same in every version, so that each side
-//! can tell the other what it speaks. The addresses are where the caller is reached: who is called
+//! can tell the other what it speaks: who does not speak the version of a greeting answers with the
+//! newest that it speaks, and whoever called calls again in that one, if it speaks it. So the older
+//! of both ends' newest versions is spoken. The second line is the same in versions 2 and 3. The
+//! addresses are where the caller is reached: who is called
 //! may not know that it is a member, and has to answer it (see [`Peers::meet`]).
 //!
 //! From node 0 of cluster 0 it is an inquiry: who are the members of the group `to`? The answer has
@@ -15,13 +18,15 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 
 use raft::NodeId;
 use wal::GroupId;
 
 use super::inquiry;
-use crate::FRAME_VERSION;
+use crate::frame::versions_up_to;
 use crate::peers::Peers;
+use crate::{FRAME_VERSION, FRAME_VERSION_OLDEST};
 
 const MAGIC: [u8; 8] = *b"flotilla";
 const GREETING_BYTES: usize = 8 + 1 + 3 * 8 + 4;
@@ -33,6 +38,8 @@ const ADDRESSES_BYTES_MAX: usize = 4 << 10;
 /// Who calls whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Greeting {
+    /// What it wants to speak.
+    pub(crate) version: u8,
     pub(crate) cluster_id: u64,
     pub(crate) from: NodeId,
     pub(crate) to: NodeId,
@@ -44,7 +51,7 @@ pub(crate) struct Greeting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// It speaks this version of the peer protocol.
+    /// The newest version of the peer protocol that it speaks is this one.
     Version(u8),
     /// It belongs to the cluster of this id.
     Cluster(u64),
@@ -63,6 +70,8 @@ pub(crate) enum Welcome {
     Peer(NodeId, Vec<String>),
     /// Somebody asked who the members are, and was told.
     Inquirer,
+    /// The caller was told to speak an older version, which it may do when it calls again.
+    OtherVersion(u8),
     /// The caller was refused.
     Refused,
 }
@@ -73,15 +82,16 @@ const OTHER_CLUSTER: u8 = 2;
 const OTHER_NODE: u8 = 3;
 const REMOVED: u8 = 4;
 pub(super) const MEMBERS_FOLLOW: u8 = 5;
-pub(super) const NOT_ADMITTED: u8 = 6;
+const NOT_ADMITTED: u8 = 6;
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Version(version) => write!(
                 f,
-                "it speaks version {version} of the peer protocol and this program \
-                 {FRAME_VERSION}: run one release on both"
+                "it speaks version {version} of the peer protocol and this program versions \
+                 {FRAME_VERSION_OLDEST} to {FRAME_VERSION}: a release between the two may speak \
+                 both; upgrade through that one, or run one release on both"
             ),
             Self::Cluster(id) => write!(
                 f,
@@ -100,20 +110,41 @@ impl fmt::Display for Refusal {
     }
 }
 
+/// What the next greeting has to say after this refusal, if it can be heeded: the newest version
+/// that the other end speaks, which is older than the one that was `tried`.
+pub(super) fn version_after(refusal: Refusal, tried: u8) -> Option<u8> {
+    match refusal {
+        Refusal::Version(theirs) => older_than(tried).contains(&theirs).then_some(theirs),
+        Refusal::Cluster(_) | Refusal::Node(_) | Refusal::Removed | Refusal::Certificate => None,
+    }
+}
+
+fn older_than(tried: u8) -> RangeInclusive<u8> {
+    versions_up_to(tried.saturating_sub(1))
+}
+
 /// Sends a greeting and hears the answer.
 pub(crate) fn greet(
     stream: &mut (impl Read + Write),
     greeting: &Greeting,
 ) -> io::Result<Result<(), Refusal>> {
     let (verdict, detail) = call(stream, greeting)?;
-    Ok(match verdict {
-        WELCOME => Ok(()),
-        OTHER_VERSION => Err(Refusal::Version(u8::try_from(detail).unwrap_or(u8::MAX))),
-        OTHER_CLUSTER => Err(Refusal::Cluster(detail)),
-        OTHER_NODE => Err(Refusal::Node(NodeId(detail))),
-        REMOVED => Err(Refusal::Removed),
-        NOT_ADMITTED => Err(Refusal::Certificate),
-        _ => return Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown verdict")),
+    match refusal(verdict, detail) {
+        Some(refusal) => Ok(Err(refusal)),
+        None if verdict == WELCOME => Ok(Ok(())),
+        None => Err(io::Error::new(io::ErrorKind::InvalidData, "an unknown verdict")),
+    }
+}
+
+/// What a verdict and its detail say, if it is a refusal.
+pub(super) fn refusal(verdict: u8, detail: u64) -> Option<Refusal> {
+    Some(match verdict {
+        OTHER_VERSION => Refusal::Version(u8::try_from(detail).unwrap_or(u8::MAX)),
+        OTHER_CLUSTER => Refusal::Cluster(detail),
+        OTHER_NODE => Refusal::Node(NodeId(detail)),
+        REMOVED => Refusal::Removed,
+        NOT_ADMITTED => Refusal::Certificate,
+        _ => return None,
     })
 }
 
@@ -121,7 +152,7 @@ pub(crate) fn greet(
 pub(super) fn call(stream: &mut (impl Read + Write), greeting: &Greeting) -> io::Result<(u8, u64)> {
     let mut bytes = Vec::with_capacity(GREETING_BYTES);
     bytes.extend(MAGIC);
-    bytes.push(FRAME_VERSION);
+    bytes.push(greeting.version);
     bytes.extend(greeting.cluster_id.to_le_bytes());
     bytes.extend(greeting.from.0.to_le_bytes());
     bytes.extend(greeting.to.0.to_le_bytes());
@@ -149,15 +180,18 @@ pub(crate) fn welcome(
     if !is_sealed(&bytes) {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the greeting is no peer's"));
     }
+    let (version, newest) = (bytes[8], peers.version_max());
+    let is_spoken = versions_up_to(newest).contains(&version);
     let theirs = Greeting {
+        version,
         cluster_id: number_at(&bytes, 9),
         from: NodeId(number_at(&bytes, 17)),
         to: NodeId(number_at(&bytes, 25)),
-        addresses: if bytes[8] == FRAME_VERSION { take_addresses(stream)? } else { Vec::new() },
+        addresses: if is_spoken { take_addresses(stream)? } else { Vec::new() },
     };
     let is_inquiry = (theirs.cluster_id, theirs.from) == (0, NodeId(0));
-    let (verdict, detail) = if bytes[8] != FRAME_VERSION {
-        (OTHER_VERSION, u64::from(FRAME_VERSION))
+    let (verdict, detail) = if !is_spoken {
+        (OTHER_VERSION, u64::from(newest))
     } else if is_inquiry {
         if admits(None) { (MEMBERS_FOLLOW, cluster_id) } else { (NOT_ADMITTED, 0) }
     } else if theirs.cluster_id != cluster_id {
@@ -183,6 +217,7 @@ pub(crate) fn welcome(
             inquiry::answer(stream, GroupId(theirs.to.0), peers)?;
             Welcome::Inquirer
         }
+        OTHER_VERSION if version > newest => Welcome::OtherVersion(version),
         _ => Welcome::Refused,
     })
 }
@@ -249,17 +284,23 @@ mod tests {
 
     fn a_greeting() -> Greeting {
         let addresses = vec!["a:1".to_owned(), "https://b:2".to_owned()];
-        Greeting { cluster_id: 7, from: NodeId(1), to: NodeId(2), addresses }
+        let version = FRAME_VERSION;
+        Greeting { version, cluster_id: 7, from: NodeId(1), to: NodeId(2), addresses }
     }
 
     fn one_is_welcome() -> Welcome {
         Welcome::Peer(NodeId(1), a_greeting().addresses)
     }
 
-    fn greeting_bytes() -> Vec<u8> {
+    fn greeting_bytes_of(version: u8) -> Vec<u8> {
         let mut caller = end(Vec::new());
-        assert!(greet(&mut caller, &a_greeting()).is_err(), "nobody answers");
+        let greeting = Greeting { version, ..a_greeting() };
+        assert!(greet(&mut caller, &greeting).is_err(), "nobody answers");
         caller.output
+    }
+
+    fn greeting_bytes() -> Vec<u8> {
+        greeting_bytes_of(FRAME_VERSION)
     }
 
     fn peers_of(node_id: NodeId) -> Peers {
@@ -335,18 +376,64 @@ mod tests {
         assert_eq!(answer, Err(Refusal::Certificate));
     }
 
-    #[test]
-    fn another_version_is_refused_by_name() {
-        let mut bytes = greeting_bytes();
-        bytes.truncate(GREETING_BYTES - 4);
-        bytes[8] = FRAME_VERSION + 1;
-        seal(&mut bytes);
+    /// A greeting of `version` at a node whose newest version is `newest`: what both make of it.
+    fn meet(version: u8, newest: u8) -> (Welcome, Result<(), Refusal>, Option<u8>) {
+        let mut peers = peers_of(NodeId(2));
+        peers.speak_up_to(newest);
+        // What else a greeting of another version has to say, nobody can read.
+        let mut bytes = greeting_bytes_of(version);
+        if !(2..=3).contains(&version) {
+            bytes.truncate(GREETING_BYTES);
+        }
         let mut listener = end(bytes);
-        let welcomed =
-            welcome(&mut listener, 7, &peers_of(NodeId(2)), |_| true).expect("well formed");
-        assert_eq!(welcomed, Welcome::Refused);
+        let welcomed = welcome(&mut listener, 7, &peers, |_| true).expect("well formed");
         let answer = greet(&mut end(listener.output), &a_greeting()).expect("well formed");
-        assert_eq!(answer, Err(Refusal::Version(FRAME_VERSION)));
+        let again = answer.err().and_then(|refusal| version_after(refusal, version));
+        (welcomed, answer, again)
+    }
+
+    #[test]
+    fn every_version_that_is_spoken_is_welcome() {
+        for (version, newest) in [(2, 2), (2, 3), (3, 3)] {
+            assert_eq!(meet(version, newest), (one_is_welcome(), Ok(()), None));
+        }
+    }
+
+    #[test]
+    fn a_newer_caller_is_told_what_is_spoken_and_calls_again() {
+        let told = Err(Refusal::Version(2));
+        assert_eq!(meet(3, 2), (Welcome::OtherVersion(3), told, Some(2)));
+        assert_eq!(meet(2, 2), (one_is_welcome(), Ok(()), None));
+    }
+
+    #[test]
+    fn a_version_that_nobody_speaks_is_refused_by_name() {
+        let told = Err(Refusal::Version(3));
+        assert_eq!(meet(4, 3), (Welcome::OtherVersion(4), told, Some(3)), "a program to come");
+        assert_eq!(meet(1, 3), (Welcome::Refused, told, None), "one that is too old");
+        for theirs in [1, 3, 4, 255] {
+            assert_eq!(version_after(Refusal::Version(theirs), 3), None);
+        }
+        assert_eq!(version_after(Refusal::Node(NodeId(2)), 3), None);
+        let words = Refusal::Version(1).to_string();
+        assert!(words.contains("version 1") && words.contains("2 to 3"), "{words}");
+    }
+
+    /// Who was built before sees what it always saw, and the other way round.
+    #[test]
+    fn golden_bytes_of_a_greeting() {
+        for version in [2, 3] {
+            let bytes = greeting_bytes_of(version);
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let numbers = "070000000000000001000000000000000200000000000000";
+            let line = format!("666c6f74696c6c610{version}{numbers}");
+            assert_eq!(hex[..66], line);
+            assert_eq!(hex[74..], *"1000613a310a68747470733a2f2f623a320ac32ec93a");
+            let mut answer = end(bytes);
+            welcome(&mut answer, 7, &peers_of(NodeId(2)), |_| true).expect("well formed");
+            let hex: String = answer.output.iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(hex[..34], *"666c6f74696c6c61000000000000000000");
+        }
     }
 
     #[test]

@@ -201,6 +201,10 @@ fn welcome(
     Ok(match welcomed {
         Welcome::Peer(from, addresses) => Some(receiver.meet(from, addresses)),
         Welcome::Inquirer => None,
+        Welcome::OtherVersion(version) => {
+            tracing::info!(%address, version, "a peer was told to speak an older version");
+            None
+        }
         Welcome::Refused => {
             tracing::warn!(
                 %address,
@@ -272,7 +276,8 @@ mod tests {
         let peer = thread::spawn(move || {
             let mut stream = TcpStream::connect(to).expect("it listens");
             let (from, to, addresses) = (NodeId(1), NodeId(2), Vec::new());
-            greeting::greet(&mut stream, &Greeting { cluster_id: 1, from, to, addresses })
+            let version = crate::FRAME_VERSION;
+            greeting::greet(&mut stream, &Greeting { version, cluster_id: 1, from, to, addresses })
         });
         let (stream, address) = listener.accept().expect("it has connected");
         let peers = Arc::new(Peers::new(NodeId(2), Vec::new(), PeerAddresses::new()));

@@ -15,13 +15,13 @@ use env::os::OsClock;
 use raft::NodeId;
 use wal::GroupId;
 
-use super::greeting::{self, Greeting};
+use super::calling;
+use super::greeting::{self, Greeting, Refusal};
 use super::hurried::Hurried;
-use super::outbound;
 use super::tls::{self, PeerTls};
-use crate::GroupConfiguration;
 use crate::peers::Peers;
 use crate::records::errand::{put_group_configuration, take_group_configuration};
+use crate::{FRAME_VERSION, GroupConfiguration};
 
 /// More than any configuration has; a longer one is none.
 const CONFIGURATION_BYTES_MAX: usize = 1 << 20;
@@ -50,26 +50,40 @@ pub fn ask_members(
     tls: Option<&PeerTls>,
 ) -> io::Result<KnownCluster> {
     let (place, is_secure) = tls::place_of(address);
-    let socket = outbound::connect(place)?;
-    socket.set_write_timeout(Some(timeout))?;
     let clock = OsClock::new();
-    let mut socket = Hurried::new(&socket, &clock, timeout);
-    if !is_secure {
-        return ask(&mut socket, group);
+    let ask_in = |version: u8| {
+        let socket = calling::connect(place)?;
+        socket.set_write_timeout(Some(timeout))?;
+        let mut socket = Hurried::new(&socket, &clock, timeout);
+        if !is_secure {
+            return ask(&mut socket, group, version);
+        }
+        let tls = tls.ok_or_else(calling::no_certificates)?;
+        ask(&mut tls.connect(tls::host_of(place), socket)?, group, version)
+    };
+    let mut version = FRAME_VERSION;
+    loop {
+        match ask_in(version)? {
+            Ok(known) => return Ok(known),
+            Err(refusal) => match greeting::version_after(refusal, version) {
+                Some(told) => version = told,
+                None => return Err(denied(refusal)),
+            },
+        }
     }
-    let tls = tls.ok_or_else(outbound::no_certificates)?;
-    ask(&mut tls.connect(tls::host_of(place), socket)?, group)
 }
 
-fn ask(stream: &mut (impl Read + Write), group: GroupId) -> io::Result<KnownCluster> {
+/// The answer is the same in versions 2 and 3.
+fn ask(
+    stream: &mut (impl Read + Write),
+    group: GroupId,
+    version: u8,
+) -> io::Result<Result<KnownCluster, Refusal>> {
     let (to, addresses) = (NodeId(group.0), Vec::new());
-    let greeting = Greeting { cluster_id: 0, from: NodeId(0), to, addresses };
+    let greeting = Greeting { version, cluster_id: 0, from: NodeId(0), to, addresses };
     let (verdict, cluster_id) = greeting::call(stream, &greeting)?;
-    if verdict == greeting::NOT_ADMITTED {
-        return Err(io::Error::new(
-            io::ErrorKind::PermissionDenied,
-            greeting::Refusal::Certificate.to_string(),
-        ));
+    if let Some(refusal) = greeting::refusal(verdict, cluster_id) {
+        return Ok(Err(refusal));
     }
     if verdict != greeting::MEMBERS_FOLLOW {
         return Err(invalid("it does not tell who its members are"));
@@ -93,7 +107,7 @@ fn ask(stream: &mut (impl Read + Write), group: GroupId) -> io::Result<KnownClus
     let configuration = take_group_configuration(&mut body).filter(|_| body.is_empty());
     let configuration =
         configuration.ok_or_else(|| invalid("its list of members is of another version"))?;
-    Ok(KnownCluster { cluster_id, node_id, configuration })
+    Ok(Ok(KnownCluster { cluster_id, node_id, configuration }))
 }
 
 /// Tells the members of a group, as far as this node knows.
@@ -110,6 +124,10 @@ pub(super) fn answer(stream: &mut impl Write, group: GroupId, peers: &Peers) -> 
     stream.write_all(&bytes)
 }
 
+fn denied(refusal: Refusal) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string())
+}
+
 fn invalid(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
@@ -122,9 +140,9 @@ mod tests {
     use crate::PeerAddresses;
     use crate::transport::test_end::end;
 
-    fn answered(peers: &Peers) -> Vec<u8> {
+    fn answered(peers: &Peers, version: u8) -> Vec<u8> {
         let mut caller = end(Vec::new());
-        assert!(ask(&mut caller, GroupId(1)).is_err(), "nobody answers");
+        assert!(ask(&mut caller, GroupId(1), version).is_err(), "nobody answers");
         let mut listener = end(caller.output);
         let welcomed =
             greeting::welcome(&mut listener, 7, peers, |_| true).expect("a good greeting");
@@ -139,10 +157,11 @@ mod tests {
         let configuration =
             GroupConfiguration { index: LogIndex(5), is_committed: true, configuration };
         peers.follow(GroupId(1), configuration.clone(), configuration.clone());
-        let bytes = answered(&peers);
-        let hear = |bytes: Vec<u8>| ask(&mut end(bytes), GroupId(1));
+        let bytes = answered(&peers, FRAME_VERSION);
+        assert_eq!(bytes, answered(&peers, 2), "it is the same in every version");
+        let hear = |bytes: Vec<u8>| ask(&mut end(bytes), GroupId(1), FRAME_VERSION);
         let known = KnownCluster { cluster_id: 7, node_id: NodeId(2), configuration };
-        assert_eq!(hear(bytes.clone()).expect("a good answer"), known);
+        assert_eq!(hear(bytes.clone()).expect("a good answer"), Ok(known));
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
             damaged[at] ^= 0x10;

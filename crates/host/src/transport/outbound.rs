@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
@@ -14,17 +14,15 @@ use env::os::OsClock;
 use parking_lot::{Condvar, Mutex, RwLock};
 use raft::NodeId;
 
-use super::greeting::{self, Greeting, Refusal};
-use super::hurried::Hurried;
-use super::tls::{self, PeerTls};
+use super::calling::Connected;
+use super::tls::PeerTls;
 use super::wire::{Sent, Wire};
+use crate::FRAME_VERSION;
+use crate::frame::frame_version;
 use crate::options::PeerAddresses;
 
 /// What waits for a peer that takes bytes more slowly than they come.
 const QUEUE_BYTES_MAX: usize = 32 << 20;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// A peer that takes no byte and acknowledges none for this long is gone.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 const BACK_OFF_MIN: Duration = Duration::from_millis(20);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
@@ -38,6 +36,11 @@ pub struct TcpNet {
     own_addresses: Arc<Mutex<Vec<String>>>,
     on_removed: Arc<OnRemoved>,
     tls: Option<Arc<PeerTls>>,
+    /// The newest version of frames that this node speaks.
+    version_max: Arc<AtomicU8>,
+    /// And that each peer takes; kept for those that are not linked any more, since who makes
+    /// frames keeps it as well.
+    versions: Mutex<BTreeMap<u64, Arc<AtomicU8>>>,
 }
 
 /// Hears that a peer says that this node was removed.
@@ -54,16 +57,19 @@ impl fmt::Debug for OnRemoved {
 }
 
 #[derive(Debug)]
-struct Link {
-    cluster_id: u64,
-    from: NodeId,
-    to: NodeId,
-    own_addresses: Arc<Mutex<Vec<String>>>,
+pub(super) struct Link {
+    pub(super) cluster_id: u64,
+    pub(super) from: NodeId,
+    pub(super) to: NodeId,
+    pub(super) own_addresses: Arc<Mutex<Vec<String>>>,
     /// Any of them may answer.
-    addresses: Mutex<Vec<String>>,
+    pub(super) addresses: Mutex<Vec<String>>,
     on_removed: Arc<OnRemoved>,
-    tls: Option<Arc<PeerTls>>,
-    clock: OsClock,
+    pub(super) tls: Option<Arc<PeerTls>>,
+    pub(super) clock: OsClock,
+    pub(super) version_max: Arc<AtomicU8>,
+    /// What the peer takes, for those who make frames; written with `Queue::version`.
+    takes: Arc<AtomicU8>,
     queue: Mutex<Queue>,
     changed: Condvar,
 }
@@ -75,6 +81,8 @@ struct Queue {
     /// The connection. Without one nothing is kept: it would be old news by the time that the peer
     /// is back, and the protocol repeats what matters.
     wire: Option<Arc<Wire>>,
+    /// The newest version of frames that the connection takes.
+    version: u8,
     /// The link's thread is writing what it took from the queue.
     writing: bool,
     /// The wire has taken something that the socket has not.
@@ -108,6 +116,8 @@ impl TcpNet {
             own_addresses: Arc::default(),
             on_removed: Arc::default(),
             tls,
+            version_max: Arc::new(AtomicU8::new(FRAME_VERSION)),
+            versions: Mutex::default(),
         });
         for (id, addresses) in peers {
             net.link(*id, addresses)?;
@@ -140,6 +150,8 @@ impl TcpNet {
             on_removed: Arc::clone(&self.on_removed),
             tls: self.tls.clone(),
             clock: OsClock::new(),
+            version_max: Arc::clone(&self.version_max),
+            takes: self.version_of(id.0),
             queue: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -169,6 +181,17 @@ impl Net for TcpNet {
         }
     }
 
+    fn set_version_max(&self, version: u8) {
+        if self.version_max.swap(version, Ordering::Relaxed) != version {
+            self.links.read().values().for_each(|link| link.greet_anew());
+        }
+    }
+
+    fn version_of(&self, to: u64) -> Arc<AtomicU8> {
+        let mut versions = self.versions.lock();
+        Arc::clone(versions.entry(to).or_insert_with(|| Arc::new(AtomicU8::new(u8::MAX))))
+    }
+
     fn remove_peer(&self, to: u64) {
         if let Some(link) = self.links.write().remove(&to) {
             link.stop();
@@ -190,7 +213,9 @@ impl Link {
         let Some(wire) = queue.wire.clone() else {
             return false;
         };
-        if queue.bytes + frame.len() > QUEUE_BYTES_MAX {
+        // It was made before this connection was, and the peer has gone back to an older version.
+        let is_spoken = frame_version(&frame).is_some_and(|version| version <= queue.version);
+        if !is_spoken || queue.bytes + frame.len() > QUEUE_BYTES_MAX {
             return false;
         }
         let is_idle = queue.frames.is_empty() && !queue.writing && !queue.unflushed;
@@ -238,6 +263,18 @@ impl Link {
         self.changed.notify_all();
     }
 
+    /// A connection is being opened, with the addresses of now.
+    pub(super) fn greets_rightly(&self) {
+        self.queue.lock().greeted_wrongly = false;
+    }
+
+    /// The peer says, at this address, that this node was removed.
+    pub(super) fn hear_of_removal(&self, address: &str) {
+        if let Some(told) = self.on_removed.0.get() {
+            told(self.to, address);
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.queue.lock().stopping
     }
@@ -246,10 +283,11 @@ impl Link {
         let mut back_off = BACK_OFF_MIN;
         let mut last_complaint = String::new();
         while !self.is_stopping() {
-            let ended = self.connect().and_then(|wire| {
-                tracing::info!(peer = %self.to, "connected to a peer");
+            let ended = self.connect().and_then(|connected| {
+                let version = connected.version;
+                tracing::info!(peer = %self.to, version, "connected to a peer");
                 (back_off, last_complaint) = (BACK_OFF_MIN, String::new());
-                self.write_frames(Arc::new(wire))
+                self.write_frames(connected)
             });
             if self.is_stopping() {
                 return;
@@ -281,67 +319,20 @@ impl Link {
         }
     }
 
-    fn connect(&self) -> io::Result<Wire> {
-        // Before the addresses are read: if they change from now on, there is another greeting.
-        self.queue.lock().greeted_wrongly = false;
-        let mut addresses = self.addresses.lock().clone();
-        // Whoever can keep a peer's certificate from being shown must not get it in plaintext, at
-        // an address of before that nobody has taken off the list.
-        let is_secure = |address: &String| tls::place_of(address).1;
-        if self.tls.is_some() && addresses.iter().any(is_secure) {
-            addresses.retain(is_secure);
-        }
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in addresses {
-            let (place, is_secure) = tls::place_of(&address);
-            let connected = connect(place).and_then(|socket| {
-                set_up(&socket)?;
-                if is_secure { self.secure(socket, &address) } else { self.plain(socket, &address) }
-            });
-            match connected {
-                Ok(wire) => return Ok(wire),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
-    }
-
-    fn plain(&self, socket: TcpStream, address: &str) -> io::Result<Wire> {
-        self.greet(&mut Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT), address)?;
-        Ok(Wire::Plain(socket))
-    }
-
-    fn secure(&self, socket: TcpStream, address: &str) -> io::Result<Wire> {
-        let tls = self.tls.as_ref().ok_or_else(no_certificates)?;
-        let epoch = tls.epoch();
-        let hurried = Hurried::new(&socket, &self.clock, CONNECT_TIMEOUT);
-        let (place, _) = tls::place_of(address);
-        let mut stream = tls.connect(tls::host_of(place), hurried)?;
-        self.greet(&mut stream, address)?;
-        // Nothing comes this way any more: what the stream may have read ahead is nothing.
-        let connection = stream.into_connection();
-        Ok(Wire::secure(socket, connection, epoch))
-    }
-
-    fn greet(&self, stream: &mut (impl Read + Write), address: &str) -> io::Result<()> {
-        let addresses = self.own_addresses.lock().clone();
-        let (cluster_id, from, to) = (self.cluster_id, self.from, self.to);
-        match greeting::greet(stream, &Greeting { cluster_id, from, to, addresses })? {
-            Ok(()) => Ok(()),
-            Err(refusal) => {
-                if refusal == Refusal::Removed
-                    && let Some(told) = self.on_removed.0.get()
-                {
-                    told(self.to, address);
-                }
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal.to_string()))
-            }
+    /// The connection takes frames from now on, of this version at most. A link that was stopped
+    /// says nothing any more: there may be another to the same peer.
+    fn open(&self, wire: &Arc<Wire>, version: u8) {
+        let mut queue = self.queue.lock();
+        if !queue.stopping {
+            (queue.wire, queue.version) = (Some(Arc::clone(wire)), version);
+            self.takes.store(version, Ordering::Relaxed);
         }
     }
 
-    fn write_frames(&self, wire: Arc<Wire>) -> io::Result<()> {
+    fn write_frames(&self, connected: Connected) -> io::Result<()> {
         let mut batch = VecDeque::new();
-        self.queue.lock().wire = Some(Arc::clone(&wire));
+        let wire = Arc::new(connected.wire);
+        self.open(&wire, connected.version);
         loop {
             {
                 let mut queue = self.queue.lock();
@@ -362,32 +353,4 @@ impl Link {
             wire.write_batch(&mut batch)?;
         }
     }
-}
-
-fn set_up(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    socket.set_tcp_user_timeout(Some(SILENCE_TIMEOUT))?;
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(2))
-        .with_interval(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&keepalive)
-}
-
-pub(super) fn no_certificates() -> io::Error {
-    let text = "its address begins with https, and this member has no certificate for its peers: \
-                give --peer-cert-file, --peer-key-file and --peer-trusted-ca-file";
-    io::Error::new(io::ErrorKind::InvalidInput, text)
-}
-
-/// A connection to the first address that a name has and that answers.
-pub(super) fn connect(name: &str) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in name.to_socket_addrs()? {
-        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

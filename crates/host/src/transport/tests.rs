@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,14 +10,14 @@ use env::Net;
 use raft::{Body as Rpc, Message, NodeId, Term};
 use wal::GroupId;
 
-use super::{PeerListener, PeerTls, TcpNet};
+use super::{PeerListener, PeerTls, TcpNet, ask_members};
 use crate::frame::{FrameBuilder, FrameHeader};
 use crate::mailbox::Mailbox;
 use crate::messages::WorkerEvent;
 use crate::peers::Peers;
 use crate::records;
 use crate::status::Counters;
-use crate::{PeerAddresses, Receiver};
+use crate::{FRAME_VERSION, PeerAddresses, Receiver};
 
 pub(super) const CLUSTER: u64 = 0xc1;
 pub(super) const ONE: NodeId = NodeId(1);
@@ -58,22 +59,22 @@ pub(super) fn frame(cluster_id: u64, sequence: u64) -> Bytes {
 }
 
 fn frame_of_life(life: u64, cluster_id: u64, sequence: u64) -> Bytes {
-    build(1, life, cluster_id, sequence)
+    build(FRAME_VERSION, 1, life, cluster_id, sequence)
 }
 
 /// A frame of a good length, with the same message over and over.
 pub(super) fn frame_of_messages(count: usize, sequence: u64) -> Bytes {
-    build(count, 5, CLUSTER, sequence)
+    build(FRAME_VERSION, count, 5, CLUSTER, sequence)
 }
 
-fn build(count: usize, life: u64, cluster_id: u64, sequence: u64) -> Bytes {
+fn build(version: u8, count: usize, life: u64, cluster_id: u64, sequence: u64) -> Bytes {
     let mut builder = FrameBuilder::default();
     let message = Message::new(ONE, TWO, Term(sequence), Rpc::TimeoutNow { lease_ended: false });
     for _ in 0..count {
-        records::encode_message(builder.records(), GroupId(1), &message);
+        records::encode_message(builder.records(), version, GroupId(1), &message);
     }
     let (from, to) = (ONE, TWO);
-    builder.finish(FrameHeader { stream: 0, cluster_id, from, to, life, sequence })
+    builder.finish(FrameHeader { version, stream: 0, cluster_id, from, to, life, sequence })
 }
 
 /// Sends frames until one is taken; a frame before the connection stands is dropped by contract.
@@ -198,6 +199,76 @@ fn a_peer_that_is_called_already_hears_where_the_caller_is_reached_since() {
     }
     send_until_taken(&net, &mut sequence);
     receive_upto(&node, sequence);
+}
+
+/// A node whose newest version is this one.
+fn node_of_version(version: u8, address: &str) -> Node {
+    let mut peers = Peers::new(TWO, Vec::new(), PeerAddresses::new());
+    peers.speak_up_to(version);
+    node_with(CLUSTER, address, Arc::new(peers), None)
+}
+
+/// Sends frames of the version that the peer takes, and one above it, until one is taken; returns
+/// the version that it was taken in. What is too new for the peer is never taken.
+fn taken_in(net: &TcpNet, sequence: &mut u64) -> u8 {
+    let (pause, takes) = (Mailbox::<()>::default(), net.version_of(TWO.0));
+    for _ in 0..2_000 {
+        let version = takes.load(Ordering::Relaxed).min(FRAME_VERSION);
+        for version in (version..=FRAME_VERSION).rev() {
+            *sequence += 1;
+            if net.send(TWO.0, build(version, 1, 5, CLUSTER, *sequence)) {
+                return version;
+            }
+        }
+        pause.wait(Some(Duration::from_millis(5)), None);
+    }
+    panic!("the peer was never reached");
+}
+
+/// A member that is upgraded while this one goes on, and is set back again.
+#[test]
+fn the_older_of_both_newest_versions_is_spoken_and_the_newest_is_tried_again() {
+    let first = node_of_version(2, "127.0.0.1:0");
+    let (net, address) = (net_to(&first), first.address.clone());
+    let mut sequence = 0;
+    assert_eq!(taken_in(&net, &mut sequence), 2);
+    receive_upto(&first, sequence);
+    drop(first);
+    for version in [3, 2, 3] {
+        let node = node_of_version(version, &address);
+        // Frames are lost until the sender has noticed.
+        while node.inbox.is_empty() {
+            taken_in(&net, &mut sequence);
+            node.inbox.wait(Some(Duration::from_millis(5)), None);
+        }
+        assert_eq!(taken_in(&net, &mut sequence), version);
+        receive_upto(&node, sequence);
+        assert_eq!(node.counters.view().frames_refused, 0, "what is not spoken is not sent");
+    }
+}
+
+/// The other way round: the caller is the one that is set back.
+#[test]
+fn a_node_that_speaks_no_newer_version_calls_in_that() {
+    let node = node_of_version(3, "127.0.0.1:0");
+    let net = net_to(&node);
+    let mut sequence = 0;
+    assert_eq!(taken_in(&net, &mut sequence), 3);
+    receive_upto(&node, sequence);
+    net.set_version_max(2);
+    let takes = net.version_of(TWO.0);
+    while takes.load(Ordering::Relaxed) != 2 {
+        node.inbox.wait(Some(Duration::from_millis(5)), None);
+    }
+    assert_eq!(taken_in(&net, &mut sequence), 2);
+    receive_upto(&node, sequence);
+}
+
+#[test]
+fn who_asks_for_the_members_is_answered_by_a_version_before() {
+    let node = node_of_version(2, "127.0.0.1:0");
+    let known = ask_members(&node.address, GroupId(1), Duration::from_secs(5), None);
+    assert_eq!(known.expect("an answer").node_id, TWO);
 }
 
 #[test]

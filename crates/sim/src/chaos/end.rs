@@ -98,6 +98,7 @@ impl Chaos {
                 self.census.add(A_SNAPSHOT, handle.counters().snapshots_installed);
             }
         }
+        self.count_crossings();
         self.census.add(super::A_REMOVED_NODE_ENDS, self.cluster.world.removed_count());
         self.census.add(A_COMPACTED_WATCHER, self.watchers.compactions_seen);
         self.census.add(super::A_RENEWAL, self.leases.renewed_count);

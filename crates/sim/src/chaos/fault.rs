@@ -79,6 +79,9 @@ faults! {
     ClockJump "clock jump" Node Both "A clock jumps ahead; the wall clock jumps anywhere.",
     ClockStop "clock stop" Node Both "A clock stands still.",
     FalseClock "false clock" Node Core "A clock of declared uncertainty says what is not so.",
+    Upgrade "upgrade" Moment Hosts
+        "A node begins again with a program of the next version of the peer protocol.",
+    Downgrade "downgrade" Moment Hosts "A node begins again with the program of the version before.",
     Transfer "leadership transfer" Moment Both "Leadership is handed over.",
     StepDown "step-down" Moment Core "A leader gives up.",
     Campaign "campaign on request" Moment Core "A node campaigns without a reason.",
@@ -117,6 +120,11 @@ impl FaultKind {
     /// Whether somebody has to change the members for it, or behind it.
     pub(crate) fn needs_operator(self) -> bool {
         matches!(self, Self::Members | Self::LoseDisk | Self::MisdirectedWrite)
+    }
+
+    /// Whether it is about programs of two versions.
+    pub(crate) fn needs_two_versions(self) -> bool {
+        matches!(self, Self::Upgrade | Self::Downgrade)
     }
 
     /// Whether a clock goes wrong by it.

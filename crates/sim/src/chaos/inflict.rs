@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use env::mem::Operation;
 use env::{Disk, SplitMix};
-use host::{GroupId, Stage};
+use host::{FRAME_VERSION, GroupId, Stage};
 use raft::NodeId;
 use store::{Command, CompactRequest};
 
@@ -16,6 +16,7 @@ use super::shapes::cuts_of;
 use super::{A_LEADER_CRASHED, Chaos, Cuts, FaultKind, Wire};
 use crate::Failure;
 use crate::picture::Kind;
+use crate::world::VERSION_BEFORE;
 
 /// What a disk without a limit says is free.
 const UNLIMITED_BYTES: u64 = 1 << 40;
@@ -60,6 +61,8 @@ impl Chaos {
                 self.census.meet(FaultKind::Members.name());
             }
         }
+        // And so are programs.
+        self.upgrade_beside(event, node)?;
         let dice = SplitMix::new(event.dice ^ 0xc0);
         let mut blow = Blow { kind: FaultKind::Compact, node, other, turn: event.turn, dice };
         if blow.dice.below(3) == 0 && self.compact(&mut blow) {
@@ -133,6 +136,8 @@ impl Chaos {
             FaultKind::ClockDrift | FaultKind::ClockJump | FaultKind::ClockStop => {
                 self.upset_clock(&mut blow);
             }
+            FaultKind::Upgrade => return self.reinstall(FRAME_VERSION, node),
+            FaultKind::Downgrade => return self.reinstall(VERSION_BEFORE, node),
             FaultKind::Transfer => return Ok(self.hand_over(blow.other)),
             FaultKind::Members => return Ok(self.change_members(blow.other, &mut blow.dice)),
             FaultKind::Compact => return Ok(self.compact(&mut blow)),

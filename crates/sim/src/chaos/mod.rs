@@ -13,6 +13,7 @@ mod operator;
 mod plan;
 mod shapes;
 mod spoil;
+mod upgrades;
 mod wishes;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +68,10 @@ pub const HOST_SOMETIMES: &[&str] = &[
     A_WRITE_WENT_ASTRAY,
     A_RENEWAL,
     AN_EXPIRY,
+    ENTRIES_DOWN,
+    ENTRIES_UP,
+    AN_OLD_ERRAND_DONE,
+    ERRAND_OF_AN_OLD_LEADER,
 ];
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
@@ -88,6 +93,10 @@ const LOSS_SEEN_AT_START: &str = "sometimes: the others know at its start that a
 const LOSS_SEEN_BY_GROUP: &str = "sometimes: a group tells a node that its disk is lost";
 const A_RENEWAL: &str = "sometimes: a lease is kept alive";
 const AN_EXPIRY: &str = "sometimes: a lease expires";
+const ENTRIES_DOWN: &str = "sometimes: a leader replicates to a follower of the version before";
+const ENTRIES_UP: &str = "sometimes: a leader of the version before replicates to an upgraded one";
+const AN_OLD_ERRAND_DONE: &str = "sometimes: an errand of the version before is answered";
+const ERRAND_OF_AN_OLD_LEADER: &str = "sometimes: an errand to a leader of the version before";
 const A_WRITE_WENT_ASTRAY: &str = "sometimes: a disk is given up behind a misdirected write";
 
 /// A cluster, what is done to it, and all who look on.
@@ -199,6 +208,7 @@ impl Chaos {
     /// # Errors
     /// The first property that does not hold.
     pub fn run(&mut self) -> Result<(), Failure> {
+        self.install_programs();
         let nodes = self.cluster.world.nodes();
         let late = nodes.last().copied().filter(|_| self.plan.one_is_late);
         for node in nodes.into_iter().filter(|node| Some(*node) != late) {

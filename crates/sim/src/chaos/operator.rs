@@ -170,6 +170,7 @@ impl Chaos {
             self.operator.newcomers.push(joiner);
             self.operator.asked_at.insert(joiner, world.now());
             world.add(joiner);
+            self.install_for(joiner);
         }
         let slot = Slot::default();
         let keep = Arc::clone(&slot);

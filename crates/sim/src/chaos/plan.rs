@@ -61,6 +61,8 @@ pub struct Plan {
     pub has_operator: bool,
     /// Whether clients keep leases alive, and let them expire.
     pub has_leases: bool,
+    /// Whether the nodes begin with a program of the version before, and are upgraded one by one.
+    pub has_upgrades: bool,
     /// In order of time.
     pub events: Vec<Event>,
 }
@@ -97,7 +99,10 @@ impl Plan {
         // ISSTA 2012); and not all as often.
         let share = pick(&mut dice, &[3, 2, 2, 4]);
         let mut kinds = Vec::new();
-        let known = HOST_FAULTS.iter().filter(|kind| has_operator || !kind.needs_operator());
+        let has_upgrades = dice.below(2) > 0;
+        let known = HOST_FAULTS.iter().filter(|kind| {
+            (has_operator || !kind.needs_operator()) && (has_upgrades || !kind.needs_two_versions())
+        });
         for kind in known.filter(|_| dice.below(share) == 0).collect::<Vec<_>>() {
             let weight = pick(&mut dice, &[1, 1, 2, 6]);
             kinds.extend(std::iter::repeat_n(*kind, weight));
@@ -125,6 +130,7 @@ impl Plan {
             one_is_late,
             has_operator,
             has_leases,
+            has_upgrades,
             events,
         }
     }

@@ -1,8 +1,9 @@
-//! What the transport does before the first frame of a connection: whoever calls says who it is
-//! and where it is reached, and whoever was removed is told so.
+//! What the transport does before the first frame of a connection: whoever calls says who it is,
+//! what it speaks and where it is reached, and whoever was removed is told so.
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use host::{Caller, StateMachine};
 use raft::NodeId;
 
@@ -11,8 +12,16 @@ use super::World;
 /// Who calls whom. As with a connection, whoever is called can answer as long as the call goes on.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// The calls, each with where the caller said that it is reached.
-    open: BTreeMap<(NodeId, NodeId), (Vec<String>, Caller)>,
+    open: BTreeMap<(NodeId, NodeId), Call>,
+}
+
+#[derive(Debug)]
+struct Call {
+    /// Where the caller said that it is reached.
+    said: Vec<String>,
+    /// What is spoken: the older of both ends' newest versions.
+    version: u8,
+    _caller: Caller,
 }
 
 impl Calls {
@@ -23,24 +32,48 @@ impl Calls {
 }
 
 impl<S: StateMachine> World<S> {
-    /// A frame of `from` has come to `to`, as the first of a connection or not. Whether it is to be
-    /// delivered.
-    pub(super) fn admit(&mut self, from: NodeId, to: NodeId) -> bool {
+    /// Whether a frame of `from` that has come to `to`, as the first of a connection or not, is to
+    /// be delivered. One that was made before the connection was, for a version that the receiver
+    /// spoke in an earlier life, is not; `host::TcpNet` does not even send it.
+    pub(super) fn admits(&mut self, from: NodeId, to: NodeId, frame: &Bytes) -> bool {
+        let version = self.connect(from, to);
+        version.is_some_and(|spoken| host::frame_version(frame).is_some_and(|it| it <= spoken))
+    }
+
+    /// What is spoken on the connection of `from` to `to`, which is opened if it does not stand.
+    fn connect(&mut self, from: NodeId, to: NodeId) -> Option<u8> {
         let called = self.nodes.get(&to).and_then(|node| node.stages.as_ref());
-        let Some(receiver) = called.map(host::Stages::receiver) else { return false };
+        let receiver = called.map(host::Stages::receiver)?;
         if receiver.has_departed(from) {
             self.calls.open.remove(&(from, to));
             self.tell_departed(from, to);
-            return false;
+            return None;
         }
         // Who learns that it is reached elsewhere calls anew, as `host::TcpNet` does.
         let said = self.net.own_addresses(from.0);
         let open = self.calls.open.get(&(from, to));
-        if open.is_none_or(|(said_then, _)| *said_then != said) {
-            let caller = receiver.meet(from, said.clone());
-            self.calls.open.insert((from, to), (said, caller));
+        if let Some(call) = open.filter(|call| call.said == said) {
+            return Some(call.version);
         }
-        true
+        // The newest is tried first, and whoever does not speak it says what it speaks.
+        let version = self.peer_protocol(from).min(self.peer_protocol(to));
+        self.net.set_version(from.0, to.0, version);
+        let _caller = receiver.meet(from, said.clone());
+        self.calls.open.insert((from, to), Call { said, version, _caller });
+        Some(version)
+    }
+
+    /// A node has begun: it, and who can reach it, are told what is spoken before they send
+    /// anything, as when `host::TcpNet` connects. Who cannot yet finds out with its first frame,
+    /// which is lost where it is too new, as it would be without a connection.
+    pub(super) fn tell_versions(&mut self, id: NodeId) {
+        let others = self.nodes().into_iter().filter(|other| *other != id && self.is_on(*other));
+        for (from, to) in others.flat_map(|other| [(id, other), (other, id)]) {
+            if self.net.reaches(from.0, to.0) && !self.net.is_cut(from.0, to.0) {
+                let version = self.peer_protocol(from).min(self.peer_protocol(to));
+                self.net.set_version(from.0, to.0, version);
+            }
+        }
     }
 
     /// Every node connects to whom it was told of, and is told if it was removed.
@@ -55,7 +88,7 @@ impl<S: StateMachine> World<S> {
                 let is_through = self.net.reaches(from.0, to.0) && !self.net.is_cut(from.0, to.0);
                 let is_heard = is_through && !self.is_paused(*from) && !self.is_paused(*to);
                 if is_heard {
-                    self.admit(*from, *to);
+                    self.connect(*from, *to);
                 }
             }
         }

@@ -18,6 +18,7 @@ use wal::{RecoveredGroup, Wal, WalOptions};
 use super::World;
 use super::ends::Ending;
 use super::names::{address_of, founders, seeds_of};
+use super::versions::Program;
 
 /// The id of every simulated cluster.
 const CLUSTER_ID: u64 = 0xf107_111a;
@@ -99,6 +100,8 @@ pub(super) struct SimNode<S: StateMachine> {
     /// How often it has moved to another address.
     moves: u64,
     pub(super) copy: Option<Copy>,
+    /// The newest version of the peer protocol that its program speaks.
+    pub(super) program: Program,
     /// Its disk may lack something that it had vouched for.
     pub(super) is_suspect: bool,
 }
@@ -121,6 +124,7 @@ impl<S: StateMachine> SimNode<S> {
             removed_from: BTreeSet::new(),
             moves: 0,
             copy: None,
+            program: Program::default(),
             is_suspect: false,
         }
     }
@@ -164,6 +168,7 @@ impl<S: StateMachine> World<S> {
         node.fatal = None;
         node.identity = Some(identity);
         node.life_count += 1;
+        self.tell_versions(id);
         self.tell(id, "starts");
         self.draw(id);
         Ok(())
@@ -177,6 +182,7 @@ impl<S: StateMachine> World<S> {
         };
         let node = self.nodes.get_mut(&id).expect("a node of this world");
         assert!(node.stages.is_none(), "a node that runs is not started");
+        let peer_protocol_max = node.program.begin();
         let disk: Arc<dyn Disk> = Arc::new(node.disk.clone());
         let clock: Arc<dyn Clock> = Arc::new(node.clock.clone());
         let data_dir = PathBuf::from(DATA_DIR);
@@ -211,6 +217,7 @@ impl<S: StateMachine> World<S> {
             log_cache_bytes_max: self.options.log_cache_bytes_max,
             snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
             worker_count: self.options.worker_count,
+            peer_protocol_max,
             seeds: identity.seeds.clone(),
             on_removed: hears(Ending::Removed),
             on_log_lost: hears(Ending::DataLost),

@@ -146,9 +146,10 @@ impl<S: StateMachine> World<S> {
         for delivery in self.net.due(now) {
             let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
             let length = delivery.frame.len();
-            if !self.admit(from, to) {
+            if !self.admits(from, to, &delivery.frame) {
                 continue;
             }
+            self.look_at_crossing(from, to, &delivery.frame);
             let Some(stages) = self.nodes.get(&to).and_then(|node| node.stages.as_ref()) else {
                 continue;
             };
