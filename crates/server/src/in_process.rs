@@ -68,6 +68,9 @@ impl fmt::Debug for MemberParts {
 ///   backups, locks and elections, and the health that is watched;
 /// - a put that a quota refuses, which raises the alarm.
 ///
+/// Who drops the host's stages ([`host::Stages`]) drops the calls that wait as well: nobody answers
+/// them any more, and what came of them is not known.
+///
 /// A clone counts as the same connection, see [`InProcess::connection`].
 #[derive(Clone)]
 pub struct InProcess {

@@ -3,8 +3,8 @@
 //! [`Server::start`] takes [`ServerOptions`], opens the data folder, starts the [`host`] with the
 //! [`store`] on it, and serves clients on one port: gRPC over HTTP/2, and `/health`, `/livez`,
 //! `/readyz`, `/version` and `/metrics` over HTTP/1 or 2. What it gives back is a
-//! [`RunningServer`]. Several may run in one process. [`InProcess`] is the same services of a member
-//! whose host and store somebody else runs, without sockets.
+//! [`RunningServer`]. Several may run in one process. [`InProcess`] is the same services without
+//! sockets, of a member whose host and store somebody else runs.
 //!
 //! ```text
 //!            connection (hyper) ── dispatch ──┬── KV, Lease, Cluster, Maintenance, Auth

@@ -67,6 +67,10 @@ pub const HOST_SOMETIMES: &[&str] = &[
     A_WRITE_WENT_ASTRAY,
     A_RENEWAL,
     AN_EXPIRY,
+    A_CALL,
+    A_CALL_FAILED,
+    A_CALL_UNKNOWN,
+    A_LEARNER_REFUSES,
 ];
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
@@ -88,6 +92,10 @@ const LOSS_SEEN_AT_START: &str = "sometimes: the others know at its start that a
 const LOSS_SEEN_BY_GROUP: &str = "sometimes: a group tells a node that its disk is lost";
 const A_RENEWAL: &str = "sometimes: a lease is kept alive";
 const AN_EXPIRY: &str = "sometimes: a lease expires";
+const A_CALL: &str = "sometimes: a call of the API is answered";
+const A_CALL_FAILED: &str = "sometimes: a call of the API has definitely failed";
+const A_CALL_UNKNOWN: &str = "sometimes: the outcome of a call of the API is unknown";
+const A_LEARNER_REFUSES: &str = "sometimes: a learner refuses a call of the API";
 const A_WRITE_WENT_ASTRAY: &str = "sometimes: a disk is given up behind a misdirected write";
 
 /// A cluster, what is done to it, and all who look on.
@@ -291,7 +299,11 @@ impl Chaos {
         if turn < self.crash_installing_before {
             self.run_to_a_staged_snapshot(length);
         } else {
-            self.cluster.world.run_for(length);
+            let clients = &mut self.clients;
+            self.cluster.world.run_until(length, |world| {
+                clients.work(world);
+                false
+            });
         }
         let due: Vec<NodeId> =
             self.resume_at.iter().filter(|(_, at)| **at <= turn).map(|(id, _)| *id).collect();
@@ -306,7 +318,7 @@ impl Chaos {
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {
-            self.clients.ask(world, &mut self.dice, store);
+            self.clients.ask(cluster, &mut self.dice);
         }
         if self.plan.has_leases {
             self.leases.look(world, &self.groups, store)?;

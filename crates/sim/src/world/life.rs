@@ -20,7 +20,7 @@ use super::ends::Ending;
 use super::names::{address_of, founders, seeds_of};
 
 /// The id of every simulated cluster.
-const CLUSTER_ID: u64 = 0xf107_111a;
+pub(crate) const CLUSTER_ID: u64 = 0xf107_111a;
 /// Where a node's files lie.
 const DATA_DIR: &str = "/data";
 
@@ -209,6 +209,7 @@ impl<S: StateMachine> World<S> {
             snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
             worker_count: self.options.worker_count,
             seeds: identity.seeds.clone(),
+            observer: (self.observers)(id),
             on_removed: hears(Ending::Removed),
             on_log_lost: hears(Ending::DataLost),
             ..HostOptions::new(id, CLUSTER_ID, data_dir)
