@@ -146,7 +146,7 @@ impl Dispatch {
     }
 
     /// Whether the connection has made the calls that it may make in this second.
-    fn is_too_quick(&self) -> bool {
+    pub(crate) fn is_too_quick(&self) -> bool {
         let member = &self.services.member;
         self.rate.as_ref().is_some_and(|rate| !rate.take(member.clock.now()))
     }

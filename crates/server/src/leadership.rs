@@ -16,9 +16,10 @@ pub(crate) struct View {
     pub(crate) leader_id: Option<NodeId>,
 }
 
-/// What the host tells of each change.
+/// Who leads a group, for the services of a member of it. The member's host tells of each change,
+/// and the services read it without asking the host ([`InProcess`](crate::InProcess)).
 #[derive(Debug)]
-pub(crate) struct Leadership {
+pub struct Leadership {
     member_id: NodeId,
     term: AtomicU64,
     /// 0 for nobody.
@@ -29,7 +30,9 @@ pub(crate) struct Leadership {
 }
 
 impl Leadership {
-    pub(crate) fn new(member_id: NodeId) -> Self {
+    /// As the member knows it before its host has told anything: nobody leads.
+    #[must_use]
+    pub fn new(member_id: NodeId) -> Self {
         let changes = watch::Sender::new(View::default());
         Self {
             member_id,
@@ -40,8 +43,9 @@ impl Leadership {
         }
     }
 
-    /// From the host's thread. Changes of role alone are no news.
-    pub(crate) fn update(&self, status: &GroupStatus) {
+    /// Takes what [`host::HostOptions::observer`] tells of the group, on the host's thread. Changes
+    /// of role alone are no news.
+    pub fn update(&self, status: &GroupStatus) {
         let view = View { term: status.term, leader_id: status.leader_id };
         self.is_learner.store(status.is_learner, Ordering::Release);
         self.term.store(view.term.0, Ordering::Release);

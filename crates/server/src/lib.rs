@@ -3,7 +3,8 @@
 //! [`Server::start`] takes [`ServerOptions`], opens the data folder, starts the [`host`] with the
 //! [`store`] on it, and serves clients on one port: gRPC over HTTP/2, and `/health`, `/livez`,
 //! `/readyz`, `/version` and `/metrics` over HTTP/1 or 2. What it gives back is a
-//! [`RunningServer`]. Several may run in one process.
+//! [`RunningServer`]. Several may run in one process. [`InProcess`] is the same services without
+//! sockets, of a member whose host and store somebody else runs.
 //!
 //! ```text
 //!            connection (hyper) ── dispatch ──┬── KV, Lease, Cluster, Maintenance, Auth
@@ -37,6 +38,7 @@ mod errors;
 mod gate;
 mod http;
 mod identity;
+mod in_process;
 mod join;
 mod jwt;
 mod leadership;
@@ -70,7 +72,9 @@ mod version;
 pub use backup::{BackupStatus, RestoreError, RestoreOptions, Restored, restore};
 pub use compactor::AutoCompaction;
 pub use errors::{ExitReason, OptionsError, StartError};
+pub use in_process::{InProcess, MemberParts};
 pub use join::JoinFault;
+pub use leadership::Leadership;
 pub use options::{ClusterState, LinearizableReads, QUOTA_BYTES_DEFAULT, ServerOptions};
 pub use recovery::{ForcedCluster, ForcedMember, force_new_cluster};
 pub use running::{RunningServer, ServerStatus};

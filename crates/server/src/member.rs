@@ -18,6 +18,15 @@ use crate::identity::Identity;
 use crate::jwt::Jwt;
 use crate::leadership::Leadership;
 use crate::metrics::Metrics;
+use crate::options::ServerOptions;
+
+/// TLS handshakes at a time. Those of clients that say nothing hold their turn until they are cut
+/// off.
+const HANDSHAKES_AT_ONCE: usize = 1024;
+/// Backups at a time: each has a file as large as all keys, and a thread that waits for its client.
+const BACKUPS_AT_ONCE: usize = 8;
+/// Passwords hashed at a time: each keeps a processor busy for a good while.
+const HASHES_AT_ONCE: usize = 2;
 
 /// What applying a command answers.
 pub(crate) type Applied = Result<Response, RequestError>;
@@ -42,6 +51,29 @@ pub(crate) struct Limits {
     /// 0 for no bound.
     pub(crate) connection_calls_per_second: u32,
     pub(crate) leases_max: usize,
+}
+
+impl Limits {
+    pub(crate) fn of(options: &ServerOptions) -> Self {
+        Self {
+            request_bytes_max: options.max_request_bytes,
+            message_bytes_max: options.message_bytes_max(),
+            txn_ops_max: options.max_txn_ops,
+            lease_ttl_secs_min: options.lease_ttl_secs_min(),
+            request_timeout: Duration::from_millis(options.request_timeout_ms()),
+            election_timeout: Duration::from_millis(options.election_timeout_ms),
+            strict_reconfig_check: options.strict_reconfig_check,
+            watch_progress_interval: Duration::from_millis(
+                options.watch_progress_notify_interval_ms,
+            ),
+            quota_bytes: options.quota_bytes().unwrap_or(0),
+            lease_checkpoint_interval: Duration::from_millis(options.lease_checkpoint_interval_ms),
+            auth_token_ttl: Duration::from_secs(options.auth_token_ttl_secs),
+            bcrypt_cost: options.bcrypt_cost,
+            connection_calls_per_second: options.max_requests_per_second,
+            leases_max: options.leases_max,
+        }
+    }
 }
 
 /// Where a server is in its life.
@@ -85,7 +117,50 @@ pub(crate) struct Member {
     pub(crate) jwt: Option<Jwt>,
 }
 
+/// What a member is made of.
+pub(crate) struct Grounds {
+    pub(crate) identity: Identity,
+    pub(crate) client_urls: Vec<String>,
+    pub(crate) group: GroupHandle<Applied>,
+    pub(crate) store: Store,
+    pub(crate) leadership: Arc<Leadership>,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) jwt: Option<Jwt>,
+}
+
 impl Member {
+    /// One that has not caught up yet.
+    pub(crate) fn new(grounds: Grounds) -> Self {
+        let Grounds { identity, client_urls, group, store, leadership, limits, .. } = grounds;
+        let Grounds { clock, entropy, disk, data_dir, jwt, .. } = grounds;
+        store.measure_times(Arc::clone(&clock));
+        Self {
+            identity,
+            client_urls,
+            group,
+            store,
+            leadership,
+            lessor: Mutex::new(Lessor::with_checkpoints(limits.lease_checkpoint_interval)),
+            limits,
+            phase: watch::Sender::new(Phase::Starting),
+            metrics: Metrics::default(),
+            clock,
+            entropy,
+            disk,
+            data_dir,
+            raising_alarm: false.into(),
+            checkpointing: Arc::default(),
+            handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
+            backups: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
+            hashing: Semaphore::new(HASHES_AT_ONCE),
+            jwt,
+        }
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.identity.member_id.0
     }

@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use env::os::{OsClock, OsDisk, OsEntropy, is_open_to_others};
 use env::{Clock, Disk, Entropy};
@@ -11,11 +10,11 @@ use host::transport::{PeerListener, TcpNet};
 use host::{
     GroupId, GroupSetup, Host, HostOptions, PeerAddresses, ReadMode, Receiver, Stages, World,
 };
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use raft::{Configuration, NodeId};
-use store::{Lessor, Store, StoreMachine, StoreOptions};
+use store::{Store, StoreMachine, StoreOptions};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use wal::{DataFolder, FolderError, Wal, WalOptions};
 
 use crate::errors::{ExitReason, StartError};
@@ -24,8 +23,7 @@ use crate::join::Newcomer;
 use crate::jwt;
 use crate::leadership::Leadership;
 use crate::lessor_task::Answerer;
-use crate::member::{Applied, Limits, Member, Phase};
-use crate::metrics::Metrics;
+use crate::member::{Applied, Grounds, Limits, Member};
 use crate::options::{ClusterState, LinearizableReads, ServerOptions};
 use crate::peering::Peering;
 use crate::plan::{Cluster, Plan, Seed};
@@ -39,14 +37,6 @@ use crate::url::HttpUrl;
 pub(crate) const GROUP: GroupId = GroupId(1);
 /// What a command has beside what its client sent: kind, lengths and flags.
 const COMMAND_OVERHEAD_BYTES: usize = 64 << 10;
-/// Backups at a time: each has a file as large as all keys, and a thread that waits for its client.
-const BACKUPS_AT_ONCE: usize = 8;
-/// TLS handshakes at a time. Those of clients that say nothing hold their turn until they are cut
-/// off.
-const HANDSHAKES_AT_ONCE: usize = 1024;
-/// Passwords hashed at a time: each keeps a processor busy for a good while.
-const HASHES_AT_ONCE: usize = 2;
-
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
@@ -98,7 +88,7 @@ impl Server {
         );
         let Sockets { client, client_addresses, peer, peer_addresses, metrics, metrics_addresses } =
             sockets;
-        let (limits, upkeep) = (limits(&options), Upkeep::new(&options, &serving, &peering));
+        let (limits, upkeep) = (Limits::of(&options), Upkeep::new(&options, &serving, &peering));
         let data_dir = options.data_dir.clone();
         let files = Arc::clone(&disk);
         let opening = Opening { options, identity: identity.clone(), disk, peer, folder, peering };
@@ -110,28 +100,19 @@ impl Server {
         let Opened { host, store, peer_listeners, judge, folder } = opened;
         let group = host.group(GROUP).expect("the host was started with this group");
         let ending = links.ending.subscribe();
-        let member = Arc::new(Member {
+        let member = Arc::new(Member::new(Grounds {
             identity,
             client_urls,
             group,
             store,
             leadership: links.leadership,
-            lessor: Mutex::new(Lessor::with_checkpoints(limits.lease_checkpoint_interval)),
             limits,
-            phase: watch::Sender::new(Phase::Starting),
-            metrics: Metrics::default(),
             clock: links.clock,
             entropy: links.entropy,
             disk: files,
             data_dir,
-            raising_alarm: false.into(),
-            checkpointing: Arc::default(),
-            handshakes: Semaphore::new(HANDSHAKES_AT_ONCE),
-            backups: Arc::new(Semaphore::new(BACKUPS_AT_ONCE)),
-            hashing: Semaphore::new(HASHES_AT_ONCE),
             jwt,
-        });
-        member.store.measure_times(Arc::clone(&member.clock));
+        }));
         *links.answerer.member.write() = Arc::downgrade(&member);
         let serving = serving.start(client, metrics, &member)?;
         let tasks = upkeep.start(&member, &links.ending);
@@ -257,25 +238,6 @@ fn alone(options: &ServerOptions, plan: &Plan, bound: &[SocketAddr], is_tls: boo
     let peer_urls = urls.iter().filter_map(|url| HttpUrl::parse(url).ok()).collect();
     let seed = Seed { name: options.name.clone(), peer_urls };
     Cluster::new(&options.initial_cluster_token, vec![seed])
-}
-
-fn limits(options: &ServerOptions) -> Limits {
-    Limits {
-        request_bytes_max: options.max_request_bytes,
-        message_bytes_max: options.message_bytes_max(),
-        txn_ops_max: options.max_txn_ops,
-        lease_ttl_secs_min: options.lease_ttl_secs_min(),
-        request_timeout: Duration::from_millis(options.request_timeout_ms()),
-        election_timeout: Duration::from_millis(options.election_timeout_ms),
-        strict_reconfig_check: options.strict_reconfig_check,
-        watch_progress_interval: Duration::from_millis(options.watch_progress_notify_interval_ms),
-        quota_bytes: options.quota_bytes().unwrap_or(0),
-        lease_checkpoint_interval: Duration::from_millis(options.lease_checkpoint_interval_ms),
-        auth_token_ttl: Duration::from_secs(options.auth_token_ttl_secs),
-        bcrypt_cost: options.bcrypt_cost,
-        connection_calls_per_second: options.max_requests_per_second,
-        leases_max: options.leases_max,
-    }
 }
 
 /// Everything that opening the disk needs.

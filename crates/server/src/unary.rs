@@ -72,7 +72,39 @@ where
         }
         Err(status) => Err(status),
     };
-    Ok(answered.and_then(|it| whole(it, &budget, &meter)).unwrap_or_else(Status::into_http))
+    let answered = answered.and_then(|it| {
+        let refusal = |status| if only_reads(head.uri.path()) { status } else { untold() };
+        whole(it, &budget, &meter).map_err(refusal)
+    });
+    Ok(answered.unwrap_or_else(Status::into_http))
+}
+
+/// Whether a call of this method has no effect, so that whoever is refused its answer may be
+/// refused the call. One that may have an effect is taken for one that has.
+fn only_reads(path: &str) -> bool {
+    matches!(
+        path,
+        "/etcdserverpb.KV/Range"
+            | "/etcdserverpb.Lease/LeaseTimeToLive"
+            | "/etcdserverpb.Lease/LeaseLeases"
+            | "/etcdserverpb.Auth/AuthStatus"
+            | "/etcdserverpb.Auth/RoleGet"
+            | "/etcdserverpb.Auth/RoleList"
+            | "/etcdserverpb.Auth/UserGet"
+            | "/etcdserverpb.Auth/UserList"
+            | "/etcdserverpb.Cluster/MemberList"
+            | "/etcdserverpb.Maintenance/Hash"
+            | "/etcdserverpb.Maintenance/HashKV"
+            | "/etcdserverpb.Maintenance/Status"
+            | "/grpc.health.v1.Health/Check"
+            | "/v3electionpb.Election/Leader"
+    )
+}
+
+/// It is done, and its answer cannot be given. `too many requests` would say that it is not done:
+/// a client that did it again would do it twice. These words leave that open, as etcd means them.
+fn untold() -> Status {
+    ApiError::TimedOut.into()
 }
 
 fn decode<Q: Message + Default>(path: &str, message: Bytes) -> Result<Q, Status> {

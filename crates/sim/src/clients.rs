@@ -1,38 +1,42 @@
 //! Clients at random nodes, one request each at a time, and what they were told.
+//!
+//! Half of them call `host` and `store` themselves, and half go by the etcd API of the node: the
+//! handlers, through a door of its present life. All are in one history, so that what the two kinds
+//! see is compared.
+
+mod call;
+mod direct;
+mod requests;
+mod verdicts;
+mod wire;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use env::{Moment, SplitMix};
-use host::{GroupId, ProposeError, ReadError};
+use host::GroupId;
 use raft::NodeId;
-use store::{
-    Command, Compare, CompareResult, CompareTarget, DeleteRangeRequest, LeaseId, PutRequest,
-    RangeRequest, RequestError, RequestOp, Response, ResponseOp, Store, StoreMachine, TxnRequest,
-};
+use store::StoreMachine;
 
-use crate::history::{History, Operation, Outcome, Reply, Request, Value};
+use crate::chaos::pick;
+use crate::history::{History, Operation, Outcome, Request, Value};
+use crate::stores::Cluster;
 use crate::{Failure, World};
+use call::Call;
+use direct::Direct;
+use requests::Requests;
+use verdicts::{Headers, LEARNER};
+use wire::{Shape, Told};
 
 /// Every request has its answer by then: the host's own limit, and time to notice.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(9);
-/// Keys that clients fight over.
-const KEYS: u64 = 5;
-/// Longer than any world, by the fastest of its clocks: these leases end when they are revoked.
-const TTL_SECS: i64 = 3600;
-/// Keys that make snapshots long.
-const FILLERS: u64 = 40;
-
-type Proposed = Result<Result<Response, RequestError>, ProposeError>;
-
-/// Revision and value, or `None` if the disk failed.
-type ReadResult = Result<Option<(i64, Option<Value>)>, ReadError>;
 
 enum Answer {
-    Proposal(Arc<Mutex<Option<Proposed>>>),
-    Read(Arc<Mutex<Option<ReadResult>>>),
+    Direct(Direct),
+    Call(Call),
 }
 
 struct Pending {
@@ -45,6 +49,10 @@ struct Pending {
 
 struct Client {
     group: GroupId,
+    /// Whether it goes by the etcd API.
+    by_api: bool,
+    /// The newest revision that it was told of by it.
+    floor: i64,
     pending: Option<Pending>,
 }
 
@@ -54,11 +62,24 @@ pub(crate) struct Clients {
     /// An idle one asks for something once in so many turns.
     turns_per_request: u64,
     pub(crate) histories: BTreeMap<GroupId, History>,
-    /// Leases that may exist, and those that were certainly revoked.
-    leases: Vec<i64>,
+    requests: Requests,
+    /// Leases that were certainly revoked.
     pub(crate) revoked: Vec<(GroupId, i64)>,
-    next_value: Value,
-    next_lease: i64,
+    /// Whether a call of some client can go on.
+    rung: Arc<AtomicBool>,
+    headers: Headers,
+    /// The first answer that was wrong in itself.
+    wrong: Option<Failure>,
+    pub(crate) calls: Calls,
+}
+
+/// Calls of the API, by what came of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) done: u64,
+    pub(crate) failed: u64,
+    pub(crate) unknown: u64,
+    pub(crate) refused_by_learner: u64,
 }
 
 /// The value of bytes that [`bytes_of`] made.
@@ -68,33 +89,30 @@ pub(crate) fn value_of(bytes: &Bytes) -> Value {
     value.expect("a value that a client wrote")
 }
 
-fn bytes_of(value: Value, length: usize) -> Bytes {
-    let mut text = format!("{value:016x}");
-    text.extend(std::iter::repeat_n('.', length));
-    Bytes::from(text)
-}
-
 fn key_bytes(key: &str) -> Bytes {
     Bytes::copy_from_slice(key.as_bytes())
-}
-
-fn lease_key(lease: i64) -> String {
-    format!("leased-{}", lease % 3)
 }
 
 impl Clients {
     pub(crate) fn new(client_count: usize, groups: &[GroupId], turns_per_request: u64) -> Self {
         let clients = (0..client_count)
-            .map(|number| Client { group: groups[number % groups.len()], pending: None })
+            .map(|number| Client {
+                group: groups[number % groups.len()],
+                by_api: !(number / groups.len()).is_multiple_of(2),
+                floor: 0,
+                pending: None,
+            })
             .collect();
         Self {
             clients,
             turns_per_request,
             histories: groups.iter().map(|group| (*group, History::default())).collect(),
-            leases: Vec::new(),
+            requests: Requests::default(),
             revoked: Vec::new(),
-            next_value: 0,
-            next_lease: 0,
+            rung: Arc::default(),
+            headers: Headers::default(),
+            wrong: None,
+            calls: Calls::default(),
         }
     }
 
@@ -112,12 +130,8 @@ impl Clients {
     }
 
     /// Lets some idle clients ask for something.
-    pub(crate) fn ask(
-        &mut self,
-        world: &World<StoreMachine>,
-        dice: &mut SplitMix,
-        store: impl Fn(NodeId, GroupId) -> Store,
-    ) {
+    pub(crate) fn ask(&mut self, cluster: &Cluster, dice: &mut SplitMix) {
+        let world = &cluster.world;
         let on: Vec<NodeId> = world.nodes().into_iter().filter(|id| world.is_on(*id)).collect();
         if on.is_empty() {
             return;
@@ -125,156 +139,71 @@ impl Clients {
         for number in 0..self.clients.len() {
             let is_eager = dice.below(self.turns_per_request) == 0;
             if self.clients[number].pending.is_none() && is_eager {
-                let node = on[usize::try_from(dice.below(on.len() as u64)).expect("small")];
-                let group = self.clients[number].group;
-                self.clients[number].pending = Some(self.begin(world, dice, (node, group), &store));
+                let node = pick(dice, &on);
+                self.clients[number].pending = Some(self.begin(cluster, dice, (number, node)));
             }
         }
+        self.work(world);
     }
 
     fn begin(
         &mut self,
-        world: &World<StoreMachine>,
+        cluster: &Cluster,
         dice: &mut SplitMix,
-        (node, group): (NodeId, GroupId),
-        store: impl Fn(NodeId, GroupId) -> Store,
+        (number, node): (usize, NodeId),
     ) -> Pending {
-        let (request, command) = self.request(dice, group);
-        let handle = world.group(node, group).expect("the node is on");
-        let answer = match command {
-            Some(command) => {
-                let slot: Arc<Mutex<Option<Proposed>>> = Arc::default();
-                let keep = Arc::clone(&slot);
-                handle.propose(&command.encode(), move |result| {
-                    let before = keep.lock().expect("one thread").replace(result);
-                    assert!(before.is_none(), "a client is answered once");
-                });
-                Answer::Proposal(slot)
-            }
-            None => {
-                let Request::Get { key } = &request else { unreachable!("only a get reads") };
-                let range = RangeRequest { key: key_bytes(key), ..RangeRequest::default() };
-                let slot: Arc<Mutex<Option<ReadResult>>> = Arc::default();
-                let keep = Arc::clone(&slot);
-                let store = store(node, group);
-                // At once: later the node would have applied more, and a read that came too early
-                // would not show.
-                handle.read_index(move |result| {
-                    let result = result.map(|_| {
-                        let response = store.range(&range).ok()?;
-                        let held = response.kvs.first().map(|kv| value_of(&kv.value));
-                        Some((response.revision, held))
-                    });
-                    let before = keep.lock().expect("one thread").replace(result);
-                    assert!(before.is_none(), "a reader is answered once");
-                });
-                Answer::Read(slot)
-            }
+        let (group, by_api) = (self.clients[number].group, self.clients[number].by_api);
+        let (request, command) = self.requests.next(dice, &self.histories[&group]);
+        let key = || match &request {
+            Request::Get { key } => key,
+            Request::Put { .. }
+            | Request::Swap { .. }
+            | Request::Delete { .. }
+            | Request::Revoke { .. } => unreachable!("{request:?} is no read"),
         };
-        let now = world.now();
+        let answer = if by_api {
+            let (door, rung) = (cluster.door(node, group), &self.rung);
+            Answer::Call(match command {
+                Some(command) => Call::command(door, command, rung),
+                None => {
+                    let shape = pick(dice, &[Shape::Key, Shape::Range, Shape::Txn]);
+                    Call::read(door, (key(), shape), rung)
+                }
+            })
+        } else {
+            let handle = cluster.world.group(node, group).expect("the node is on");
+            Answer::Direct(match command {
+                Some(command) => Direct::propose(&handle, &command),
+                None => Direct::read(&handle, cluster.store_of(node, group), key()),
+            })
+        };
+        let now = cluster.world.now();
         let operation =
             Operation { request, invoked: now.0, returned: 0, outcome: Outcome::Unknown };
-        let (life, deadline) = (world.life_count(node), now.after(ANSWERED_WITHIN));
+        let (life, deadline) = (cluster.world.life_count(node), now.after(ANSWERED_WITHIN));
         Pending { operation, node, life, deadline, answer }
     }
 
-    fn request(&mut self, dice: &mut SplitMix, group: GroupId) -> (Request, Option<Command>) {
-        self.next_value += 1;
-        let value = self.next_value;
-        let key = format!("key-{}", dice.below(KEYS));
-        let length = usize::try_from(dice.below(100)).expect("small");
-        let put = |key: &str, lease: i64, length: usize| PutRequest {
-            key: key_bytes(key),
-            value: bytes_of(value, length),
-            lease: LeaseId(lease),
-            ..PutRequest::default()
-        };
-        match dice.below(20) {
-            0..5 => (Request::Get { key }, None),
-            5..9 => {
-                let command = Command::Put(put(&key, 0, length));
-                (Request::Put { keys: vec![key], value, lease: 0 }, Some(command))
-            }
-            9..11 => {
-                let key = format!("filler-{}", dice.below(FILLERS));
-                let command = Command::Put(put(&key, 0, length * 20));
-                (Request::Put { keys: vec![key], value, lease: 0 }, Some(command))
-            }
-            11..13 => {
-                let command = Command::DeleteRange(DeleteRangeRequest {
-                    key: key_bytes(&key),
-                    ..DeleteRangeRequest::default()
-                });
-                (Request::Delete { key }, Some(command))
-            }
-            13..16 => self.swap(dice, group, key, put),
-            16 => {
-                let other = format!("key-{}", KEYS + dice.below(3));
-                let success = [&key, &other].map(|key| RequestOp::Put(put(key, 0, length)));
-                let txn = TxnRequest { success: success.to_vec(), ..TxnRequest::default() };
-                let keys = vec![key, other];
-                (Request::Put { keys, value, lease: 0 }, Some(Command::Txn(txn)))
-            }
-            17 => {
-                self.next_lease += 1;
-                let lease = self.next_lease;
-                self.leases.push(lease);
-                // No key is written: the request that fits is a revocation of nothing.
-                let request = Request::Revoke { lease: 0, keys: Vec::new() };
-                (request, Some(Command::LeaseGrant { id: LeaseId(lease), ttl: TTL_SECS }))
-            }
-            18 => {
-                let lease = self.leases.last().copied().unwrap_or(77);
-                let key = lease_key(lease);
-                let command = Command::Put(put(&key, lease, length));
-                (Request::Put { keys: vec![key], value, lease }, Some(command))
-            }
-            _ => {
-                let lease = self.leases.first().copied().unwrap_or(78);
-                if self.leases.len() > 1 {
-                    self.leases.remove(0);
-                }
-                let request = Request::Revoke { lease, keys: vec![lease_key(lease)] };
-                (request, Some(Command::LeaseRevoke { id: LeaseId(lease) }))
-            }
+    /// Lets the calls go on that can. To be called after every event: a handler that reads a moment
+    /// later would see more, and a read that came too early would not show.
+    pub(crate) fn work(&mut self, world: &World<StoreMachine>) {
+        if !self.rung.swap(false, Ordering::Relaxed) {
+            return;
         }
-    }
-
-    /// A swap that expects what the history's newest change says, or nothing, or nonsense.
-    fn swap(
-        &self,
-        dice: &mut SplitMix,
-        group: GroupId,
-        key: String,
-        put: impl Fn(&str, i64, usize) -> PutRequest,
-    ) -> (Request, Option<Command>) {
-        let value = self.next_value;
-        let changes = self.histories[&group].changes.values().rev().flatten();
-        let newest = changes.take(200).find(|change| change.key == key);
-        let held = newest.and_then(|change| change.value);
-        let expected = if dice.below(8) == 0 { None } else { held };
-        // Values of all lengths are compared by their version and not by their bytes.
-        let compare = |result, target| Compare {
-            key: key_bytes(&key),
-            range_end: Bytes::new(),
-            result,
-            target,
-        };
-        let guards = match expected {
-            None => vec![compare(CompareResult::Equal, CompareTarget::Version(0))],
-            // Values of this length are between these two, and no other value is.
-            Some(held) => vec![
-                compare(CompareResult::Greater, CompareTarget::Value(bytes_below(held))),
-                compare(CompareResult::Less, CompareTarget::Value(bytes_below(held + 1))),
-            ],
-        };
-        let range = RangeRequest { key: key_bytes(&key), ..RangeRequest::default() };
-        let txn = TxnRequest {
-            compare: guards,
-            success: vec![RequestOp::Put(put(&key, 0, 10))],
-            failure: vec![RequestOp::Range(range)],
-        };
-        (Request::Swap { key, expected, value }, Some(Command::Txn(txn)))
+        for client in &mut self.clients {
+            let Some(pending) = &mut client.pending else { continue };
+            let lives = pending.lives(world);
+            let Answer::Call(call) = &mut pending.answer else { continue };
+            let Some(told) = call.work(world.now()) else { continue };
+            let who = (pending.node, client.group, pending.life);
+            if let Err(wrong) = self.headers.check(who, told, lives) {
+                self.wrong.get_or_insert(wrong);
+            }
+            self.calls.refused_by_learner += u64::from(match told {
+                Told::Refused(status) => status.message() == LEARNER,
+                Told::Answered(..) | Told::Wrong(_) => false,
+            });
+        }
     }
 
     /// Takes the answers that have come.
@@ -282,11 +211,17 @@ impl Clients {
     /// # Errors
     /// A client that gets no answer, or a wrong kind of one.
     pub(crate) fn listen(&mut self, world: &World<StoreMachine>) -> Result<(), Failure> {
+        self.work(world);
+        self.wrong.take().map_or(Ok(()), Err)?;
         for client in &mut self.clients {
-            let Some(pending) = &client.pending else { continue };
-            let Some(outcome) = outcome_of(world, pending)? else { continue };
+            let Some(pending) = &mut client.pending else { continue };
+            let Some((returned, outcome)) = pending.outcome(world)? else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
-            operation.returned = world.now().0;
+            operation.returned = returned.0;
+            if client.by_api {
+                self.calls.count(&outcome);
+                client.climb(&operation, &outcome)?;
+            }
             if let (Request::Revoke { lease, .. }, Outcome::Done { .. }) =
                 (&operation.request, &outcome)
                 && *lease != 0
@@ -300,73 +235,60 @@ impl Clients {
     }
 }
 
-/// Smaller than every value with this number, and greater than those with a smaller one.
-fn bytes_below(value: Value) -> Bytes {
-    Bytes::from(format!("{:016x}~", value - 1))
+impl Calls {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Done { .. } => self.done += 1,
+            Outcome::Failed => self.failed += 1,
+            Outcome::Unknown => self.unknown += 1,
+        }
+    }
+}
+
+impl Client {
+    /// All it asks for is linearizable: what it is told never goes back, whoever tells.
+    fn climb(&mut self, operation: &Operation, outcome: &Outcome) -> Result<(), Failure> {
+        let Outcome::Done { revision, .. } = outcome else { return Ok(()) };
+        Failure::unless(*revision >= self.floor, "revisions do not fall for a client", || {
+            format!("{operation:?} at {revision}, and it had been told of {}", self.floor)
+        })?;
+        self.floor = *revision;
+        Ok(())
+    }
+}
+
+impl Pending {
+    /// Whether the node is in the life in which it was asked.
+    fn lives(&self, world: &World<StoreMachine>) -> bool {
+        world.is_on(self.node) && world.life_count(self.node) == self.life
+    }
+
+    /// The outcome and when it was known, once there is one. With the life of a node its door goes
+    /// as well: who is not answered by then knows nothing.
+    fn outcome(
+        &mut self,
+        world: &World<StoreMachine>,
+    ) -> Result<Option<(Moment, Outcome)>, Failure> {
+        let request = &self.operation.request;
+        let (answer, is_kept) = match &mut self.answer {
+            Answer::Direct(direct) => {
+                (direct.take(request).map(|outcome| (world.now(), outcome)), direct.is_kept())
+            }
+            Answer::Call(call) => match call.take() {
+                None => (None, true),
+                Some((at, told)) => (Some((at, verdicts::outcome_of(request, told)?)), true),
+            },
+        };
+        if answer.is_some() || !self.lives(world) {
+            return Ok(Some(answer.unwrap_or_else(|| (world.now(), Outcome::Unknown))));
+        }
+        let who = || format!("n{}, {:?}, now {:?}", self.node, self.operation, world.now());
+        Failure::unless(is_kept, "no answer is thrown away", who)?;
+        let waited_too_long = world.now() > self.deadline && !world.is_paused(self.node);
+        Failure::unless(!waited_too_long, ANSWERED, who)?;
+        Ok(None)
+    }
 }
 
 /// The client contract: one answer to each request, in bounded time.
 const ANSWERED: &str = "every request is answered in time";
-
-/// The outcome, once there is one.
-fn outcome_of(world: &World<StoreMachine>, pending: &Pending) -> Result<Option<Outcome>, Failure> {
-    let node = pending.node;
-    let lives = world.is_on(node) && world.life_count(node) == pending.life;
-    let (answer, is_kept) = match &pending.answer {
-        Answer::Proposal(slot) => {
-            let result = slot.lock().expect("one thread").take();
-            let outcome =
-                result.map(|result| outcome_of_proposal(&pending.operation.request, result));
-            (outcome, Arc::strong_count(slot) > 1)
-        }
-        Answer::Read(slot) => {
-            let outcome = slot.lock().expect("one thread").take().map(|result| match result {
-                Ok(Some((revision, held))) => Outcome::Done { revision, reply: Reply::Holds(held) },
-                // The disk failed under the read.
-                Ok(None) => Outcome::Unknown,
-                Err(_) => Outcome::Failed,
-            });
-            (outcome, Arc::strong_count(slot) > 1)
-        }
-    };
-    if answer.is_some() || !lives {
-        return Ok(Some(answer.unwrap_or(Outcome::Unknown)));
-    }
-    let who = || format!("n{node}, {:?}, now {:?}", pending.operation, world.now());
-    Failure::unless(is_kept, "no answer is thrown away", who)?;
-    let waited_too_long = world.now() > pending.deadline && !world.is_paused(node);
-    Failure::unless(!waited_too_long, ANSWERED, who)?;
-    Ok(None)
-}
-
-fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
-    let response = match result {
-        Ok(Ok(response)) => response,
-        // Refused by the state: no effect, ever.
-        Ok(Err(_)) => return Outcome::Failed,
-        Err(error) if error.definitely_failed() => return Outcome::Failed,
-        Err(_) => return Outcome::Unknown,
-    };
-    let (revision, reply) = match response {
-        Response::Put(put) => (put.revision, Reply::Done),
-        Response::DeleteRange(deleted) => (deleted.revision, Reply::Deleted(deleted.deleted)),
-        Response::LeaseGrant { revision, .. } | Response::LeaseRevoke { revision } => {
-            (revision, Reply::Done)
-        }
-        Response::Txn(txn) => match (request, txn.responses.first()) {
-            (Request::Swap { .. }, Some(ResponseOp::Range(range))) => {
-                let held = range.kvs.first().map(|kv| value_of(&kv.value));
-                (txn.revision, Reply::Holds(held))
-            }
-            _ => (txn.revision, Reply::Done),
-        },
-        other @ (Response::Compact { .. }
-        | Response::LeaseCheckpoint { .. }
-        | Response::Alarm { .. }
-        | Response::Downgrade { .. }
-        | Response::Member { .. }
-        | Response::Auth { .. }
-        | Response::Authenticate { .. }) => panic!("{other:?} answers no request of these clients"),
-    };
-    Outcome::Done { revision, reply }
-}

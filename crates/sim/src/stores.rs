@@ -11,10 +11,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use host::{GroupId, ProposeError};
 use raft::{LogIndex, NodeId};
+use server::InProcess;
 use store::{
     Command, PutRequest, RangeRequest, RequestError, Response, Store, StoreMachine, StoreOptions,
 };
 
+use crate::doors::Doors;
 use crate::{World, WorldOptions};
 
 /// The group of a world with one.
@@ -35,6 +37,7 @@ pub struct Cluster {
     /// The nodes.
     pub world: World<StoreMachine>,
     stores: Stores,
+    doors: Doors,
 }
 
 impl fmt::Debug for Cluster {
@@ -48,7 +51,8 @@ impl Cluster {
     pub fn new(options: WorldOptions, group_count: u64) -> Self {
         let stores = Stores::default();
         let opened = Rc::clone(&stores);
-        let world = World::new(
+        let seed = options.seed;
+        let mut world = World::new(
             options,
             Box::new(move |node, disk, _clock| {
                 (1..=group_count)
@@ -64,7 +68,9 @@ impl Cluster {
                     .collect()
             }),
         );
-        Self { world, stores }
+        let groups: Vec<GroupId> = (1..=group_count).map(GroupId).collect();
+        let doors = Doors::of(&mut world, seed, &groups);
+        Self { world, stores, doors }
     }
 
     /// Three nodes of one group, on, with a leader.
@@ -133,6 +139,11 @@ impl Cluster {
     /// A node's store of a group, as its last life opened it.
     pub fn store_of(&self, node: NodeId, group: GroupId) -> Store {
         self.stores.borrow()[&(node, group)].clone()
+    }
+
+    /// The etcd API of a node that is on, for one of its groups: of the node's present life.
+    pub fn door(&self, node: NodeId, group: GroupId) -> InProcess {
+        self.doors.door(&self.world, (node, group), self.store_of(node, group))
     }
 
     /// A key as a node's own state has it.

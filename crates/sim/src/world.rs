@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use env::mem::{MemDisk, MemNet, NodeClock, VirtualClock};
 use env::{Clock, Disk, Moment, SplitMix};
-use host::{Fatal, GroupHandle, GroupId, Role, Stage, StateMachine};
+use host::{Fatal, GroupHandle, GroupId, Observer, Role, Stage, StateMachine};
 use raft::invariants::Cluster;
 use raft::{LogIndex, NodeId};
 
@@ -26,6 +26,7 @@ mod run;
 mod versions;
 
 pub use ends::Ending;
+pub(crate) use life::CLUSTER_ID;
 pub use life::NoStart;
 pub use names::address_of;
 pub(crate) use names::attributes_at;
@@ -34,6 +35,9 @@ pub(crate) use versions::{Crossings, VERSION_BEFORE};
 /// Makes the state machines of a node from what its disk holds, one for each group.
 pub type Machines<S> =
     Box<dyn Fn(NodeId, Arc<dyn Disk>, Arc<dyn Clock>) -> io::Result<Vec<(GroupId, S)>>>;
+
+/// Makes, for each life of a node, whom its host tells who leads.
+pub type Observers = Box<dyn Fn(NodeId) -> Observer>;
 
 /// How a world is made.
 #[derive(Clone, Debug)]
@@ -84,6 +88,7 @@ pub struct World<S: StateMachine> {
     dice: SplitMix,
     nodes: BTreeMap<NodeId, SimNode<S>>,
     machines: Machines<S>,
+    observers: Observers,
     /// Stages that do not run, although they have work: a disk that does not answer, a process that
     /// is stopped.
     paused: BTreeSet<(NodeId, Stage)>,
@@ -131,6 +136,7 @@ impl<S: StateMachine> World<S> {
             dice,
             nodes,
             machines,
+            observers: Box::new(|_| Arc::new(|_, _| {})),
             paused: BTreeSet::new(),
             stepped: None,
             seen: BTreeMap::new(),
@@ -143,6 +149,11 @@ impl<S: StateMachine> World<S> {
             recording: None,
             broken: None,
         }
+    }
+
+    /// From now on each node that starts tells who leads.
+    pub fn observe(&mut self, observers: Observers) {
+        self.observers = observers;
     }
 
     /// Keeps from now on what a picture is drawn from.

@@ -39,6 +39,9 @@ fn anything_may_break_and_nothing_wrong_is_seen_and_all_gets_well() {
         assert!(count("an operation is done") > 500, "{met:?}");
         assert!(count("an operation has definitely failed") > 10, "{met:?}");
         assert!(count("an outcome is unknown") > 10, "{met:?}");
+        // About half of them go by the etcd API.
+        assert!(count("a call of the API is answered") > 250, "{met:?}");
+        assert!(count("the outcome of a call of the API is unknown") > 5, "{met:?}");
     }
 }
 

@@ -40,7 +40,7 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 const RESERVED: &[(&str, &[&str])] = &[
     ("tokio", &["server", "client", "flotilla", "conformance"]),
     ("tokio-stream", &["server", "client", "conformance"]),
-    ("tonic", &["api", "server", "client", "conformance"]),
+    ("tonic", &["api", "server", "client", "sim", "conformance"]),
     ("tonic-prost", &["api"]),
     ("prost", &["api", "server", "client", "conformance"]),
     ("rustix", &["env", "host", "flotilla"]),

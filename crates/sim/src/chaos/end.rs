@@ -103,6 +103,11 @@ impl Chaos {
         self.census.add(A_COMPACTED_WATCHER, self.watchers.compactions_seen);
         self.census.add(super::A_RENEWAL, self.leases.renewed_count);
         self.census.add(super::AN_EXPIRY, self.leases.expired_count);
+        let calls = self.clients.calls;
+        self.census.add(super::A_CALL, calls.done);
+        self.census.add(super::A_CALL_FAILED, calls.failed);
+        self.census.add(super::A_CALL_UNKNOWN, calls.unknown);
+        self.census.add(super::A_LEARNER_REFUSES, calls.refused_by_learner);
         self.census.add(A_BOOKMARK, self.watchers.bookmarks_seen);
     }
 }

@@ -70,11 +70,14 @@ impl Chaos {
             world.is_on(*node) && staged.is_ok_and(is_there)
         };
         let nodes = self.cluster.world.nodes();
-        let world = &mut self.cluster.world;
-        // The bulk stage stages them.
-        world.run_until(length, |world| match world.stepped() {
-            Some((node, Stage::Bulk)) => has_whole(world, &node),
-            Some((_, Stage::Worker(_) | Stage::LogWriter | Stage::Applier)) | None => false,
+        let (world, clients) = (&mut self.cluster.world, &mut self.clients);
+        world.run_until(length, |world| {
+            clients.work(world);
+            match world.stepped() {
+                // The bulk stage stages them.
+                Some((node, Stage::Bulk)) => has_whole(world, &node),
+                Some((_, Stage::Worker(_) | Stage::LogWriter | Stage::Applier)) | None => false,
+            }
         });
         let node = nodes.into_iter().find(|node| has_whole(&self.cluster.world, node));
         if let Some(node) = node {

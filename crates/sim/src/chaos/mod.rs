@@ -72,6 +72,10 @@ pub const HOST_SOMETIMES: &[&str] = &[
     ENTRIES_UP,
     AN_OLD_ERRAND_DONE,
     ERRAND_OF_AN_OLD_LEADER,
+    A_CALL,
+    A_CALL_FAILED,
+    A_CALL_UNKNOWN,
+    A_LEARNER_REFUSES,
 ];
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
@@ -97,6 +101,10 @@ const ENTRIES_DOWN: &str = "sometimes: a leader replicates to a follower of the 
 const ENTRIES_UP: &str = "sometimes: a leader of the version before replicates to an upgraded one";
 const AN_OLD_ERRAND_DONE: &str = "sometimes: an errand of the version before is answered";
 const ERRAND_OF_AN_OLD_LEADER: &str = "sometimes: an errand to a leader of the version before";
+const A_CALL: &str = "sometimes: a call of the API is answered";
+const A_CALL_FAILED: &str = "sometimes: a call of the API has definitely failed";
+const A_CALL_UNKNOWN: &str = "sometimes: the outcome of a call of the API is unknown";
+const A_LEARNER_REFUSES: &str = "sometimes: a learner refuses a call of the API";
 const A_WRITE_WENT_ASTRAY: &str = "sometimes: a disk is given up behind a misdirected write";
 
 /// A cluster, what is done to it, and all who look on.
@@ -301,7 +309,11 @@ impl Chaos {
         if turn < self.crash_installing_before {
             self.run_to_a_staged_snapshot(length);
         } else {
-            self.cluster.world.run_for(length);
+            let clients = &mut self.clients;
+            self.cluster.world.run_until(length, |world| {
+                clients.work(world);
+                false
+            });
         }
         let due: Vec<NodeId> =
             self.resume_at.iter().filter(|(_, at)| **at <= turn).map(|(id, _)| *id).collect();
@@ -316,7 +328,7 @@ impl Chaos {
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {
-            self.clients.ask(world, &mut self.dice, store);
+            self.clients.ask(cluster, &mut self.dice);
         }
         if self.plan.has_leases {
             self.leases.look(world, &self.groups, store)?;

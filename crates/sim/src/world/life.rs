@@ -21,7 +21,7 @@ use super::names::{address_of, founders, seeds_of};
 use super::versions::Program;
 
 /// The id of every simulated cluster.
-const CLUSTER_ID: u64 = 0xf107_111a;
+pub(crate) const CLUSTER_ID: u64 = 0xf107_111a;
 /// Where a node's files lie.
 const DATA_DIR: &str = "/data";
 
@@ -219,6 +219,7 @@ impl<S: StateMachine> World<S> {
             worker_count: self.options.worker_count,
             peer_protocol_max,
             seeds: identity.seeds.clone(),
+            observer: (self.observers)(id),
             on_removed: hears(Ending::Removed),
             on_log_lost: hears(Ending::DataLost),
             ..HostOptions::new(id, CLUSTER_ID, data_dir)

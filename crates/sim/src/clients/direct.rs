@@ -1,0 +1,113 @@
+//! Clients that call `host` and `store` themselves.
+
+use std::sync::{Arc, Mutex};
+
+use host::{GroupHandle, ProposeError, ReadError};
+use store::{Command, RangeRequest, RequestError, Response, ResponseOp, Store};
+
+use super::{key_bytes, value_of};
+use crate::history::{Outcome, Reply, Request, Value};
+
+type Proposed = Result<Result<Response, RequestError>, ProposeError>;
+type Handle = GroupHandle<Result<Response, RequestError>>;
+
+/// Revision and value, or `None` if the disk failed.
+type ReadResult = Result<Option<(i64, Option<Value>)>, ReadError>;
+
+type Slot<T> = Arc<Mutex<Option<T>>>;
+
+/// The answer, once it is there.
+pub(super) enum Direct {
+    Proposal(Slot<Proposed>),
+    Read(Slot<ReadResult>),
+}
+
+impl Direct {
+    pub(super) fn propose(handle: &Handle, command: &Command) -> Self {
+        let slot: Slot<Proposed> = Arc::default();
+        let keep = Arc::clone(&slot);
+        handle.propose(&command.encode(), move |result| {
+            let before = keep.lock().expect("one thread").replace(result);
+            assert!(before.is_none(), "a client is answered once");
+        });
+        Self::Proposal(slot)
+    }
+
+    pub(super) fn read(handle: &Handle, store: Store, key: &str) -> Self {
+        let range = RangeRequest { key: key_bytes(key), ..RangeRequest::default() };
+        let slot: Slot<ReadResult> = Arc::default();
+        let keep = Arc::clone(&slot);
+        // At once: later the node would have applied more, and a read that came too early
+        // would not show.
+        handle.read_index(move |result| {
+            let result = result.map(|_| {
+                let response = store.range(&range).ok()?;
+                let held = response.kvs.first().map(|kv| value_of(&kv.value));
+                Some((response.revision, held))
+            });
+            let before = keep.lock().expect("one thread").replace(result);
+            assert!(before.is_none(), "a reader is answered once");
+        });
+        Self::Read(slot)
+    }
+
+    /// The outcome, once there is one.
+    pub(super) fn take(&self, request: &Request) -> Option<Outcome> {
+        match self {
+            Self::Proposal(slot) => {
+                let result = slot.lock().expect("one thread").take();
+                result.map(|result| outcome_of_proposal(request, result))
+            }
+            Self::Read(slot) => {
+                slot.lock().expect("one thread").take().map(|result| match result {
+                    Ok(Some((revision, held))) => {
+                        Outcome::Done { revision, reply: Reply::Holds(held) }
+                    }
+                    // The disk failed under the read.
+                    Ok(None) => Outcome::Unknown,
+                    Err(_) => Outcome::Failed,
+                })
+            }
+        }
+    }
+
+    /// Whether somebody may still answer.
+    pub(super) fn is_kept(&self) -> bool {
+        match self {
+            Self::Proposal(slot) => Arc::strong_count(slot) > 1,
+            Self::Read(slot) => Arc::strong_count(slot) > 1,
+        }
+    }
+}
+
+fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
+    let response = match result {
+        Ok(Ok(response)) => response,
+        // Refused by the state: no effect, ever.
+        Ok(Err(_)) => return Outcome::Failed,
+        Err(error) if error.definitely_failed() => return Outcome::Failed,
+        Err(_) => return Outcome::Unknown,
+    };
+    let (revision, reply) = match response {
+        Response::Put(put) => (put.revision, Reply::Done),
+        Response::DeleteRange(deleted) => (deleted.revision, Reply::Deleted(deleted.deleted)),
+        Response::LeaseGrant { revision, .. } | Response::LeaseRevoke { revision } => {
+            (revision, Reply::Done)
+        }
+        Response::Txn(txn) => match (request, txn.responses.first()) {
+            (Request::Swap { .. }, Some(ResponseOp::Range(range))) => {
+                let held = range.kvs.first().map(|kv| value_of(&kv.value));
+                (txn.revision, Reply::Holds(held))
+            }
+            _ => (txn.revision, Reply::Done),
+        },
+        other @ (Response::Compact { .. }
+        | Response::LeaseCheckpoint { .. }
+        | Response::Alarm { .. }
+        | Response::Downgrade { .. }
+        | Response::Member { .. }
+        | Response::Auth { .. }
+        | Response::Authenticate { .. }) => panic!("{other:?} answers no request of these clients"),
+    };
+    Outcome::Done { revision, reply }
+}

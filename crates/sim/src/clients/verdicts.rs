@@ -1,0 +1,120 @@
+//! What a careful client of etcd may conclude from an answer, or from an error.
+//!
+//! Of a write:
+//!
+//! | code and text | the write is |
+//! | --- | --- |
+//! | no error | done |
+//! | `NOT_FOUND`, and all else that request or state refuse | not done, ever |
+//! | `FAILED_PRECONDITION`, of a learner | not done, ever |
+//! | `UNKNOWN`, `etcdserver: too many requests` | not done, ever |
+//! | `UNAVAILABLE`, `etcdserver: no leader` | not done, ever |
+//! | `UNAVAILABLE`, `etcdserver: request timed out` or `server stopped` | unknown |
+//! | none, since the member ended | unknown |
+//!
+//! A read that has no answer has no effect, whatever the error. And an error must be one that the
+//! request may meet: nobody is told that a well-formed request is none.
+
+use std::collections::BTreeMap;
+
+use api::etcdserverpb::ResponseHeader;
+use host::GroupId;
+use raft::NodeId;
+use tonic::{Code, Status};
+
+use super::wire::Told;
+use crate::Failure;
+use crate::history::{Outcome, Request};
+use crate::world::CLUSTER_ID;
+
+const HEADERS: &str = "the header of an answer is of who was asked";
+const TERMS: &str = "the term in headers does not fall";
+const ERRORS: &str = "an error is one that the request may meet";
+const ANSWERS: &str = "an answer has the form of its request";
+/// As of calls without the API.
+const KEPT: &str = "no answer is thrown away";
+
+/// Whoever answers: a replica in one of its lives.
+pub(crate) type Who = (NodeId, GroupId, u64);
+
+/// What was seen in headers.
+#[derive(Debug, Default)]
+pub(crate) struct Headers {
+    terms: BTreeMap<Who, u64>,
+}
+
+impl Headers {
+    /// Looks at an answer when it comes: terms are compared in the order of answers.
+    pub(super) fn check(&mut self, who: Who, told: &Told, lives: bool) -> Result<(), Failure> {
+        match told {
+            Told::Answered(header, _) => self.check_header(who, header),
+            Told::Refused(status) => {
+                let is_stopped = status.message() == STOPPED;
+                Failure::unless(!is_stopped || !lives, KEPT, || format!("{who:?}: {status:?}"))
+            }
+            Told::Wrong(what) => Err(Failure::new(ANSWERS, format!("{who:?}: {what}"))),
+        }
+    }
+
+    pub(crate) fn check_header(
+        &mut self,
+        who: Who,
+        header: &ResponseHeader,
+    ) -> Result<(), Failure> {
+        let names = (header.cluster_id, header.member_id);
+        let what = || format!("{who:?}: {header:?}");
+        Failure::unless(names == (CLUSTER_ID, who.0.0), HEADERS, what)?;
+        // Before its host has told anything a member names none.
+        let newest = self.terms.entry(who).or_insert(0);
+        Failure::unless(header.raft_term >= *newest, TERMS, || {
+            format!("{who:?}: {header:?}, and before it was {newest}")
+        })?;
+        *newest = header.raft_term;
+        Ok(())
+    }
+}
+
+const STOPPED: &str = "etcdserver: server stopped";
+
+/// What may be concluded.
+pub(super) fn outcome_of(request: &Request, told: Told) -> Result<Outcome, Failure> {
+    let status = match told {
+        Told::Answered(header, reply) => {
+            return Ok(Outcome::Done { revision: header.revision, reply });
+        }
+        Told::Refused(status) => status,
+        Told::Wrong(what) => return Err(Failure::new(ANSWERS, what)),
+    };
+    let is_read = matches!(request, Request::Get { .. });
+    let outcome = if is_read { of_read(&status) } else { of_write(request, &status) };
+    outcome.ok_or_else(|| Failure::new(ERRORS, format!("{request:?}: {status:?}")))
+}
+
+fn of_read(status: &Status) -> Option<Outcome> {
+    match (status.code(), status.message()) {
+        (Code::Unavailable, "etcdserver: no leader" | "etcdserver: request timed out" | STOPPED)
+        | (Code::Unknown, "etcdserver: too many requests")
+        // Its disk failed under the read.
+        | (Code::Internal, _)
+        | (Code::FailedPrecondition, LEARNER) => Some(Outcome::Failed),
+        _ => None,
+    }
+}
+
+/// What a member without a vote says.
+pub(crate) const LEARNER: &str = "etcdserver: rpc not supported for learner";
+
+fn of_write(request: &Request, status: &Status) -> Option<Outcome> {
+    let names_a_lease =
+        matches!(request, Request::Put { lease: 1.., .. } | Request::Revoke { lease: 1.., .. });
+    match (status.code(), status.message()) {
+        (Code::NotFound, "etcdserver: requested lease not found") if names_a_lease => {
+            Some(Outcome::Failed)
+        }
+        (Code::FailedPrecondition, LEARNER)
+        | (Code::Unknown, "etcdserver: too many requests")
+        | (Code::Unavailable, "etcdserver: no leader") => Some(Outcome::Failed),
+        (Code::Unavailable, "etcdserver: request timed out" | STOPPED) => Some(Outcome::Unknown),
+        _ => None,
+    }
+}
