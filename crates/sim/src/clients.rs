@@ -28,7 +28,7 @@ use crate::{Failure, World};
 use call::Call;
 use direct::Direct;
 use requests::Requests;
-use verdicts::{Headers, LEARNER};
+pub(crate) use verdicts::{Headers, LEARNER};
 use wire::{Shape, Told};
 
 /// Every request has its answer by then: the host's own limit, and time to notice.

@@ -43,9 +43,8 @@ impl Chaos {
         self.compared.clear();
         self.compare_states()?;
         let cluster = &self.cluster;
-        let store = |node, group| cluster.store_of(node, group);
         self.watchers.keep(&cluster.world.nodes());
-        self.watchers.check_end(&mut self.dice, &mut self.clients.histories, store)?;
+        self.watchers.check_end(&mut self.dice, &mut self.clients.histories, cluster)?;
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
                 Failure::new(what.property, format!("{group:?}: {}", what.detail))
@@ -108,6 +107,7 @@ impl Chaos {
         self.census.add(super::A_CALL_FAILED, calls.failed);
         self.census.add(super::A_CALL_UNKNOWN, calls.unknown);
         self.census.add(super::A_LEARNER_REFUSES, calls.refused_by_learner);
+        self.census.add(super::A_WATCHER_OF_THE_API, self.watchers.by_api);
         self.census.add(A_BOOKMARK, self.watchers.bookmarks_seen);
     }
 }

@@ -76,6 +76,7 @@ pub const HOST_SOMETIMES: &[&str] = &[
     A_CALL_FAILED,
     A_CALL_UNKNOWN,
     A_LEARNER_REFUSES,
+    A_WATCHER_OF_THE_API,
 ];
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
@@ -105,6 +106,7 @@ const A_CALL: &str = "sometimes: a call of the API is answered";
 const A_CALL_FAILED: &str = "sometimes: a call of the API has definitely failed";
 const A_CALL_UNKNOWN: &str = "sometimes: the outcome of a call of the API is unknown";
 const A_LEARNER_REFUSES: &str = "sometimes: a learner refuses a call of the API";
+const A_WATCHER_OF_THE_API: &str = "sometimes: the API tells a watcher something";
 const A_WRITE_WENT_ASTRAY: &str = "sometimes: a disk is given up behind a misdirected write";
 
 /// A cluster, what is done to it, and all who look on.
@@ -337,7 +339,7 @@ impl Chaos {
             }
         }
         let histories = &mut self.clients.histories;
-        self.watchers.look(world, &mut self.dice, histories, store)?;
+        self.watchers.look(cluster, &mut self.dice, histories)?;
         if self.dice.below(COMPARED_EVERY) == 0 {
             self.compare_states()?;
         }

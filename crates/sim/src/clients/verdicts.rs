@@ -118,3 +118,40 @@ fn of_write(request: &Request, status: &Status) -> Option<Outcome> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(lease: i64) -> Request {
+        Request::Put { keys: vec!["key".to_owned()], value: 1, lease }
+    }
+
+    #[track_caller]
+    fn check(request: &Request, code: Code, text: &str, expect: Option<Outcome>) {
+        let told = Told::Refused(Status::new(code, text));
+        assert_eq!(outcome_of(request, told).ok(), expect, "{code:?} {text}");
+    }
+
+    #[test]
+    fn only_what_certainly_did_nothing_has_failed() {
+        let (failed, unknown) = (Some(Outcome::Failed), Some(Outcome::Unknown));
+        check(&put(0), Code::Unavailable, "etcdserver: no leader", failed.clone());
+        check(&put(0), Code::Unknown, "etcdserver: too many requests", failed.clone());
+        check(&put(0), Code::FailedPrecondition, LEARNER, failed.clone());
+        check(&put(0), Code::Unavailable, "etcdserver: request timed out", unknown.clone());
+        check(&put(0), Code::Unavailable, STOPPED, unknown);
+        let read = Request::Get { key: "key".to_owned() };
+        check(&read, Code::Unavailable, "etcdserver: request timed out", failed);
+    }
+
+    #[test]
+    fn an_error_that_the_request_cannot_meet_is_wrong() {
+        let no_lease = "etcdserver: requested lease not found";
+        check(&put(3), Code::NotFound, no_lease, Some(Outcome::Failed));
+        check(&put(0), Code::NotFound, no_lease, None);
+        check(&put(0), Code::InvalidArgument, "etcdserver: key is not provided", None);
+        check(&put(0), Code::Unavailable, "etcdserver: leader changed", None);
+        check(&put(0), Code::Internal, "flotilla: an error without a gRPC code", None);
+    }
+}

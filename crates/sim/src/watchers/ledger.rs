@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use api::mvccpb::{Event, KeyValue, event::EventType};
 use store::{EventKind, EventRef};
 
 use crate::clients::value_of;
@@ -36,6 +37,22 @@ impl Seen {
             version: kv.version,
             before: event.prev_kv.map(|before| (value_of(&before.value), before.mod_revision)),
         }
+    }
+
+    /// The same as the API tells it; `None` if that is no change.
+    pub(super) fn on_the_wire(event: &Event) -> Option<Self> {
+        let kv = event.kv.as_ref()?;
+        let before = |before: &KeyValue| (value_of(&before.value), before.mod_revision);
+        Some(Self {
+            key: String::from_utf8_lossy(&kv.key).into_owned(),
+            value: match EventType::try_from(event.r#type).ok()? {
+                EventType::Put => Some(value_of(&kv.value)),
+                EventType::Delete => None,
+            },
+            create_revision: kv.create_revision,
+            version: kv.version,
+            before: event.prev_kv.as_ref().map(before),
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Watchers on every node, which resume where they stopped after each of the node's lives
-//! (scenarios W1, W2, W4), and are held against one ledger of all changes.
+//! (scenarios W1, W2, W4), and are held against one ledger of all changes. In every other of these
+//! lives a watcher goes by the etcd API, so that it goes on by the one where it stopped by the
+//! other.
 //!
 //! The nine properties that etcd's robustness tests demand, and one more:
 //!
@@ -17,6 +19,7 @@
 //! | complete or compacted | a watcher that misses something is told that it was compacted |
 
 mod ledger;
+mod streams;
 mod watcher;
 
 use std::collections::BTreeMap;
@@ -24,9 +27,10 @@ use std::collections::BTreeMap;
 use env::SplitMix;
 use host::GroupId;
 use raft::NodeId;
-use store::{Store, StoreMachine};
+use store::StoreMachine;
 
 use crate::history::History;
+use crate::stores::Cluster;
 use crate::{Failure, World};
 use ledger::Ledger;
 use watcher::{Filter, Watcher};
@@ -42,6 +46,8 @@ pub(crate) struct Watchers {
     pub(crate) compactions_seen: u64,
     /// Progress messages that came.
     pub(crate) bookmarks_seen: u64,
+    /// Messages that the API brought.
+    pub(crate) by_api: u64,
     /// Changes that were held against the ledger.
     pub(crate) changes_checked: u64,
 }
@@ -60,11 +66,11 @@ impl Watchers {
     /// The first property that does not hold.
     pub(crate) fn look(
         &mut self,
-        world: &World<StoreMachine>,
+        cluster: &Cluster,
         dice: &mut SplitMix,
         histories: &mut BTreeMap<GroupId, History>,
-        store: impl Fn(NodeId, GroupId) -> Store,
     ) -> Result<(), Failure> {
+        let world = &cluster.world;
         let nodes = world.nodes().into_iter().filter(|id| world.is_on(*id));
         let nodes: Vec<NodeId> = nodes.collect();
         for (group, history) in histories {
@@ -72,7 +78,7 @@ impl Watchers {
                 for part in [Part::Everything, Part::Some] {
                     let key = (*node, *group, part);
                     self.watcher(key, dice).live(world.life_count(*node));
-                    self.look_once(key, dice, history, &store(*node, *group))?;
+                    self.look_once(key, dice, history, cluster)?;
                 }
             }
         }
@@ -93,7 +99,7 @@ impl Watchers {
         (node, group, part): (NodeId, GroupId, Part),
         dice: &mut SplitMix,
         history: &mut History,
-        store: &Store,
+        cluster: &Cluster,
     ) -> Result<(), Failure> {
         // Some clients are slow.
         if dice.below(4) == 0 {
@@ -101,9 +107,10 @@ impl Watchers {
         }
         let compacted = self.compacted.get(&group).copied().unwrap_or(0);
         let Some(watcher) = self.watchers.get_mut(&(node, group, part)) else { return Ok(()) };
-        let seen = watcher.read(store, dice, compacted, (node, group))?;
+        let seen = watcher.read(cluster, dice, compacted, (node, group))?;
         self.compactions_seen += u64::from(seen.was_compacted);
         self.bookmarks_seen += seen.bookmarks;
+        self.by_api += seen.by_api;
         let ledger = self.ledgers.entry(group).or_default();
         self.changes_checked += watcher.check(ledger, history, (node, group))?;
         Ok(())
@@ -135,15 +142,14 @@ impl Watchers {
         &mut self,
         dice: &mut SplitMix,
         histories: &mut BTreeMap<GroupId, History>,
-        store: impl Fn(NodeId, GroupId) -> Store,
+        cluster: &Cluster,
     ) -> Result<(), Failure> {
         for ((node, group, _), watcher) in &mut self.watchers {
             let ledger = self.ledgers.entry(*group).or_default();
             let history = histories.get_mut(group).expect("a group of this world");
             let compacted = self.compacted.get(group).copied().unwrap_or(0);
-            let store = store(*node, *group);
             // One that was told of a compaction begins again.
-            while watcher.read(&store, dice, compacted, (*node, *group))?.was_compacted {}
+            while watcher.read(cluster, dice, compacted, (*node, *group))?.was_compacted {}
             self.changes_checked += watcher.check(ledger, history, (*node, *group))?;
             watcher.check_end(ledger, (*node, *group))?;
         }

@@ -7,13 +7,15 @@ use bytes::Bytes;
 use env::SplitMix;
 use host::GroupId;
 use raft::NodeId;
-use store::{Store, WatchCreateRequest, WatchMessage, WatchStream};
+use store::WatchCreateRequest;
 
 use super::ledger::{FIRST, Ledger, Seen};
+use super::streams::{ApiStream, Heard, Listening, Next};
 use crate::Failure;
 use crate::history::{Change, History};
+use crate::stores::Cluster;
 
-type Who = (NodeId, GroupId);
+pub(super) type Who = (NodeId, GroupId);
 
 /// What a watcher wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,13 +85,17 @@ enum Told {
 pub(super) struct Brought {
     pub(super) was_compacted: bool,
     pub(super) bookmarks: u64,
+    /// Messages that the API brought.
+    pub(super) by_api: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Watcher {
     filter: Filter,
     life: u64,
-    stream: Option<WatchStream>,
+    stream: Option<Listening>,
+    /// Whether the API has refused it in this life of the node, which has no vote.
+    is_refused: bool,
     /// The first revision that it was not told of.
     next: i64,
     /// The first revision that a new stream was asked for.
@@ -108,6 +114,7 @@ impl Watcher {
             filter,
             life: 0,
             stream: None,
+            is_refused: false,
             next,
             start: next,
             told: VecDeque::new(),
@@ -120,6 +127,7 @@ impl Watcher {
     pub(super) fn live(&mut self, life: u64) {
         if self.life != life {
             self.stream = None;
+            self.is_refused = false;
             self.life = life;
         }
     }
@@ -128,78 +136,98 @@ impl Watcher {
         self.next == revision + 1
     }
 
-    fn open(&mut self, store: &Store) {
-        if self.stream.is_none() {
-            let stream = store.watch_stream(Arc::new(|| {}));
-            stream.create(self.filter.request(self.next)).expect("a good request");
-            self.stream = Some(stream);
-            self.start = self.next;
+    /// By the API in every other life, so that a watcher goes on by the one where it stopped by the
+    /// other.
+    fn open(&mut self, cluster: &Cluster, (node, group): Who) {
+        if self.stream.is_some() {
+            return;
         }
+        let create = self.filter.request(self.next);
+        let is_everything = u64::from(self.filter == Filter::Everything);
+        let by_api = !(node.0 + self.life + is_everything).is_multiple_of(2);
+        self.stream = Some(if by_api && !self.is_refused {
+            let door = cluster.door(node, group);
+            Listening::Api(Box::new(ApiStream::new(door, self.life, create)))
+        } else {
+            let stream = cluster.store_of(node, group).watch_stream(Arc::new(|| {}));
+            stream.create(create).expect("a good request");
+            Listening::Store(stream)
+        });
+        self.start = self.next;
     }
 
     /// Takes what waits in the stream.
     pub(super) fn read(
         &mut self,
-        store: &Store,
+        cluster: &Cluster,
         dice: &mut SplitMix,
         compacted: i64,
         who: Who,
     ) -> Result<Brought, Failure> {
         let mut brought = Brought::default();
         self.compacted = compacted;
-        self.open(store);
+        self.open(cluster, who);
+        let mut stream = self.stream.take().expect("made above");
         if dice.below(4) == 0 {
-            self.stream.as_ref().expect("made above").request_progress();
+            stream.request_progress();
         }
+        let by_api = u64::from(matches!(stream, Listening::Api(_)));
         let mut idle = 0;
         while idle < 3 {
-            let stream = self.stream.as_ref().expect("made above");
-            let Ok(message) = stream.poll() else {
-                // The node's disk has failed.
-                self.stream = None;
-                return Ok(brought);
+            let heard = match stream.next(who)? {
+                Next::Over => return Ok(brought),
+                Next::OfLearner => {
+                    self.is_refused = true;
+                    return self.read(cluster, dice, compacted, who);
+                }
+                Next::Nothing => {
+                    idle += 1;
+                    continue;
+                }
+                Next::Heard(heard) => heard,
             };
-            match message {
-                None => idle += 1,
-                Some(WatchMessage::Created { .. }) => {}
-                Some(WatchMessage::Events { revision, events, .. }) => {
-                    self.take(events.iter().map(|event| (event.kv.mod_revision, Seen::of(&event))))
-                        .map_err(|failure| named(failure, who))?;
-                    let newest = self.next - 1;
-                    Failure::unless(revision >= newest, "watch: ordered", || {
-                        format!("{who:?}: the header is at {revision}, the events at {newest}")
-                    })?;
-                }
-                Some(WatchMessage::Progress { revision, .. }) => {
-                    brought.bookmarks += 1;
-                    self.told.push_back(Told::Bookmark(revision));
-                    self.next = self.next.max(revision + 1);
-                }
-                Some(WatchMessage::Compacted { compact_revision, .. }) => {
-                    let is_right = compact_revision <= compacted && compact_revision > self.next;
-                    Failure::unless(is_right, "watch: complete or compacted", || {
-                        format!(
-                            "{who:?}: told of a compaction at {compact_revision}, asked for \
-                             {compacted}, had seen all before {}",
-                            self.next
-                        )
-                    })?;
-                    self.told.push_back(Told::Compacted(compact_revision - 1));
-                    self.next = compact_revision;
-                    self.stream = None;
-                    brought.was_compacted = true;
-                    return Ok(brought);
-                }
-                Some(
-                    other @ (WatchMessage::Rejected { .. }
-                    | WatchMessage::Canceled { .. }
-                    | WatchMessage::Denied { .. }),
-                ) => {
-                    return Err(Failure::new("watch: answers", format!("{who:?}: {other:?}")));
-                }
+            brought.by_api += by_api;
+            let is_over = self.hear(heard, &mut brought).map_err(|failure| named(failure, who))?;
+            if is_over {
+                return Ok(brought);
             }
         }
+        self.stream = Some(stream);
         Ok(brought)
+    }
+
+    /// Takes one message. Whether the watcher is gone with it.
+    fn hear(&mut self, heard: Heard, brought: &mut Brought) -> Result<bool, Failure> {
+        match heard {
+            Heard::Created => {}
+            Heard::Events(revision, events) => {
+                self.take(events.into_iter())?;
+                let newest = self.next - 1;
+                Failure::unless(revision >= newest, "watch: ordered", || {
+                    format!("the header is at {revision}, the events at {newest}")
+                })?;
+            }
+            Heard::Bookmark(revision) => {
+                brought.bookmarks += 1;
+                self.told.push_back(Told::Bookmark(revision));
+                self.next = self.next.max(revision + 1);
+            }
+            Heard::Compacted(compact_revision) => {
+                let is_right = compact_revision <= self.compacted && compact_revision > self.next;
+                Failure::unless(is_right, "watch: complete or compacted", || {
+                    format!(
+                        "told of a compaction at {compact_revision}, asked for {}, had seen all \
+                         before {}",
+                        self.compacted, self.next
+                    )
+                })?;
+                self.told.push_back(Told::Compacted(compact_revision - 1));
+                self.next = compact_revision;
+                brought.was_compacted = true;
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// One message with changes.
