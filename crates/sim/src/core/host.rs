@@ -137,7 +137,7 @@ impl CoreWorld {
         self.input(id, Input::SnapshotSent { to: wanted.to, delivered: mark.map(Into::into) });
     }
 
-    pub(super) fn install(&mut self, id: NodeId, mark: SnapshotMark) {
+    pub(super) fn install(&mut self, id: NodeId, mark: Box<SnapshotMark>) {
         let state = self.state_of(mark.last.index);
         let member = self.member(id);
         let is_safe = member.disk.mark.last >= mark.last;
@@ -149,6 +149,6 @@ impl CoreWorld {
             let detail = format!("node {id} installs {} over a log that is not cut", mark.last);
             self.fail(id, Failure::new("the log is durable before the state is replaced", detail));
         }
-        self.input(id, Input::SnapshotInstalled(mark.into()));
+        self.input(id, Input::SnapshotInstalled(mark));
     }
 }

@@ -42,7 +42,7 @@ pub(super) enum Happening {
     Install {
         node: NodeId,
         life: u64,
-        mark: SnapshotMark,
+        mark: Box<SnapshotMark>,
     },
     End {
         node: NodeId,
@@ -362,7 +362,7 @@ impl CoreWorld {
         }
         if let Some(mark) = output.install_snapshot {
             let time = self.some_time(self.options.install_time);
-            self.later(time, Happening::Install { node: id, life, mark: *mark });
+            self.later(time, Happening::Install { node: id, life, mark });
         }
         let member = self.member(id);
         member.to_apply.extend(output.committed);
