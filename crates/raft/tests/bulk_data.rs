@@ -1,7 +1,8 @@
-//! Bulk data beside the log (`docs/adr/0012-who-sends-to-whom.md`): an entry names data that came by
-//! another way, and the host of a node that lacks the data does not report the entry as durable. The
-//! core knows nothing of it. What it promises of entries must then hold of the data as well: what is
-//! committed is with a quorum, who leads has it, and nobody applies a name without what it names.
+//! Bulk data beside the log (`docs/adr/0012-who-sends-to-whom.md`): an entry names data that came
+//! by another way, and the host of a node that lacks the data does not report the entry as durable.
+//! The core knows nothing of it. What it promises of entries must then hold of the data as well:
+//! what is committed is with a quorum, who leads has it, and nobody applies a name without what it
+//! names.
 #![expect(clippy::unwrap_used, reason = "what is missing fails the test")]
 
 mod cluster;

@@ -14,11 +14,11 @@ pub(super) fn may_elect(configuration: &Configuration, granted: &BTreeSet<NodeId
     incoming && outgoing
 }
 
-/// Whether who knows `known`, and not what came after it, can decide nothing with `node`, should that
-/// one have forgotten what it held: by which the group can bear that it does. The voters of then
-/// that are members now have everything, and say no to who has not. The others have left and may
-/// have nothing; where they suffice, or where the node was the only voter, nobody is there to say
-/// no.
+/// Whether who knows `known`, and not what came after it, can decide nothing with `node`, should
+/// that one have forgotten what it held: by which the group can bear that it does. The voters of
+/// then that are members now have everything, and say no to who has not. The others have left and
+/// may have nothing; where they suffice, or where the node was the only voter, nobody is there to
+/// say no.
 pub(crate) fn is_held_back(node: NodeId, known: &Configuration, now: &Configuration) -> bool {
     let says_yes = |voter| voter == node || !now.contains(voter);
     ![Decision::Election, Decision::Commit].iter().any(|what| known.is_quorum(*what, &says_yes))
