@@ -51,7 +51,7 @@ const CHANGE: Bounds = Bounds { voters: 2, changes: REPLACE, entries_max: 4, ..T
 const STEP: Bounds =
     Bounds { changes: ADD, transition: Transition::OneStep, entries_max: 3, ..CHANGE };
 
-/// About a minute and a half on two cores, all together.
+/// Twenty seconds, all together.
 pub(crate) fn short() -> Vec<Bounds> {
     vec![
         Bounds { name: "three candidates", candidates: 3, ..THREE },
@@ -94,7 +94,7 @@ pub(crate) fn short() -> Vec<Bounds> {
     ]
 }
 
-/// Many minutes and some gigabytes.
+/// Most of them half a minute each; some take an hour and more.
 pub(crate) fn long() -> Vec<Bounds> {
     vec![
         Bounds { name: "three terms", term_max: 3, ..THREE },
