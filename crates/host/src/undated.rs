@@ -1,11 +1,11 @@
 //! Of which term's leader an errand of version 2 was asked, which does not say it.
 //!
 //! Only the life that led in that term may take it, see `errands.rs`. What its sender said before
-//! is as good: an answer that a member gives to its leader carries the sender's own term, and terms
-//! never fall. So the errand was sent in that term, or in a later one. If this life led in that
-//! term, no life before it can have had the errand: had one been asked as the leader of that term
-//! or of a later one, this life, whose term is above all that the others led in, could not have
-//! led in the earlier one.
+//! is as good: an answer that a member gives to its leader, or to who would become it, carries the
+//! sender's own term, and terms never fall. So the errand was sent in that term, or in a later one.
+//! If this life led in that term, no life before it can have had the errand: had one been asked as
+//! the leader of that term or of a later one, this life, whose term is above all that the others
+//! led in, could not have led in the earlier one.
 //!
 //! Another message may not do: a `PreVote` carries a term that nobody has begun. Node 2 asks
 //! whether it might lead in term 6; it hears again from node 1, which leads in term 5, and sends it
@@ -56,11 +56,13 @@ impl Said {
     }
 }
 
-/// Whether it is an answer to a leader, of the term in which whoever answers is.
+/// Whether it is an answer of the term in which whoever answers is. That to a candidate counts as
+/// well: an errand that waited for a leader leaves before the first answer to that leader does.
 fn is_answer(body: &Rpc) -> bool {
     matches!(
         body,
-        Rpc::AppendEntriesResponse(_)
+        Rpc::RequestVoteResponse { .. }
+            | Rpc::AppendEntriesResponse(_)
             | Rpc::HeartbeatResponse { .. }
             | Rpc::InstallSnapshotResponse { .. }
     )
@@ -104,6 +106,14 @@ mod tests {
         assert_eq!(dated(heard, 2, Some(answer(GROUP, 3))), Some(Term(4)), "it was there");
         assert_eq!(dated(heard, 2, Some(answer(GROUP, 7))), Some(Term(7)));
         assert_eq!(dated(heard, 2, None), Some(Term(7)));
+    }
+
+    #[test]
+    fn what_waited_for_a_leader_is_of_the_term_in_which_its_sender_voted() {
+        for granted in [true, false] {
+            let vote = said(GROUP, 5, Rpc::RequestVoteResponse { granted });
+            assert_eq!(dated(&mut Said::default(), 2, Some(vote)), Some(Term(5)));
+        }
     }
 
     #[test]

@@ -138,7 +138,7 @@ impl Node {
             leader.quorum_value(|member| u64::from(member.is_active || member.id == id)) > 0;
         let is_lost = self.options.check_quorum && !quorum_is_active && !bug(Bug::NoCheckQuorum);
         let looks = self.options.check_quorum && !bug(Bug::LostDataIsWaitedFor);
-        let gives_up = (is_lost || looks) && self.abandon_without_quorum();
+        let gives_up = (is_lost || looks) && self.abandon_without_quorum(is_lost);
         let steps_down = is_lost && !gives_up;
         if let RoleState::Leader(leader) = &mut self.role {
             leader.members.iter_mut().for_each(|member| member.is_active = false);

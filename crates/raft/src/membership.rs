@@ -39,9 +39,7 @@
 //! the one before may have committed C_old,new and appended C_new. The same way leads back from a
 //! C_new that was appended in one step.
 //!
-//! That nobody may go back later is why a leader with check-quorum does not wait for an operator.
-//!
-//! Scripts: `testdata/membership/`.
+//! So a leader with check-quorum does not wait for an operator. Scripts: `testdata/membership/`.
 
 use alloc::collections::BTreeSet;
 
@@ -232,16 +230,18 @@ impl Node {
     /// ```
     ///
     /// Three of four answer there, and yet no command is on two disks that are on record; nor is
-    /// the new one put on record before the change is over.
-    pub(crate) fn abandon_without_quorum(&mut self) -> bool {
+    /// the new one put on record before the change is over. Where no quorum answers (`is_lost`) the
+    /// leadership is over otherwise.
+    pub(crate) fn abandon_without_quorum(&mut self, is_lost: bool) -> bool {
         let index = self.configurations.index();
         if index <= self.commit_index {
             return false;
         }
         let (joint, before) =
             (self.configurations.current(), self.configurations.at(index.previous()));
-        // Whoever has forgotten a part of its log will hold it again, and is waited for.
-        !self.is_committed_by(joint, |book| !book.is_stranger)
+        // Whoever has forgotten a part of its log will hold it again, and is waited for while this
+        // node leads: after it nobody may go back.
+        !self.is_committed_by(joint, |book| if is_lost { book.counts() } else { !book.is_stranger })
             && self.is_committed_by(before, Progress::counts)
             && self.abandon().is_ok()
     }

@@ -353,6 +353,9 @@ impl Feeder<'_> {
             prev => prev?,
         };
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
+        if !entries.is_empty() {
+            member.told_index = member.told_index.max(last);
+        }
         match &mut member.state {
             ProgressState::Probe { is_waiting } => *is_waiting = true,
             ProgressState::Replicate(inflights) => {

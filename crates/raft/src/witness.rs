@@ -129,9 +129,11 @@ impl Node {
         let before = self.configurations.at(index.previous());
         let books = || leader.members.iter().chain(&leader.leaving);
         let witnesses = books().filter(|book| before.witnesses.contains(&book.id));
-        let Some(told) = witnesses.map(|book| book.next_index.previous()).max() else {
-            return false;
+        let told = |book: &Progress| match bug(Bug::OnlyTheLastWordWasHeard) {
+            true => book.next_index.previous(),
+            false => book.told_index,
         };
+        let Some(told) = witnesses.map(told).max() else { return false };
         let is_full = |book: &&Progress| {
             before.voters.contains(&book.id) && !before.witnesses.contains(&book.id)
         };
@@ -147,6 +149,7 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return };
         if let Some(member) = leader.member(to) {
             member.probe_from(last.index.next(), true);
+            member.told_index = member.told_index.max(last.index);
         }
         self.record(|| Event::SnapshotNeeded { to, at_least: last.index });
         let mark = SnapshotMark { last, configuration }.into();

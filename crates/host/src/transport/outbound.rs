@@ -193,9 +193,12 @@ impl Net for TcpNet {
     }
 
     fn remove_peer(&self, to: u64) {
-        if let Some(link) = self.links.write().remove(&to) {
+        let removed = self.links.write().remove(&to);
+        if let Some(link) = removed {
             link.stop();
         }
+        // Whoever calls is linked, and anybody may call: what nobody looks at is forgotten.
+        self.versions.lock().retain(|_, version| Arc::strong_count(version) > 1);
     }
 }
 

@@ -38,6 +38,10 @@ pub(crate) struct Progress {
     pub(crate) match_index: LogIndex,
     /// The next entry to send. Invariant: above `match_index`.
     pub(crate) next_index: LogIndex,
+    /// The member may hold entries up to here: what was in its log when this leadership began, and
+    /// what was sent since. A message that was lost, for all this leader knows, has arrived, which
+    /// `next_index` forgets where it goes back. Invariant: never falls.
+    pub(crate) told_index: LogIndex,
     pub(crate) state: ProgressState,
     /// Heard from since the last quorum check.
     pub(crate) is_active: bool,
@@ -94,6 +98,7 @@ impl Progress {
             match_index: LogIndex::default(),
             // Figure 2: "initialized to leader last log index + 1".
             next_index: last_index.next(),
+            told_index: last_index,
             state: ProgressState::Probe { is_waiting: false },
             // A member is given one election timeout to be heard from.
             is_active: true,
@@ -149,6 +154,7 @@ impl Progress {
             votes_incoming: self.votes_incoming,
             votes_outgoing: self.votes_outgoing,
             is_witness: self.is_witness,
+            told_index: self.told_index,
             is_active: false,
             heard_at: self.heard_at,
             silent_since: self.silent_since,
