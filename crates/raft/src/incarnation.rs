@@ -217,19 +217,31 @@ impl Node {
     }
 
     /// Voters whose lost disk would not be noticed: one that makes a quorum with voters that lack
-    /// its record. Empty on nodes that do not lead.
+    /// its record, by the configuration in force or by an older one that those may still go by.
+    /// Empty on nodes that do not lead.
+    ///
+    /// ```text
+    ///   n1 n2 n4  C R C+4      R has the disks; of the four voters of C+4 three are a quorum
+    ///   n3        C            was cut off; by C it is one with n2, should that one have forgotten
+    /// ```
     #[must_use]
     pub fn unguarded(&self) -> Vec<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return Vec::new() };
         let configuration = self.configurations.current();
+        let newest = self.configurations.index();
         let is_unguarded = |voter: &NodeId| {
             let Some(recorded_at) = self.configurations.recorded_at(*voter) else { return true };
             let mut without = Ballots::default();
+            let mut known_from = newest;
             for member in &leader.members {
                 let lacks_it = member.match_index < recorded_at || !member.counts();
                 without.record(member.id, lacks_it || member.id == *voter);
+                if lacks_it && !bug(Bug::GuardsByTheNewestAlone) {
+                    known_from = known_from.min(member.match_index);
+                }
             }
-            matches!(without.tally(configuration), ElectionResult::Won(_))
+            let is_won = |known| matches!(without.tally(known), ElectionResult::Won(_));
+            self.configurations.since(known_from).any(is_won)
         };
         let voters = configuration.members().filter(|member| configuration.is_voter(*member));
         voters.filter(is_unguarded).collect()

@@ -172,6 +172,7 @@ bugs! {
     WitnessesAloneCommit "M16" "A configuration is committed when only witnesses of it hold the log.",
     LostDataIsWaitedFor "T150" "A change that waits for a lost disk is never given up.",
     WayBackForgetsTheWitness "M18" "A change is given up though a witness knows more than it may.",
+    GuardsByTheNewestAlone "T172" "Who is cut off is taken to know of the newest members.",
     OnlyTheLastWordWasHeard "T170" "A change is given up though a witness was told too much by messages that seemed lost.",
     AnyLeaderAbandons "M18" "A leader gives up a change that an earlier one began.",
     // Disks that were lost or set back.
