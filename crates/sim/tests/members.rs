@@ -1,8 +1,11 @@
 //! Members that come, go and move, and disks that are lost, on whole hosts.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use common::lead;
 use host::{Goal, MemberAttributes};
 use raft::{ConfigurationChange, MemberChange, NodeId};
 use sim::stores::{Cluster, GROUP, SOON};
@@ -59,14 +62,6 @@ fn gets_its_vote(cluster: &mut Cluster, id: NodeId) {
         known.is_some_and(|(_, members)| members.voters.contains(&id))
     });
     assert!(votes, "a member that joins to vote gets its vote");
-}
-
-#[track_caller]
-fn lead(cluster: &mut Cluster, id: NodeId) {
-    let leader = cluster.elect();
-    let handle = cluster.world.group(leader, GROUP).expect("it leads");
-    handle.transfer_leadership(Some(id), |_| {});
-    assert!(cluster.world.run_until(SOON, |world| world.leader(GROUP) == Some(id)));
 }
 
 /// Waits until the loss of any disk would be noticed.

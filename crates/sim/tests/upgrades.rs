@@ -1,8 +1,11 @@
 //! Clusters of two versions of the peer protocol: upgraded, and set back, one host at a time.
 
+mod common;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use common::lead;
 use host::{ChangeError, FRAME_VERSION, FRAME_VERSION_OLDEST, GroupConfiguration};
 use raft::{ConfigurationChange, MemberChange, NodeId};
 use sim::stores::{Cluster, GROUP, SOON, is_acknowledged};
@@ -46,11 +49,8 @@ fn serves(cluster: &mut Cluster, value: &str) {
 }
 
 #[track_caller]
-fn lead(cluster: &mut Cluster, id: NodeId) {
-    let leader = cluster.elect();
-    let handle = cluster.world.group(leader, GROUP).expect("it leads");
-    handle.transfer_leadership(Some(id), |_| {});
-    assert!(cluster.world.run_until(SOON, |world| world.leader(GROUP) == Some(id)));
+fn lead_settled(cluster: &mut Cluster, id: NodeId) {
+    lead(cluster, id);
     let is_settled = |world: &World<_>| world.settled_members(GROUP).is_some();
     assert!(cluster.world.run_until(SOON, is_settled));
 }
@@ -95,7 +95,7 @@ fn members_change_from_the_old_host_and_from_the_new_ones() {
         let mut cluster = cluster(7, &[old]);
         let (old, leader) = (NodeId(old), NodeId(leader));
         if cluster.elect() != leader {
-            lead(&mut cluster, leader);
+            lead_settled(&mut cluster, leader);
         }
         serves(&mut cluster, "x");
         for (at, change) in [

@@ -1,6 +1,9 @@
-//! What these tests share: the seeds that are asked for.
+//! What these tests share: the seeds that are asked for, and who is to lead.
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
+
+use raft::NodeId;
+use sim::stores::{Cluster, GROUP, SOON};
 
 /// The seeds of `FLOTILLA_SEEDS`, as `from..to` or as a count, or the first few.
 pub(crate) fn seeds(default_count: u64) -> std::ops::Range<u64> {
@@ -10,4 +13,13 @@ pub(crate) fn seeds(default_count: u64) -> std::ops::Range<u64> {
         Some((from, to)) => number(from)..number(to),
         None => 0..number(&wanted),
     }
+}
+
+/// Has this member lead the first group.
+#[track_caller]
+pub(crate) fn lead(cluster: &mut Cluster, id: NodeId) {
+    let leader = cluster.elect();
+    let handle = cluster.world.group(leader, GROUP).expect("it leads");
+    handle.transfer_leadership(Some(id), |_| {});
+    assert!(cluster.world.run_until(SOON, |world| world.leader(GROUP) == Some(id)));
 }
