@@ -190,6 +190,10 @@ impl Peer {
                 let detail = format!("a snapshot of {at_least} is asked for, {applied} is applied");
                 return Err(Violation { property: "what was cut is applied", detail });
             };
+            // As in a host: a newer snapshot takes the place of the one on its way. Answers that
+            // are repeated have a leader ask for one again and again, and without this the
+            // states would have no end.
+            self.sending.retain(|(member, _)| *member != to);
             self.sending.push_back((to, mark.clone()));
             let body = Body::InstallSnapshot { mark: mark.into() };
             outcome.messages.push(Message::new(self.node.id(), to, term, body));

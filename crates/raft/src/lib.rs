@@ -18,10 +18,18 @@
 //!    with [`Input::Persisted`] only when it and all before it would survive a crash. A write that
 //!    fails is never reported: the node's word would be worth nothing.
 //! 2. To apply [`Output::committed`] in order, and to say so with [`Input::Applied`].
-//! 3. To answer every [`Fetch`] from what is durable, and every [`SendSnapshot`] with
-//!    [`Input::SnapshotSent`].
-//! 4. To give each [`NodeId`] to one node only, for ever, and to build a node after a crash from
-//!    all that was durable ([`Restored`]).
+//! 3. To answer every [`Fetch`] from what is durable, every [`SendSnapshot`] with
+//!    [`Input::SnapshotSent`], and [`Output::install_snapshot`] with [`Input::SnapshotInstalled`]
+//!    when the state machine is the snapshot's. A snapshot that came is staged, checked and durable
+//!    before its [`Body::InstallSnapshot`] is handed in.
+//! 4. To give each [`NodeId`] to one node only, for ever; to build a node after a crash from all
+//!    that was durable ([`Restored`]), with another [`seed`](Options::seed) in each life; and to
+//!    end it when [`Output::removed`] says so.
+//! 5. To name each disk by a number drawn when it was empty
+//!    ([`Options::incarnation`](Options::incarnation)): so a disk that was lost is found out.
+//! 6. To hand in a time that never falls, as it is *after* the input came: what was heard earlier
+//!    than it is taken for would stretch a lease. Where groups rest, to say
+//!    [`Input::PeerLost`] of a node that is silent for an election timeout.
 //!
 //! Messages may be lost, repeated and reordered. The parts of an output may be done in any order
 //! and at the same time.
@@ -29,24 +37,15 @@
 //! # The main loop
 //!
 //! ```
-//! use raft::{Configuration, Input, Node, NodeId, Options, Payload, Restored, Role, Tick};
+//! use raft::{
+//!     Configuration, Input, Node, NodeId, Options, Output, Payload, ReadMode, ReadRequest,
+//!     Restored, Role, Tick,
+//! };
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let voters = Configuration::of_voters([NodeId(1)]);
-//! let mut node = Node::new(Options::new(NodeId(1), 42), Restored::bootstrap(voters))?;
-//! let mut applied = Vec::new();
-//! let mut now = Tick(0);
-//! for round in 0..10 {
-//!     // Time passes, or something arrives.
-//!     now = now.after(1);
-//!     if node.next_deadline().is_some_and(|deadline| deadline <= now) {
-//!         node.handle(now, Input::Tick);
-//!     }
-//!     if round == 5 {
-//!         node.propose(now, vec!["hello".into()])?;
-//!     }
-//!     // What follows from it.
-//!     let output = node.take_output();
+//! /// Does what a node wants done; a real host does most of it on other threads. Returns the
+//! /// commands to apply, and the names of the reads that may be answered.
+//! fn carry_out(node: &mut Node, now: Tick, output: Output) -> (Vec<bytes::Bytes>, Vec<u64>) {
+//!     let (mut commands, mut reads) = (Vec::new(), Vec::new());
 //!     for persist in output.persists {
 //!         // … write it, sync it, and when that is done:
 //!         node.handle(now, Input::Persisted(persist.number));
@@ -57,16 +56,67 @@
 //!     }
 //!     for entry in output.committed {
 //!         if let Payload::Command(command) = entry.payload {
-//!             applied.push(command);
+//!             commands.push(command);
 //!         }
 //!         node.handle(now, Input::Applied(entry.id.index));
 //!     }
+//!     for read in output.reads {
+//!         // … once everything up to `point.index` is applied; an error says what to tell.
+//!         if let Ok(point) = read.result {
+//!             assert!(point.index <= node.applied_index());
+//!             reads.push(read.context);
+//!         }
+//!     }
+//!     for fetch in output.fetches {
+//!         // … read `fetch.from..fetch.to` from the log:
+//!         let entries = Vec::new();
+//!         node.handle(now, Input::Fetched { from: fetch.from, entries });
+//!     }
+//!     for wanted in output.send_snapshots {
+//!         // … send one that covers `at_least`, with its `Node::snapshot_mark`; here: it failed.
+//!         node.handle(now, Input::SnapshotSent { to: wanted.to, delivered: None });
+//!     }
+//!     if let Some(mark) = output.install_snapshot {
+//!         // … replace the state machine by what is staged:
+//!         node.handle(now, Input::SnapshotInstalled(mark));
+//!     }
+//!     if let Some(mark) = output.removed {
+//!         // … this node ends here, for ever.
+//!         # drop(mark);
+//!     }
+//!     (commands, reads)
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let voters = Configuration::of_voters([NodeId(1)]);
+//! let mut node = Node::new(Options::new(NodeId(1), 42), Restored::bootstrap(voters))?;
+//! let (mut applied, mut answered) = (Vec::new(), Vec::new());
+//! let mut now = Tick(0);
+//! for round in 0..10 {
+//!     // Time passes, or something arrives.
+//!     now = now.after(1);
+//!     if node.next_deadline().is_some_and(|deadline| deadline <= now) {
+//!         node.handle(now, Input::Tick);
+//!     }
+//!     if round == 5 {
+//!         node.propose(now, vec!["hello".into()])?;
+//!     }
+//!     if round == 8 {
+//!         node.handle(now, Input::Read(ReadRequest { context: 7, mode: ReadMode::ReadIndex }));
+//!     }
+//!     let output = node.take_output();
+//!     let (commands, reads) = carry_out(&mut node, now, output);
+//!     applied.extend(commands);
+//!     answered.extend(reads);
 //! }
 //! assert_eq!(node.role(), Role::Leader);
 //! assert_eq!(applied, ["hello"]);
+//! assert_eq!(answered, [7]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The figures of the paper, with the fields of each RPC and where we differ, are at [`Body`].
 //!
 //! # The map
 //!
@@ -79,6 +129,7 @@
 //! | `role` | the four roles and the ways between them | Raft Figure 4 |
 //! | `election` | timeouts, pre-vote, votes, check-quorum | Raft §5.2, §5.4.1; thesis §9.6 |
 //! | `propose` `replication` `progress` | the leader's side of the log | Raft §5.3 |
+//! | `feeder` `feeding` | what a member is sent next; learners that pull from another member | |
 //! | `slow_followers` | notice of followers that lag | |
 //! | `follower` | the follower's side | Raft §5.3 |
 //! | `reorder` | what overtook what it follows | |
@@ -123,6 +174,7 @@ mod election;
 mod entries;
 mod entry;
 mod fault;
+mod feeder;
 mod feeding;
 mod follower;
 mod incarnation;

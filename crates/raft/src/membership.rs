@@ -312,10 +312,10 @@ impl Node {
     /// Another configuration is in force: a leader opens and closes books.
     pub(crate) fn adopt_configuration(&mut self) {
         let last_index = self.log.last().index;
-        if let RoleState::Leader(leader) = &mut self.role {
-            leader.adopt(self.configurations.current(), last_index, self.now);
-        }
         let index = self.configurations.index();
+        if let RoleState::Leader(leader) = &mut self.role {
+            leader.adopt((index, self.configurations.current()), last_index, self.now);
+        }
         self.record(|| Event::ConfigurationInForce { index });
         if bug(Bug::RemovedLeaderGoesAtOnce) && matches!(self.role, RoleState::Leader(_)) {
             self.step_down_if_removed();

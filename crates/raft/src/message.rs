@@ -45,8 +45,9 @@ impl Message {
 /// | receiver 2: votedFor is null or candidateId, and the log is no older | `handle_request_vote` |
 ///
 /// Beyond the figure: `leadership_transfer` (thesis §3.10); who hears a leader does not answer at
-/// all (§4.2.3); who knows that its own disk is another one, or that the candidate lacks what is
-/// committed, refuses. **PreVote** (§9.6) has the same fields, and the term that would begin.
+/// all (§4.2.3); who knows that the candidate lacks what is committed refuses. Whether the vote of
+/// a disk counts the candidate judges (`incarnation.rs`). **PreVote** (§9.6) has the same fields,
+/// and the term that would begin.
 ///
 /// **AppendEntries** (Raft Figure 2; thesis Figure 3.1)
 ///
@@ -82,9 +83,10 @@ impl Message {
 ///
 /// **AddServer, RemoveServer** (thesis Figure 4.1) have no messages: a change is asked of the
 /// leader's host ([`ConfigurationChange`](crate::ConfigurationChange)) and goes by joint consensus
-/// (§4.3). **ClientRequest, RegisterClient, ClientQuery** (thesis Figure 6.1) are the host's; of
-/// ClientQuery the steps 2 to 4 are the core's, as reads ([`ReadMode`](crate::ReadMode)), and
-/// [`ReadIndex`](Self::ReadIndex) takes them to a follower (§6.4).
+/// (§4.3), or in one step where one voter changes (§4.1). **ClientRequest, RegisterClient,
+/// ClientQuery** (thesis Figure 6.1) are the host's; of ClientQuery the steps 2 to 4 are the
+/// core's, as reads ([`ReadMode`](crate::ReadMode)), and [`ReadIndex`](Self::ReadIndex) takes them
+/// to a follower (§6.4).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Body {
     /// "Would you vote for me?" Changes no term and no vote (thesis §9.6).

@@ -84,6 +84,7 @@ impl Node {
             && leader.transfer.is_none()
             && !self.owes_a_hand_over()
             && leader.leaving.is_empty()
+            && (leader.staged.is_empty() || bug(Bug::RestsBesideAPromotion))
             && leader.reads.are_empty();
         is_idle
             && leader.members.iter().all(|member| {

@@ -10,7 +10,8 @@
 //! # What a node must hear to believe it
 //!
 //! Its own log, if that says so, is proof. A message is a claim. It must carry a committed
-//! configuration that names this node, newer than all that this node knows to be committed; it must
+//! configuration that names this node, newer than all that this node knows to be committed, or of
+//! more recoveries ([`Restored::force_survivors`](crate::Restored::force_survivors)); it must
 //! answer a request of this very disk, since the id may have had another life; and one claim alone
 //! does not end a node:
 //!
@@ -27,6 +28,7 @@
 use alloc::collections::BTreeSet;
 
 use crate::configuration::is_sound;
+use crate::recovery::recoveries;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
@@ -141,9 +143,12 @@ impl Node {
     ) {
         let own = self.options.id;
         let (last, term) = (by.last, self.current_term());
+        // Survivors that were forced (`recovery.rs`) went on from less than was committed here.
+        let is_forced =
+            recoveries(last.term) > recoveries(self.log.last().term) && !bug(Bug::LostMembersGoOn);
         if self.removal.by.is_some()
             || incarnation != self.options.incarnation
-            || last.index <= self.commit_index
+            || last.index <= self.commit_index && !is_forced
         {
             // Of another life, or of a time that this node knows better.
             return self.record(|| Event::StaleMessage { from, term });
@@ -169,5 +174,51 @@ impl Node {
             self.become_follower(term, None);
         }
         self.learn_removal(by);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HardState, Input, Message, Options, Restored, Term, Tick};
+
+    const OWN: LogIndex = LogIndex(4);
+
+    /// Node 1 of five has applied 4@1, and hears from 3 and 4 that `last` names it as removed.
+    fn is_removed_by(last: EntryId) -> bool {
+        let members = Configuration::of_voters([1, 2, 3, 4, 5].map(NodeId));
+        let own = EntryId { index: OWN, term: Term(1) };
+        let restored = Restored {
+            hard_state: HardState { current_term: Term(1), voted_for: None },
+            mark: SnapshotMark { last: own, configuration: members },
+            last: own,
+            applied: OWN,
+            ..Restored::default()
+        };
+        let mut node = Node::new(Options::new(NodeId(1), 1), restored).expect("sound options");
+        node.handle(Tick(0), Input::Tick);
+        let configuration = Configuration {
+            removed: [1, 2, 5].map(NodeId).into_iter().collect(),
+            ..Configuration::of_voters([3, 4].map(NodeId))
+        };
+        for from in [3, 4] {
+            let by = SnapshotMark { last, configuration: configuration.clone() }.into();
+            let body = Body::Removed { by, incarnation: Incarnation::default() };
+            let message = Message::new(NodeId(from), NodeId(1), Term(1), body);
+            node.handle(Tick(0), Input::Message(message));
+        }
+        node.take_output().removed.is_some()
+    }
+
+    /// T202: survivors that were forced write behind what they have, which may be less than node 1
+    /// has committed and applied. It would go on, and be the second group of that name as soon as
+    /// two more that are lost come back.
+    #[test]
+    fn who_was_lost_in_a_recovery_believes_it_whatever_it_has_applied() {
+        let forced = Term(1 << 32 | 7);
+        assert!(is_removed_by(EntryId { index: LogIndex(5), term: Term(1) }));
+        assert!(is_removed_by(EntryId { index: LogIndex(4), term: forced }));
+        assert!(is_removed_by(EntryId { index: LogIndex(2), term: forced }));
+        assert!(!is_removed_by(EntryId { index: LogIndex(4), term: Term(1) }), "it knows better");
     }
 }

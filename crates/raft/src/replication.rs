@@ -13,23 +13,14 @@
 //!
 //! Scripts: `testdata/replication/`.
 
+use crate::feeder::{Feed, Feeder};
 use crate::progress::{Progress, ProgressState};
-use crate::role::RoleState;
+use crate::role::{Leaver, RoleState};
 use crate::seeded::{Bug, bug};
-use crate::witness::withhold;
 use crate::{
-    AppendOutcome, Body, Entries, Entry, EntryId, Event, Fetch, LogIndex, Message, Node, NodeId,
-    PeerFault, SendSnapshot, Tick,
+    AppendOutcome, Body, Entries, Event, LogIndex, Message, Node, NodeId, PeerFault, SendSnapshot,
+    Tick,
 };
-
-/// What feeding one follower came to.
-enum Feed {
-    /// Nothing to say now.
-    Quiet,
-    Send(Body),
-    Fetch(Fetch),
-    NeedsSnapshot,
-}
 
 impl Node {
     /// Sends every follower what it should have by now.
@@ -39,9 +30,16 @@ impl Node {
             // One message at a time, until the window is full or the follower has everything.
             while self.replicate_to(place) {}
         }
-        let last_word = self.configurations.index();
+        let (mark, commit_index) = (self.log.mark().index, self.commit_index);
         if let RoleState::Leader(leader) = &mut self.role {
-            leader.leaving.retain(|member| member.commit_sent < last_word);
+            let options = &self.options;
+            leader.leaving.retain(|Leaver { book, last_word }| {
+                // Until then it may matter what a witness has heard (`witness.rs`).
+                let is_over = *last_word <= commit_index && !bug(Bug::LeaverHoldsItsWindow);
+                let lacks_too_much = book.next_index <= mark
+                    || book.next_index <= *last_word && book.is_paused(options);
+                book.commit_sent < *last_word && !(is_over && lacks_too_much)
+            });
         }
     }
 
@@ -49,7 +47,7 @@ impl Node {
     fn replicate_to(&mut self, place: usize) -> bool {
         let witness_limit = self.witness_hears_upto(self.log.last().index);
         let RoleState::Leader(leader) = &mut self.role else { return false };
-        let leaves = place >= leader.members.len();
+        let last_word = leader.last_word_at(place);
         let member = leader.book_at(place);
         if member.id == self.options.id {
             return false;
@@ -60,6 +58,7 @@ impl Node {
             log: &self.log,
             commit_index: self.commit_index,
             witness_limit,
+            last_word,
         };
         match feeder.feed(member) {
             Feed::Quiet => false,
@@ -72,13 +71,14 @@ impl Node {
                 self.fetch(fetch);
                 false
             }
-            Feed::NeedsSnapshot if leaves => false,
+            Feed::NeedsSnapshot if last_word.is_some() => false,
             Feed::NeedsSnapshot if member.is_witness => {
                 self.send_mark(to);
                 false
             }
             Feed::NeedsSnapshot => {
-                let at_least = self.log.mark().index;
+                let covers_nothing = bug(Bug::SnapshotNeedNotReachTheLog);
+                let at_least = if covers_nothing { LogIndex(0) } else { self.log.mark().index };
                 member.wants_nudge = false;
                 member.state = ProgressState::Snapshot { at_least };
                 let term = self.current_term();
@@ -98,6 +98,7 @@ impl Node {
         let leaving = if bug(Bug::WhoLeavesIsReadForInVain) { 0 } else { leader.leaving.len() };
         for place in 0..leader.members.len() + leaving {
             let RoleState::Leader(leader) = &mut self.role else { return };
+            let last_word = leader.last_word_at(place);
             let member = leader.book_at(place);
             if member.id == self.options.id
                 || member.fed.is_left_alone
@@ -112,6 +113,7 @@ impl Node {
                 log: &self.log,
                 commit_index: self.commit_index,
                 witness_limit,
+                last_word,
             };
             if let Some(body) = feeder.append(member, entries.clone()) {
                 self.send_as_leader(to, body);
@@ -282,108 +284,5 @@ impl Node {
         member.heard_at = Some(now);
         member.silent_since = now;
         Some(member)
-    }
-}
-
-/// What is needed to write an AppendEntries, borrowed apart from the books.
-struct Feeder<'a> {
-    options: &'a crate::Options,
-    log: &'a crate::log::Log,
-    commit_index: LogIndex,
-    /// Witnesses are told no entry behind it.
-    witness_limit: LogIndex,
-}
-
-impl Feeder<'_> {
-    fn feed(&self, member: &mut Progress) -> Feed {
-        if member.fed.is_left_alone {
-            let is_here = member.next_index > self.log.mark().index;
-            let asks = member.wants_nudge && is_here;
-            return if asks { self.nudge(member) } else { Feed::Quiet };
-        }
-        if member.is_paused(self.options) {
-            return if member.wants_nudge { self.nudge(member) } else { Feed::Quiet };
-        }
-        if member.next_index <= self.log.mark().index {
-            return Feed::NeedsSnapshot;
-        }
-        let last = self.log.last().index;
-        let hears_late = member.is_witness && !bug(Bug::WitnessHearsTooEarly);
-        let last = if hears_late { self.witness_limit } else { last };
-        if member.next_index > last {
-            let is_probe = matches!(member.state, ProgressState::Probe { .. });
-            if is_probe || member.wants_nudge {
-                return self.nudge(member);
-            }
-            let told = self.commit_index.min(member.next_index.previous());
-            return if told > member.commit_sent { self.tell_commit(member) } else { Feed::Quiet };
-        }
-        let from = member.next_index;
-        let bytes_max = self.options.append_batch_bytes_max;
-        match self.log.read(from, last, bytes_max) {
-            Some(entries) => self.append(member, entries).map_or(Feed::Quiet, Feed::Send),
-            None => Feed::Fetch(Fetch { from, to: last.next(), bytes_max }),
-        }
-    }
-
-    /// An AppendEntries without entries: it asks, and tells the commit index as well. If the log
-    /// was cut up to where this follower stands, and what was on its way got lost, only a snapshot
-    /// helps.
-    fn nudge(&self, member: &mut Progress) -> Feed {
-        self.append(member, Entries::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
-    }
-
-    /// There is nothing to ask: what was sent is on its way or acknowledged.
-    fn tell_commit(&self, member: &mut Progress) -> Feed {
-        let Some(prev) = self.log.id_at(member.next_index.previous()) else {
-            return Feed::NeedsSnapshot;
-        };
-        member.commit_sent = self.commit_index.min(prev.index);
-        let (commit_index, session) = (self.commit_index, member.session);
-        Feed::Send(Body::CommitIndex { prev, commit_index, session })
-    }
-
-    /// Writes the message and books it; `None` if the log no longer has the place before it.
-    fn append(&self, member: &mut Progress, mut entries: Entries) -> Option<Body> {
-        if member.is_witness {
-            entries = withhold(&entries, self.witness_limit);
-        }
-        let prev = match self.log.id_at(member.next_index.previous()) {
-            None if bug(Bug::PlaceBeforeTheLogIsZero) => EntryId::default(),
-            prev => prev?,
-        };
-        let last = entries.last().map_or(prev.index, |entry| entry.id.index);
-        if !entries.is_empty() {
-            member.told_index = member.told_index.max(last);
-        }
-        match &mut member.state {
-            ProgressState::Probe { is_waiting } => *is_waiting = true,
-            ProgressState::Replicate(inflights) => {
-                if !entries.is_empty() {
-                    inflights.add(last, entries.iter().map(Entry::size_bytes).sum());
-                }
-                member.next_index = last.next();
-            }
-            ProgressState::Snapshot { .. } => return None,
-        }
-        member.wants_nudge = false;
-        member.commit_sent = member.commit_sent.max(self.commit_index.min(last));
-        Some(Body::AppendEntries {
-            prev,
-            commit_index: self.commit_index,
-            session: member.session,
-            entries,
-        })
-    }
-}
-
-impl Progress {
-    /// Whether nothing with entries may go to this member now.
-    fn is_paused(&self, options: &crate::Options) -> bool {
-        match &self.state {
-            ProgressState::Probe { is_waiting } => *is_waiting,
-            ProgressState::Replicate(inflights) => inflights.is_full(options),
-            ProgressState::Snapshot { .. } => true,
-        }
     }
 }

@@ -14,9 +14,11 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use crate::feeding::FedBook;
 use crate::leadership::Campaigns;
 use crate::lease::LeaderLease;
 use crate::lease_guard::LeaderGuard;
+use crate::progress::inflights::Inflights;
 use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Ballots, Counter, MatchQuorum, VoteQuorum};
 use crate::read_index::LeaderReads;
@@ -61,9 +63,8 @@ pub(crate) struct Leader {
     pub(crate) first_index: LogIndex,
     /// One book per member, in order of id; this node's own is among them if it is a member.
     pub(crate) members: Vec<Progress>,
-    /// Members that the configuration in force has dropped and that were keeping up: they are sent
-    /// its entry and then its commit, so that they know. Their answers count for nothing.
-    pub(crate) leaving: Vec<Progress>,
+    /// Members that a configuration has dropped and that were keeping up.
+    pub(crate) leaving: Vec<Leaver>,
     /// Bytes proposed and not committed.
     pub(crate) uncommitted_bytes: usize,
     pub(crate) heartbeat_at: Tick,
@@ -85,6 +86,17 @@ pub(crate) struct Leader {
     counter: Counter,
 }
 
+/// A member that was dropped. It is sent the configuration that dropped it and then its commit, so
+/// that it knows. Its answers count for nothing, so that nothing makes room in a window either: it
+/// is sent no more than a window of what it lacks. Whoever lacks more, or what the log has no more,
+/// is told by its tombstone, when it asks.
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Leaver {
+    pub(crate) book: Progress,
+    /// Where that configuration is.
+    pub(crate) last_word: LogIndex,
+}
+
 /// Leadership on its way to another node (thesis §3.10).
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct Transfer {
@@ -92,6 +104,18 @@ pub(crate) struct Transfer {
     pub(crate) abort_at: Tick,
     /// The target had everything and was told to campaign.
     pub(crate) is_requested: bool,
+}
+
+impl Leaver {
+    fn new(member: &Progress, last_word: LogIndex) -> Self {
+        let mut book = member.clone();
+        // What is on its way will not be answered, and nobody feeds it any more but this leader.
+        if !bug(Bug::LeaverHoldsItsWindow) {
+            book.state = ProgressState::Replicate(Inflights::default());
+            book.fed = FedBook::default();
+        }
+        Self { book, last_word }
+    }
 }
 
 impl Leader {
@@ -103,7 +127,26 @@ impl Leader {
     /// The book to feed from: of the members first, then of those that leave.
     pub(crate) fn book_at(&mut self, place: usize) -> &mut Progress {
         let members = self.members.len();
-        if place < members { &mut self.members[place] } else { &mut self.leaving[place - members] }
+        if place < members {
+            &mut self.members[place]
+        } else {
+            &mut self.leaving[place - members].book
+        }
+    }
+
+    /// The last entry that the book at `place` is to hear of, if it is one of those that leave.
+    pub(crate) fn last_word_at(&self, place: usize) -> Option<LogIndex> {
+        self.leaving.get(place.checked_sub(self.members.len())?).map(|leaver| leaver.last_word)
+    }
+
+    /// The books of the members, and of those that leave.
+    pub(crate) fn books(&self) -> impl Iterator<Item = &Progress> {
+        self.members.iter().chain(self.leaving.iter().map(|leaver| &leaver.book))
+    }
+
+    #[cfg(any(test, feature = "invariants"))]
+    pub(crate) fn books_mut(&mut self) -> impl Iterator<Item = &mut Progress> {
+        self.members.iter_mut().chain(self.leaving.iter_mut().map(|leaver| &mut leaver.book))
     }
 
     /// The name of a new book, or of new books that begin together.
@@ -113,8 +156,14 @@ impl Leader {
         session
     }
 
-    /// Follows a change of configuration: new members start as unknown, old ones keep their books.
-    pub(crate) fn adopt(&mut self, configuration: &Configuration, last_index: LogIndex, now: Tick) {
+    /// Follows a change of configuration, which is at `index`: new members start as unknown, old
+    /// ones keep their books.
+    pub(crate) fn adopt(
+        &mut self,
+        (index, configuration): (LogIndex, &Configuration),
+        last_index: LogIndex,
+        now: Tick,
+    ) {
         let session = self.next_session();
         self.has_unrecorded = true;
         let rounds_before = self.reads.newest_round();
@@ -122,12 +171,12 @@ impl Leader {
         let old = core::mem::take(&mut self.members);
         let is_kept =
             |member: &&Progress| bug(Bug::RemovedVotersCount) && !configuration.contains(member.id);
-        self.leaving = old
-            .iter()
-            .filter(|member| !configuration.contains(member.id))
-            .filter(|member| matches!(member.state, ProgressState::Replicate(_)))
-            .cloned()
-            .collect();
+        self.leaving.retain(|leaver| {
+            !configuration.contains(leaver.book.id) && !bug(Bug::LastWordIsForgotten)
+        });
+        let dropped = old.iter().filter(|member| !configuration.contains(member.id));
+        let dropped = dropped.filter(|member| matches!(member.state, ProgressState::Replicate(_)));
+        self.leaving.extend(dropped.map(|member| Leaver::new(member, index)));
         self.members = configuration
             .members()
             .map(|id| {
@@ -288,7 +337,8 @@ impl Node {
             has_unrecorded: true,
             counter: Counter::default(),
         };
-        leader.adopt(self.configurations.current(), last.index, self.now);
+        let configuration = (self.configurations.index(), self.configurations.current());
+        leader.adopt(configuration, last.index, self.now);
         if let Some(own) = leader.member(self.options.id) {
             own.incarnation = self.options.incarnation;
         }

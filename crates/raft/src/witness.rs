@@ -97,7 +97,7 @@ impl Node {
     /// command that nobody else has.
     pub(crate) fn witness_hears_upto(&mut self, upto: LogIndex) -> LogIndex {
         let RoleState::Leader(leader) = &self.role else { return upto };
-        if leader.leaving.iter().any(|member| member.is_witness) {
+        if leader.leaving.iter().any(|leaver| leaver.book.is_witness) {
             return self.payload_limit(upto);
         }
         self.witness_limit(upto)
@@ -127,8 +127,7 @@ impl Node {
     pub(crate) fn witness_may_know_too_much(&self, index: LogIndex) -> bool {
         let RoleState::Leader(leader) = &self.role else { return false };
         let before = self.configurations.at(index.previous());
-        let books = || leader.members.iter().chain(&leader.leaving);
-        let witnesses = books().filter(|book| before.witnesses.contains(&book.id));
+        let witnesses = leader.books().filter(|book| before.witnesses.contains(&book.id));
         let told = |book: &Progress| match bug(Bug::OnlyTheLastWordWasHeard) {
             true => book.next_index.previous(),
             false => book.told_index,
@@ -137,7 +136,8 @@ impl Node {
         let is_full = |book: &&Progress| {
             before.voters.contains(&book.id) && !before.witnesses.contains(&book.id)
         };
-        let mut held: Vec<u64> = books().filter(is_full).map(Progress::counted_index).collect();
+        let mut held: Vec<u64> =
+            leader.books().filter(is_full).map(Progress::counted_index).collect();
         let floor = self.commit_index.max(LogIndex(majority::quorum_value(&mut held)));
         self.log.cache().first_command(floor, told).is_some()
     }

@@ -32,7 +32,7 @@ pub fn forget_time(node: &mut Node) -> u64 {
             leader.heartbeat_at = Tick(node.options.heartbeat_interval_ticks);
             leader.quorum_check_at = timeout;
             leader.forget_counting();
-            for member in leader.members.iter_mut().chain(&mut leader.leaving) {
+            for member in leader.books_mut() {
                 member.heard_at = member.heard_at.filter(|_| has_answered).map(|_| Tick(0));
             }
             if let Some(transfer) = &mut leader.transfer {
@@ -64,7 +64,7 @@ pub fn hold_timers(node: &mut Node, now: Tick) -> u64 {
         leader.heartbeat_at = NEVER;
         leader.quorum_check_at = NEVER;
         leader.forget_counting();
-        for member in leader.members.iter_mut().chain(&mut leader.leaving) {
+        for member in leader.books_mut() {
             member.heard_at = None;
             member.silent_since = Tick(0);
             member.fed.forget_time();
