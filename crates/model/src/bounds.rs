@@ -31,7 +31,8 @@ pub(crate) struct Bounds {
     pub(crate) crashes: u8,
     pub(crate) transfers: u8,
     pub(crate) beats: u8,
-    pub(crate) changes: &'static [MemberChange],
+    /// Changes of members, in this order, each asked of whoever leads.
+    pub(crate) changes: &'static [&'static [MemberChange]],
     pub(crate) transition: Transition,
     pub(crate) pre_vote: bool,
     pub(crate) slow_disks: bool,
@@ -129,7 +130,7 @@ impl Bounds {
             crashes: self.crashes,
             transfers: self.transfers,
             beats: self.beats,
-            changes: u8::from(!self.changes.is_empty()),
+            changes: u8::try_from(self.changes.len()).unwrap_or(u8::MAX),
             compactions: self.compactions,
             reads: self.reads,
         }

@@ -4,15 +4,19 @@ use raft::{MemberChange, NodeId, ReadMode, Transition};
 
 use crate::bounds::Bounds;
 
-const NOTHING: &[MemberChange] = &[];
+type Changes = &'static [&'static [MemberChange]];
+
+const NOTHING: Changes = &[];
 /// Of two voters the first is replaced: C_old and C_new share one voter only.
-const REPLACE: &[MemberChange] =
-    &[MemberChange::AddVoter(NodeId(3)), MemberChange::Remove(NodeId(1))];
+const REPLACE: Changes = &[&[MemberChange::AddVoter(NodeId(3)), MemberChange::Remove(NodeId(1))]];
 /// A third voter beside two.
-const ADD: &[MemberChange] = &[MemberChange::AddVoter(NodeId(3))];
+const ADD: Changes = &[&[MemberChange::AddVoter(NodeId(3))]];
+/// That, and then the first of the two goes: two leaders may begin one each (Ongaro, raft-dev 2015).
+const ADD_AND_REMOVE: Changes =
+    &[&[MemberChange::AddVoter(NodeId(3))], &[MemberChange::Remove(NodeId(1))]];
 /// Of three voters the third is replaced.
-const REPLACE_THIRD: &[MemberChange] =
-    &[MemberChange::AddVoter(NodeId(4)), MemberChange::Remove(NodeId(3))];
+const REPLACE_THIRD: Changes =
+    &[&[MemberChange::AddVoter(NodeId(4)), MemberChange::Remove(NodeId(3))]];
 
 /// Three voters, two of which campaign, in two terms; nothing is asked of them.
 const THREE: Bounds = Bounds {
@@ -103,6 +107,16 @@ pub(crate) fn long() -> Vec<Bounds> {
         Bounds { name: "slow disks", slow_disks: true, ..THREE },
         Bounds { name: "a change of members and a crash", crashes: 1, ..CHANGE },
         Bounds { name: "a change in one step and a crash", crashes: 1, ..STEP },
+        Bounds {
+            name: "two changes in one step, slow disks and a crash",
+            changes: ADD_AND_REMOVE,
+            candidates: 3,
+            term_max: 3,
+            slow_disks: true,
+            crashes: 1,
+            is_led: true,
+            ..STEP
+        },
         Bounds {
             name: "a change of one in three and a crash",
             nodes: 4,

@@ -165,6 +165,12 @@ impl Bounds {
         }
     }
 
+    /// The change that has just been taken out of `budget`.
+    fn change(&self, budget: Budget) -> &'static [MemberChange] {
+        let nth = self.changes.len() - usize::from(budget.changes) - 1;
+        self.changes[nth]
+    }
+
     /// The first node is elected by the second, and commits its first entry with it.
     fn led(&self, mut state: State) -> State {
         let mut next = self.next_state(&state, Action::Timeout(0, Writes::Land));
@@ -176,9 +182,11 @@ impl Bounds {
             let between = |message: &&Arc<Message>| message.from.0 <= 2 && message.to.0 <= 2;
             let messages: Vec<Arc<Message>> =
                 state.messages.values().filter(between).cloned().collect();
-            let mut deliveries =
+            let deliveries =
                 messages.into_iter().map(|message| Action::Deliver(message, Writes::Land));
-            next = deliveries.find_map(|delivery| self.next_state(&state, delivery));
+            let lands = [Action::Land(0), Action::Land(1)];
+            let mut steps = lands.into_iter().chain(deliveries);
+            next = steps.find_map(|step| self.next_state(&state, step));
         }
         state.messages = Arc::default();
         state
@@ -219,7 +227,7 @@ impl Bounds {
                 Input::Read(ReadRequest { context, mode: self.read_mode })
             }
             Action::Change(..) => {
-                let change = ConfigurationChange::of(self.changes.iter().copied());
+                let change = ConfigurationChange::of(self.change(budget).iter().copied());
                 let transition = self.transition;
                 let change = ConfigurationChange { allow_stall: true, transition, ..change };
                 Input::ChangeConfiguration(change.into())

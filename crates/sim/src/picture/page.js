@@ -279,6 +279,7 @@
       card.className = "card";
       card.style.borderTopColor = role(name);
       const head = document.createElement("div");
+      head.className = "head";
       head.innerHTML = `<b>Node ${node}</b>`;
       const tag = document.createElement("span");
       tag.className = "role";
