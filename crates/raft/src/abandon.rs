@@ -92,7 +92,10 @@ impl Node {
             (self.configurations.current(), self.configurations.at(index.previous()));
         // Whoever has forgotten a part of its log will hold it again, and is waited for while this
         // node leads: after it nobody may go back.
-        !self.is_committed_by(joint, |book| if is_lost { book.counts() } else { !book.is_stranger })
+        let waits =
+            !is_lost && !bug(Bug::WhoIsBehindIsGivenUp) || bug(Bug::LeadIsThePriceOfAChange);
+        let may_agree = |book: &Progress| if waits { !book.is_stranger } else { book.counts() };
+        !self.is_committed_by(joint, may_agree)
             && self.is_committed_by(before, Progress::counts)
             && self.abandon().is_ok()
     }

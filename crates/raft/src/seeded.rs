@@ -171,6 +171,8 @@ bugs! {
     UncommittedRemovalIsTold "M12" "A removal that may be rolled back is told.",
     WitnessesAloneCommit "M16" "A configuration is committed when only witnesses of it hold the log.",
     LostDataIsWaitedFor "T150" "A change that waits for a lost disk is never given up.",
+    WhoIsBehindIsGivenUp "T150" "A change is given up for a voter that will hold again what it forgot.",
+    LeadIsThePriceOfAChange "M18" "A leader waits for who has forgotten until it leads no more.",
     WayBackForgetsTheWitness "M18" "A change is given up though a witness knows more than it may.",
     GuardsByTheNewestAlone "T172" "Who is cut off is taken to know of the newest members.",
     OnlyTheLastWordWasHeard "T170" "A change is given up though a witness was told too much by messages that seemed lost.",
