@@ -107,8 +107,7 @@ impl Node {
         self.hand_overs.last_at = Some(self.now);
         self.hand_overs.due_at = self.now.after(self.hand_over_wait_ticks());
         self.record(|| Event::HandsOver { to });
-        // A refusal is no harm: this is tried again.
-        let _refused = self.begin_transfer_in_time(Some(to));
+        self.begin_hand_over(to);
     }
 
     /// The voter above this leader that could lead as well, of the highest priority. None while
