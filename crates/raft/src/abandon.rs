@@ -18,7 +18,7 @@
 //! `testdata/witness/`.
 
 use crate::configuration::one_step;
-use crate::progress::Progress;
+use crate::progress::{Progress, ProgressState};
 use crate::quorum::{Decision, Quorum};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
@@ -81,9 +81,11 @@ impl Node {
     /// ```
     ///
     /// Three of four answer there, and yet no command is on two disks that are on record; nor is
-    /// the new one put on record before the change is over. Where no quorum answers (`is_lost`) the
-    /// leadership is over otherwise.
+    /// the new one put on record before the change is over. Nor does it help that n2 answers, from
+    /// a disk that it cannot write to. Where no quorum answers (`is_lost`) the leadership is over
+    /// otherwise.
     pub(crate) fn abandon_without_quorum(&mut self, is_lost: bool) -> bool {
+        self.note_standstill();
         let index = self.configurations.index();
         if index <= self.commit_index {
             return false;
@@ -95,9 +97,33 @@ impl Node {
         let waits =
             !is_lost && !bug(Bug::WhoIsBehindIsGivenUp) || bug(Bug::LeadIsThePriceOfAChange);
         let may_agree = |book: &Progress| if waits { !book.is_stranger } else { book.counts() };
-        !self.is_committed_by(joint, may_agree)
-            && self.is_committed_by(before, Progress::counts)
-            && self.abandon().is_ok()
+        // So is whoever is behind, as long as it advances.
+        let ticks = self.options.slow_follower_ticks;
+        let moves = |book: &Progress| !book.stands_still(self.now, ticks);
+        let is_in_vain = !self.is_committed_by(joint, may_agree)
+            && self.is_committed_by(before, Progress::counts);
+        let has_stopped = !self.is_committed_by(joint, |book| may_agree(book) && moves(book))
+            && self.is_committed_by(before, |book| {
+                book.counts() && (moves(book) || bug(Bug::GoesBackToWhoCannotAgree))
+            });
+        (is_in_vain || has_stopped) && self.abandon().is_ok()
+    }
+
+    /// With each quorum check: who lacks the change that is open, and has not moved since the last
+    /// check.
+    fn note_standstill(&mut self) {
+        let (index, now) = (self.configurations.index(), self.now);
+        let is_open = index > self.commit_index;
+        // A witness lacks nothing that it is not told yet.
+        let told = if is_open { self.witness_limit(index) } else { index };
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        for member in &mut leader.members {
+            let hears_late = member.is_witness && !bug(Bug::WitnessOwesWhatItIsNotTold);
+            let due = if hears_late { told } else { index };
+            let lacks = is_open && member.match_index < due;
+            let awaits_snapshot = matches!(member.state, ProgressState::Snapshot { .. });
+            member.standstill.observe(member.match_index, lacks, awaits_snapshot, now);
+        }
     }
 
     /// Whether the voters that answer, and of which `may_agree` says yes, can commit a command.
