@@ -110,6 +110,7 @@ pub(crate) fn long() -> Vec<Bounds> {
         Bounds {
             name: "two changes in one step, slow disks and a crash",
             changes: ADD_AND_REMOVE,
+            entries_max: 4,
             candidates: 3,
             term_max: 3,
             slow_disks: true,

@@ -118,7 +118,8 @@ impl Node {
 
     /// The regular heartbeats. With leases each of them extends one, and is a round of its own.
     pub(crate) fn beat(&mut self) {
-        if self.options.lease_drift_ppm.is_some() || self.asks_in_vain() {
+        if self.options.lease_drift_ppm.is_some() || self.asks_in_vain() || self.doubts_hand_over()
+        {
             self.begin_heartbeat_round();
         }
         self.hand_over_if_due();

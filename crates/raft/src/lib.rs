@@ -148,6 +148,7 @@
 //! | `quiesce` | groups with nothing to do | |
 //! | `transfer` | handing leadership over | thesis §3.10 |
 //! | `membership` `configuration` | who is a member: joint changes, and of one voter | thesis §4 |
+//! | `abandon` | a change of members that is given up | |
 //! | `staging` | learners that vote as soon as they hold the log | thesis §4.2.1 |
 //! | `incarnation` | disks that were lost or set back | |
 //! | `witness` | voters without the data | |
@@ -167,6 +168,7 @@ extern crate alloc;
 #[cfg(any(test, seeded_bugs))]
 extern crate std;
 
+mod abandon;
 mod apply;
 mod commit;
 mod configuration;

@@ -23,23 +23,8 @@
 //! picture, since C+5 is joint and needs a majority of C; the rule is kept because with it nobody
 //! has to prove that again for each change.
 //!
-//! # A change that does not come to its end (M18)
-//!
-//! If half of a joint configuration has no majority alive, nothing is committed. The leader that
-//! began the change may go back to C_old, by one more configuration in force on append:
-//!
-//! ```text
-//!   C_old   C_old,new   C_old        while C_old,new is not committed
-//! ```
-//!
-//! Every decision under C_old,new takes a majority of C_old, as under C_old itself, so those never
-//! decide apart. Only C_new could, and it is appended once C_old,new is committed. That can be done
-//! by this leader, which has not, or by one of a later term, which was elected by a majority of
-//! C_old: then this leader's C_old is never committed. A leader of a later term may not go back:
-//! the one before may have committed C_old,new and appended C_new. The same way leads back from a
-//! C_new that was appended in one step.
-//!
-//! So a leader with check-quorum does not wait for an operator. Scripts: `testdata/membership/`.
+//! A change that does not come to its end is given up in `abandon.rs`. Scripts:
+//! `testdata/membership/`.
 
 use alloc::collections::BTreeSet;
 
@@ -51,7 +36,7 @@ use crate::quorum::{Decision, Quorum};
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, HalfStatus, LogIndex,
+    ChangeError, Configuration, ConfigurationChange, Entry, EntryId, Event, HalfStatus,
     MemberChange, Node, NodeId, Payload, QuorumStatus, Transition,
 };
 
@@ -164,7 +149,7 @@ impl Node {
             && (book.match_index >= self.commit_index || has_little_to_come)
     }
 
-    fn book(&self, node: NodeId) -> Option<&Progress> {
+    pub(crate) fn book(&self, node: NodeId) -> Option<&Progress> {
         let RoleState::Leader(leader) = &self.role else { return None };
         leader.members.iter().find(|member| member.id == node)
     }
@@ -172,95 +157,6 @@ impl Node {
     pub(crate) fn hears(&self, member: &Progress) -> bool {
         let timeout = self.options.election_timeout_ticks;
         member.heard_at.is_some_and(|heard| self.now < heard.after(timeout))
-    }
-
-    /// M18: back to C_old; the head of this file says why that is safe.
-    pub(crate) fn abandon(&mut self) -> Result<EntryId, ChangeError> {
-        let RoleState::Leader(leader) = &self.role else {
-            return Err(ChangeError::NotLeader { leader_id: self.leader_id() });
-        };
-        if let Some(transfer) = leader.transfer {
-            return Err(ChangeError::TransferInProgress { to: transfer.to });
-        }
-        let index = self.configurations.index();
-        let began_here = self.log.id_at(index).is_some_and(|id| id.term == self.current_term())
-            || bug(Bug::AnyLeaderAbandons);
-        let is_open = index > self.commit_index;
-        if !is_open || !began_here || !self.may_go_back(index) {
-            return Err(ChangeError::NothingToAbandon);
-        }
-        if self.witness_may_know_too_much(index) && !bug(Bug::WayBackForgetsTheWitness) {
-            return Err(ChangeError::NothingToAbandon);
-        }
-        let given_up = self.configurations.current();
-        let mut before = self.configurations.at(index.previous()).clone();
-        // A learner that the change removed may know that it is: its tombstone stays.
-        before.learners.retain(|learner| given_up.contains(*learner));
-        let (voters, learners) = (before.voters.clone(), before.learners.clone());
-        before.attributes.retain(|node, _| voters.contains(node) || learners.contains(node));
-        before.incarnations.retain(|node, _| voters.contains(node) || learners.contains(node));
-        before.priorities.retain(|node, _| voters.contains(node) || learners.contains(node));
-        // Such a learner neither pulls any more nor feeds another one.
-        before.feeders.retain(|learner, feeder| {
-            learners.contains(learner) && (voters.contains(feeder) || learners.contains(feeder))
-        });
-        before.removed.clone_from(&given_up.removed);
-        if bug(Bug::GoesBackFromARemoval) {
-            before.removed.retain(|node| !voters.contains(node));
-        }
-        self.record(|| Event::ChangeAbandoned { index });
-        Ok(self.append_configuration(before))
-    }
-
-    /// Whether the configuration at `index`, which is not committed, is a step to other voters, and
-    /// not the way back from one.
-    fn may_go_back(&self, index: LogIndex) -> bool {
-        let RoleState::Leader(leader) = &self.role else { return false };
-        let configuration = self.configurations.current();
-        let before = self.configurations.at(index.previous());
-        configuration.is_joint()
-            || leader.step_at == Some(index) && one_step::may_go_back(before, configuration)
-    }
-
-    /// Nothing can be committed with those that answer. If that is for C_new alone, the change is
-    /// given up rather than the group.
-    ///
-    /// ```text
-    ///   C_old = n1 w w', n2 learns; C_new = n1 n2 w w'.  n2 loses its disk as it is promoted
-    /// ```
-    ///
-    /// Three of four answer there, and yet no command is on two disks that are on record; nor is
-    /// the new one put on record before the change is over. Where no quorum answers (`is_lost`) the
-    /// leadership is over otherwise.
-    pub(crate) fn abandon_without_quorum(&mut self, is_lost: bool) -> bool {
-        let index = self.configurations.index();
-        if index <= self.commit_index {
-            return false;
-        }
-        let (joint, before) =
-            (self.configurations.current(), self.configurations.at(index.previous()));
-        // Whoever has forgotten a part of its log will hold it again, and is waited for while this
-        // node leads: after it nobody may go back.
-        !self.is_committed_by(joint, |book| if is_lost { book.counts() } else { !book.is_stranger })
-            && self.is_committed_by(before, Progress::counts)
-            && self.abandon().is_ok()
-    }
-
-    /// Whether the voters that answer, and of which `may_agree` says yes, can commit a command.
-    fn is_committed_by(
-        &self,
-        configuration: &Configuration,
-        may_agree: impl Fn(&Progress) -> bool,
-    ) -> bool {
-        let own = self.options.id;
-        let agrees = |voter: NodeId| {
-            let book = self.book(voter);
-            book.is_some_and(|book| (book.is_active || voter == own) && may_agree(book))
-        };
-        let full = || configuration.voters.difference(&configuration.witnesses);
-        let copies = full().filter(|voter| agrees(**voter)).count();
-        let is_held = configuration.witnesses.is_empty() || 2 * copies > full().count();
-        is_held && configuration.is_quorum(Decision::Commit, &agrees)
     }
 
     /// Goes on with a change after the commit index has moved, or a transfer has ended. The two
@@ -360,7 +256,8 @@ impl Node {
 mod tests {
     use super::*;
     use crate::{
-        AppendOutcome, Body, Input, Message, Options, PersistNumber, Restored, Role, Term, Tick,
+        AppendOutcome, Body, Input, LogIndex, Message, Options, PersistNumber, Restored, Role,
+        Term, Tick,
     };
 
     /// M10, thesis §4.2.2: the leader counts the others, not itself, and steps down when its own

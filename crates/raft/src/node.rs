@@ -223,7 +223,8 @@ impl Node {
     /// majority that is alive ([`Status::quorum`](crate::Status::quorum)): the members are to be
     /// what they were before. Returns the name of the entry; the change is off when that is
     /// committed. With check-quorum a leader does the same by itself, if those that answer could
-    /// commit commands under the old configuration, and cannot under the new one.
+    /// commit commands under the old configuration, and cannot under the new one, or do not for
+    /// [long](crate::Options::slow_follower_ticks).
     ///
     /// # Errors
     /// There is no such change, or it began under another leader, or it is committed, or it removes

@@ -41,7 +41,8 @@ pub struct Options {
     pub reelection_wait_ticks: u64,
     /// A follower that lacks what was committed a heartbeat before, for so long, is slow, and the
     /// host is told ([`Output::slow_followers`](crate::Output::slow_followers)); half as long
-    /// without a lag, and it is not.
+    /// without a lag, and it is not. With check-quorum, a change of members that waits for a voter
+    /// which answers and has not taken a step for so long is given up.
     pub slow_follower_ticks: u64,
     /// Each election that nobody wins doubles the random part of the next timeout, up to this many
     /// times: under contention nodes try further and further apart.

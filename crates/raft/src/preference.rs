@@ -101,21 +101,20 @@ impl Node {
         if self.hand_overs.due_at > self.now {
             return;
         }
-        let Some(to) = self.preferred() else { return };
+        let Some(to) = self.preferred(false) else { return };
         let more = u32::from(!bug(Bug::HandsOverAgainAndAgain));
         self.hand_overs.doublings = (self.hand_overs.doublings + more).min(DOUBLINGS_MAX);
         self.hand_overs.last_at = Some(self.now);
         self.hand_overs.due_at = self.now.after(self.hand_over_wait_ticks());
         self.record(|| Event::HandsOver { to });
-        // A refusal is no harm: this is tried again.
-        let _refused = self.begin_transfer_in_time(Some(to));
+        self.begin_hand_over(to);
     }
 
-    /// The voter above this leader that could lead as well, of the highest priority. None while
-    /// anything is under way that a new leader would have to begin anew: members that change, a
-    /// transfer, a term in which nothing is committed yet, as behind a recovery or beside the lease
-    /// of another.
-    fn preferred(&self) -> Option<NodeId> {
+    /// The voter above this leader that could lead as well, or `may_be_slow` beside that, of the
+    /// highest priority. None while anything is under way that a new leader would have to begin
+    /// anew: members that change, a transfer, a term in which nothing is committed yet, as behind a
+    /// recovery or beside the lease of another.
+    fn preferred(&self, may_be_slow: bool) -> Option<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return None };
         let configuration = self.configurations.current();
         if configuration.priorities.is_empty() {
@@ -131,7 +130,7 @@ impl Node {
         let could_lead = leader.members.iter().filter(|member| {
             let is_well = self.hears(member)
                 && member.counts()
-                && !member.slowness.is_slow()
+                && (may_be_slow || !member.slowness.is_slow())
                 && matches!(member.state, ProgressState::Replicate(_))
                 && member.match_index >= leader.commit_at_heartbeat;
             self.priority(member.id) > own
@@ -145,8 +144,11 @@ impl Node {
         best.map(|member| member.id)
     }
 
-    /// Whether a hand-over will come that was not tried before: the leader stays awake for it.
+    /// Whether a hand-over will come that was not tried before: the leader stays awake for it. Also
+    /// to a voter that is called slow and has all by now: at rest nobody would see that it is well
+    /// again. That has an end, since whoever lacks nothing is slow for a while and no longer.
     pub(crate) fn owes_a_hand_over(&self) -> bool {
-        self.hand_overs.doublings == 0 && self.preferred().is_some()
+        let may_be_slow = !bug(Bug::RestsBelowWhoWasSlow);
+        self.hand_overs.doublings == 0 && self.preferred(may_be_slow).is_some()
     }
 }

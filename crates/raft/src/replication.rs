@@ -267,6 +267,7 @@ impl Node {
             self.ask_what_it_holds(from);
         }
         self.confirm_reads(from, round);
+        self.end_refused_hand_over();
     }
 
     /// The book of the member that answered, marked as alive.

@@ -102,8 +102,11 @@ pub(crate) struct Leaver {
 pub(crate) struct Transfer {
     pub(crate) to: NodeId,
     pub(crate) abort_at: Tick,
-    /// The target had everything and was told to campaign.
-    pub(crate) is_requested: bool,
+    /// The leader began it by itself: nobody waits for it.
+    pub(crate) is_own: bool,
+    /// The target had everything and was told to campaign, when this was the newest round of
+    /// heartbeats.
+    pub(crate) requested_in: Option<u64>,
 }
 
 impl Leaver {

@@ -74,6 +74,9 @@ impl Node {
         }
         // Either way the next move waits for a sign of life: the follower's answer to the
         // snapshot, or to a heartbeat. A follower that is gone is not sent snapshots in a circle.
+        if delivered.is_none() {
+            member.standstill.snapshot_failed();
+        }
         let next = delivered.map_or(member.next_index, |mark| mark.last.index.next());
         member.probe_from(next, true);
     }

@@ -3,6 +3,21 @@
 //! Proposals are refused meanwhile. If the target has not taken over within an election timeout, or
 //! the time that the caller gave, the transfer is given up and proposals go on.
 //!
+//! # A target that does not want to
+//!
+//! Nobody is told that a request was refused, because elections are paused, or was lost. But
+//! whoever takes it is in the next term from then on:
+//!
+//! ```text
+//!   leader    TimeoutNow ── heartbeat of a later round ─────────── it refused
+//!   target          refuses ───────────── answers in this term ──┘
+//! ```
+//!
+//! So a hand-over that the leader began by itself (`preference.rs`) costs a heartbeat without
+//! proposals, and not an election timeout. A request that was overtaken may yet be taken, as behind
+//! any transfer that was given up, and so there are no leases in the term (`lease.rs`). Who was
+//! asked for a transfer waits as long as it was told to.
+//!
 //! Scripts: `testdata/transfer/`.
 
 use core::cmp::Reverse;
@@ -65,13 +80,13 @@ impl Node {
         if to == Some(own) {
             return Ok(());
         }
-        if let Some(transfer) = leader.transfer {
-            let is_same = to == Some(transfer.to);
-            return if is_same {
-                Ok(())
-            } else {
-                Err(TransferError::InProgress { to: transfer.to })
-            };
+        if let Some(transfer) = &mut leader.transfer {
+            if to != Some(transfer.to) {
+                return Err(TransferError::InProgress { to: transfer.to });
+            }
+            // Now somebody waits for it.
+            transfer.is_own = false;
+            return Ok(());
         }
         if let Some(to) = to
             && leader.member(to).is_some_and(|member| member.is_witness)
@@ -92,24 +107,59 @@ impl Node {
         let Some(to) = best.map(|voter| voter.id) else {
             return Err(TransferError::NoVoter { to });
         };
-        leader.transfer = Some(Transfer { to, abort_at, is_requested: false });
+        leader.transfer = Some(Transfer { to, abort_at, is_own: false, requested_in: None });
         self.record(|| Event::TransferBegan { to });
         self.continue_transfer(to);
         Ok(())
+    }
+
+    /// As [`begin_transfer`](Self::begin_transfer), and nobody has asked for it.
+    pub(crate) fn begin_hand_over(&mut self, to: NodeId) {
+        // A refusal is no harm: this is tried again.
+        let _refused = self.begin_transfer_in_time(Some(to));
+        if let RoleState::Leader(leader) = &mut self.role
+            && let Some(transfer) = &mut leader.transfer
+        {
+            transfer.is_own = true;
+        }
+    }
+
+    /// Whether the target of a hand-over was told to campaign, and no heartbeat of a later round
+    /// has left since.
+    pub(crate) fn doubts_hand_over(&self) -> bool {
+        let RoleState::Leader(leader) = &self.role else { return false };
+        let newest = leader.reads.newest_round();
+        leader.transfer.is_some_and(|transfer| {
+            transfer.is_own && transfer.requested_in.is_some_and(|round| newest <= round)
+        })
+    }
+
+    /// A member has answered a heartbeat, in this term.
+    pub(crate) fn end_refused_hand_over(&mut self) {
+        let RoleState::Leader(leader) = &mut self.role else { return };
+        let Some(Transfer { to, is_own: true, requested_in: Some(round), .. }) = leader.transfer
+        else {
+            return;
+        };
+        let confirmed = leader.member(to).map_or(0, |target| target.confirmed_round);
+        if confirmed > round && !bug(Bug::RefusedHandOverIsWaitedFor) {
+            self.end_transfer(|_| true);
+        }
     }
 
     /// Tells the target to campaign once it holds the whole log.
     pub(crate) fn continue_transfer(&mut self, from: NodeId) {
         let last = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
-        let Some(Transfer { to, is_requested: false, .. }) = leader.transfer else { return };
+        let Some(Transfer { to, requested_in: None, .. }) = leader.transfer else { return };
         let has_everything = leader.member(to).is_some_and(|target| target.match_index == last)
             || bug(Bug::TransferDoesNotWait);
         if to != from || !has_everything {
             return;
         }
+        let round = leader.reads.newest_round();
         if let Some(transfer) = &mut leader.transfer {
-            transfer.is_requested = true;
+            transfer.requested_in = Some(round);
         }
         leader.lease.is_void = true;
         let lease_ended = self.give_guard_up();

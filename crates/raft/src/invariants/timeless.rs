@@ -6,6 +6,7 @@ use core::hash::{Hash, Hasher};
 use crate::jitter::Jitter;
 use crate::leadership::Campaigns;
 use crate::preference::HandOvers;
+use crate::progress::standstill::Standstill;
 use crate::role::RoleState;
 use crate::{Node, Tick};
 
@@ -34,6 +35,7 @@ pub fn forget_time(node: &mut Node) -> u64 {
             leader.forget_counting();
             for member in leader.books_mut() {
                 member.heard_at = member.heard_at.filter(|_| has_answered).map(|_| Tick(0));
+                member.standstill = Standstill::default();
             }
             if let Some(transfer) = &mut leader.transfer {
                 transfer.abort_at = timeout;
@@ -67,6 +69,7 @@ pub fn hold_timers(node: &mut Node, now: Tick) -> u64 {
         for member in leader.books_mut() {
             member.heard_at = None;
             member.silent_since = Tick(0);
+            member.standstill = Standstill::default();
             member.fed.forget_time();
         }
     }

@@ -2,9 +2,11 @@
 
 pub(crate) mod inflights;
 pub(crate) mod slowness;
+pub(crate) mod standstill;
 
 use self::inflights::Inflights;
 use self::slowness::Slowness;
+use self::standstill::Standstill;
 use crate::feeding::FedBook;
 use crate::seeded::{Bug, bug};
 use crate::{Configuration, Incarnation, LogIndex, NodeId, Tick};
@@ -62,6 +64,7 @@ pub(crate) struct Progress {
     /// An empty AppendEntries must go, to find out what the member has.
     pub(crate) wants_nudge: bool,
     pub(crate) slowness: Slowness,
+    pub(crate) standstill: Standstill,
     pub(crate) fed: FedBook,
 }
 
@@ -110,6 +113,7 @@ impl Progress {
             match_at_heartbeat: LogIndex::default(),
             wants_nudge: false,
             slowness: Slowness::default(),
+            standstill: Standstill::default(),
             fed: FedBook::default(),
         }
     }
@@ -129,6 +133,11 @@ impl Progress {
     /// Whether a refusal of what follows `prev_index` shows that the member has forgotten entries.
     pub(crate) fn is_forgetful(&self, prev_index: LogIndex) -> bool {
         self.session_asks.is_some_and(|held| prev_index <= held)
+    }
+
+    /// Whether the member has lacked a change of members for long, without a step towards it.
+    pub(crate) fn stands_still(&self, now: Tick, ticks: u64) -> bool {
+        self.standstill.lasts(now, ticks) && !bug(Bug::WhoCannotWriteIsWaitedFor)
     }
 
     /// Compares the disk with the one that `configuration` records.

@@ -46,7 +46,7 @@ pub(super) fn new_cluster(words: &Words<'_>) -> Cluster {
         if words.named("disks") == Some("known") {
             options.incarnation = Incarnation(options.id.0);
         }
-        options.is_witness |= ticks("waiting-witness") == Some(options.id.0);
+        options.is_witness |= words.numbers("waiting-witness").contains(&options.id.0);
         options.log_kept_for_slowest_max = words.named_number("slowest").unwrap_or(0);
         options.log_tail_kept = words.named_number("tail").unwrap_or(0);
     })
