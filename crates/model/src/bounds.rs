@@ -2,6 +2,7 @@
 
 use raft::*;
 
+use crate::begin::Begin;
 use crate::peer::Writes;
 use crate::state::Budget;
 
@@ -47,9 +48,7 @@ pub(crate) struct Bounds {
     pub(crate) may_rest: bool,
     /// Times that ticks may pass; 0 where time is forgotten.
     pub(crate) passes: u64,
-    /// The world begins when the first node leads and has committed its first entry with the
-    /// second; what was said until then is lost.
-    pub(crate) is_led: bool,
+    pub(crate) begin: Begin,
 }
 
 impl Bounds {

@@ -2,6 +2,7 @@
 
 use raft::{MemberChange, NodeId, ReadMode, Transition};
 
+use crate::begin::Begin;
 use crate::bounds::Bounds;
 
 type Changes = &'static [&'static [MemberChange]];
@@ -40,11 +41,11 @@ const THREE: Bounds = Bounds {
     has_witness: false,
     may_rest: false,
     passes: 0,
-    is_led: false,
+    begin: Begin::Nothing,
 };
 
 /// The same from where the first of them leads and has committed something.
-const LED: Bounds = Bounds { is_led: true, ..THREE };
+const LED: Bounds = Bounds { begin: Begin::Led, ..THREE };
 
 const GUARD: ReadMode = ReadMode::LeaseGuard { checks_limbo: false };
 
@@ -73,6 +74,16 @@ pub(crate) fn short() -> Vec<Bounds> {
         Bounds { name: "a command and a crash", proposals: 1, crashes: 1, candidates: 1, ..THREE },
         Bounds { name: "a change of members", ..CHANGE },
         Bounds { name: "a change in one step", ..STEP },
+        Bounds {
+            name: "two leaders change members in one step",
+            changes: ADD_AND_REMOVE,
+            entries_max: 4,
+            candidates: 3,
+            term_max: 3,
+            crashes: 1,
+            begin: Begin::LostChange,
+            ..STEP
+        },
         Bounds { name: "pre-vote and check-quorum", pre_vote: true, ..THREE },
         Bounds { name: "a transfer", transfers: 1, candidates: 1, ..THREE },
         Bounds { name: "a heartbeat", beats: 1, ..LED },
@@ -108,17 +119,6 @@ pub(crate) fn long() -> Vec<Bounds> {
         Bounds { name: "a change of members and a crash", crashes: 1, ..CHANGE },
         Bounds { name: "a change in one step and a crash", crashes: 1, ..STEP },
         Bounds {
-            name: "two changes in one step, slow disks and a crash",
-            changes: ADD_AND_REMOVE,
-            entries_max: 4,
-            candidates: 3,
-            term_max: 3,
-            slow_disks: true,
-            crashes: 1,
-            is_led: true,
-            ..STEP
-        },
-        Bounds {
             name: "a change of one in three and a crash",
             nodes: 4,
             voters: 3,
@@ -138,7 +138,7 @@ pub(crate) fn long() -> Vec<Bounds> {
             passes: 2,
             ..LED
         },
-        Bounds { name: "three nodes that rest", may_rest: true, beats: 1, reads: 1, ..THREE },
+        Bounds { name: "three nodes that rest", may_rest: true, beats: 1, reads: 1, ..LED },
         Bounds {
             name: "a witness, a command and a crash",
             has_witness: true,

@@ -8,6 +8,7 @@
     reason = "a command-line tool speaks on standard output, and of its progress beside it"
 )]
 
+mod begin;
 mod bounds;
 mod dead;
 mod disk;

@@ -171,27 +171,6 @@ impl Bounds {
         self.changes[nth]
     }
 
-    /// The first node is elected by the second, and commits its first entry with it.
-    fn led(&self, mut state: State) -> State {
-        let mut next = self.next_state(&state, Action::Timeout(0, Writes::Land));
-        while let Some(after) = next {
-            state = after;
-            if state.peer(0).node.commit_index().0 > 0 {
-                break;
-            }
-            let between = |message: &&Arc<Message>| message.from.0 <= 2 && message.to.0 <= 2;
-            let messages: Vec<Arc<Message>> =
-                state.messages.values().filter(between).cloned().collect();
-            let deliveries =
-                messages.into_iter().map(|message| Action::Deliver(message, Writes::Land));
-            let lands = [Action::Land(0), Action::Land(1)];
-            let mut steps = lands.into_iter().chain(deliveries);
-            next = steps.find_map(|step| self.next_state(&state, step));
-        }
-        state.messages = Arc::default();
-        state
-    }
-
     fn time(&self, now: Tick) -> Time {
         if self.passes > 0 { Time::Kept(now) } else { Time::Forgotten }
     }
@@ -266,7 +245,7 @@ impl Model for Bounds {
             answered: (0, 0),
             violation: None,
         };
-        vec![if self.is_led { self.led(state) } else { state }]
+        vec![self.begun(state)]
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
