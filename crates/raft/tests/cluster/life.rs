@@ -38,6 +38,7 @@ impl Cluster {
         self.crash(node);
         self.disks_were_lost = true;
         let member = self.member(node);
+        member.is_forgetful = true;
         member.disk = member.birth.clone();
         member.copy = None;
         // Alone it would begin another group; such a node must be told to wait.
@@ -55,6 +56,7 @@ impl Cluster {
         self.crash(node);
         self.disks_were_lost = true;
         let member = self.member(node);
+        member.is_forgetful = true;
         member.disk = member.copy.clone().expect("a copy was made");
         self.restart(node);
     }

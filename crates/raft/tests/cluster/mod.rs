@@ -46,6 +46,8 @@ pub(crate) struct Member {
     pub(crate) applied: Vec<Entry>,
     /// The node has learned that it was removed.
     pub(crate) removed_by: Option<SnapshotMark>,
+    /// Its disk was lost, or set back to an old copy.
+    pub(crate) is_forgetful: bool,
     pub(crate) now: Tick,
     is_settling: bool,
     lives: u64,
@@ -70,6 +72,7 @@ impl Member {
             reads: Vec::new(),
             applied: Vec::new(),
             removed_by: None,
+            is_forgetful: false,
             now: Tick(0),
             is_settling: false,
             lives: 0,

@@ -53,7 +53,9 @@ impl CoreWorld {
 
     /// The leader has handled it.
     pub(super) fn check_late(&mut self, id: NodeId, late: Late) {
-        if !self.has_objected {
+        // Who was frozen may lose its quorum in the same step, before it looks at the answer.
+        let leads = self.node(id).is_some_and(|node| node.role() == Role::Leader);
+        if !self.has_objected && leads {
             let detail = format!("leader {id} took an answer that {}", late.0);
             self.fail(id, Failure::new("a late answer is told as late", detail));
         }
