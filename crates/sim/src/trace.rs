@@ -41,6 +41,18 @@ impl Trace {
         self.lines.push_back(line);
     }
 
+    /// Adds bytes that are too many to be told, such as the contents of a frame.
+    pub fn mix(&mut self, bytes: &[u8]) {
+        // Eight at a time: every frame of a world comes by here.
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.hash = (self.hash ^ u64::from_le_bytes(*word)).wrapping_mul(PRIME).rotate_left(29);
+        }
+        for byte in rest {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+
     /// The hash of all events so far.
     #[must_use]
     pub fn hash(&self) -> u64 {

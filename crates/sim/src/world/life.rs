@@ -202,9 +202,10 @@ impl<S: StateMachine> World<S> {
             .into_iter()
             .map(|(id, machine)| GroupSetup { id, machine, bootstrap: bootstrap.clone() })
             .collect();
-        let endpoint = Arc::new(self.net.endpoint(id.0));
+        let endpoint = self.net.endpoint(id.0);
+        let (net, bulk_net) = (Arc::new(endpoint.clone()), Arc::new(endpoint.second()));
         self.net.place(id.0, &address_of(id, node.moves));
-        let world = host::World { disk, clock, net: endpoint.clone(), bulk_net: endpoint, entropy };
+        let world = host::World { disk, clock, net, bulk_net, entropy };
         let told = Told::default();
         node.told = Arc::clone(&told);
         let hears = |ending| {
