@@ -51,6 +51,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a snapshot is not delivered",
     "sometimes: entries that would replace others are lost",
     WAITS_FOR_GOOD,
+    LEADER_LOSES_DISK,
 ];
 
 /// What faults did, beside that they were done.
@@ -63,6 +64,7 @@ pub(super) const SLOW_WRITE: &str = "effect: a slow disk takes its time";
 /// At the end of its world.
 pub(crate) const WAITS_FOR_GOOD: &str = "sometimes: a group waits for a lost disk for good";
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
+pub(super) const LEADER_LOSES_DISK: &str = "sometimes: a leader loses its disk";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
