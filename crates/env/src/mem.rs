@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 pub use disk::{DiskCounts, MemDisk, Operation};
-pub use net::{Delivery, MemEndpoint, MemNet, NetEvent};
+pub use net::{Delivery, Latency, MemEndpoint, MemNet, NetCounts, NetEvent, Shape};
 pub use node_clock::NodeClock;
 
 use crate::{Clock, Entropy, Moment, SplitMix};

@@ -20,9 +20,9 @@ pub(crate) enum Begin {
     /// was on its own disk.
     ///
     /// ```text
-    ///   n1  1@1           n2 may lead term 2 with the vote of n1, and begin another change of the
-    ///   n2  1@1           same configuration; n3 may lead term 3 with the vote of n1. That must not
-    ///   n3  1@1 C+3@1     be so once the other change is committed (Ongaro, raft-dev 2015).
+    ///   n1  1@1          n2 may lead term 2 by the vote of n1, and begin another change of the
+    ///   n2  1@1          same configuration; n3 may lead term 3 by the vote of n1, and must not
+    ///   n3  1@1 C+3@1    once the other change is committed (Ongaro, raft-dev 2015).
     /// ```
     LostChange,
 }

@@ -2,9 +2,21 @@
 //!
 //! A simulator that no longer meets something has stopped testing it, and nobody notices. So every
 //! kind of fault and every "sometimes" has a counter, and a long run in which one stays at zero
-//! fails.
+//! fails. A fault that was ordered may have no effect: what it did has a counter too.
 
 use std::collections::BTreeMap;
+
+use env::mem::NetCounts;
+
+/// What became of messages, in worlds of either kind.
+pub(crate) const LOST: &str = "effect: a message is lost by chance";
+pub(crate) const CUT: &str = "effect: a message is lost on a cut wire";
+pub(crate) const DOUBLED: &str = "effect: a message comes twice";
+pub(crate) const REPLAYED: &str = "effect: an old message comes again";
+pub(crate) const OVERTAKEN: &str = "effect: a message is overtaken";
+pub(crate) const HELD_BACK: &str = "effect: a clog holds a message back";
+/// Somebody else led in the end, since a leader had called it.
+pub(crate) const HANDED_OVER: &str = "effect: leadership is handed over";
 
 /// Counters by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +35,16 @@ impl Census {
         if count > 0 {
             *self.counts.entry(name).or_default() += count;
         }
+    }
+
+    /// What became of messages.
+    pub(crate) fn add_net(&mut self, counts: NetCounts) {
+        self.add(LOST, counts.lost);
+        self.add(CUT, counts.cut);
+        self.add(DOUBLED, counts.doubled);
+        self.add(REPLAYED, counts.replayed);
+        self.add(OVERTAKEN, counts.overtaken);
+        self.add(HELD_BACK, counts.held_back);
     }
 
     /// How often it happened.

@@ -15,6 +15,9 @@ pub struct Trace {
     lines_max: usize,
 }
 
+/// Lines behind a failure.
+const NEWEST_MAX: usize = 200;
+
 /// FNV-1a, 64 bits (Fowler, Noll, Vo).
 const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const PRIME: u64 = 0x0000_0100_0000_01b3;
@@ -41,6 +44,18 @@ impl Trace {
         self.lines.push_back(line);
     }
 
+    /// Adds bytes that are too many to be told, such as the contents of a frame.
+    pub fn mix(&mut self, bytes: &[u8]) {
+        // Eight at a time: every frame of a world comes by here.
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.hash = (self.hash ^ u64::from_le_bytes(*word)).wrapping_mul(PRIME).rotate_left(29);
+        }
+        for byte in rest {
+            self.hash = (self.hash ^ u64::from(*byte)).wrapping_mul(PRIME);
+        }
+    }
+
     /// The hash of all events so far.
     #[must_use]
     pub fn hash(&self) -> u64 {
@@ -53,10 +68,20 @@ impl Trace {
         self.event_count
     }
 
-    /// The newest events, oldest first.
+    /// The newest events, oldest first: as many as a person reads behind a failure.
     #[must_use]
     pub fn newest(&self) -> Vec<String> {
-        let older = self.lines.len().saturating_sub(self.lines_max);
+        self.last(self.lines_max.min(NEWEST_MAX))
+    }
+
+    /// All events that are kept.
+    #[must_use]
+    pub fn all(&self) -> Vec<String> {
+        self.last(self.lines_max)
+    }
+
+    fn last(&self, count: usize) -> Vec<String> {
+        let older = self.lines.len().saturating_sub(count);
         self.lines.iter().skip(older).cloned().collect()
     }
 }

@@ -5,11 +5,11 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use env::mem::{MemDisk, MemNet, NodeClock, VirtualClock};
+use env::mem::{DiskCounts, MemDisk, MemNet, NodeClock, VirtualClock};
 use env::{Clock, Disk, Moment, SplitMix};
 use host::{Fatal, GroupHandle, GroupId, Observer, Role, Stage, StateMachine};
 use raft::invariants::Cluster;
-use raft::{LogIndex, NodeId};
+use raft::{LogIndex, NodeId, ReadMode};
 
 use self::life::SimNode;
 use crate::picture::Recording;
@@ -58,6 +58,14 @@ pub struct WorldOptions {
     pub snapshot_chunk_bytes: u32,
     /// Threads' worth of workers that a node's groups are shared out to.
     pub worker_count: usize,
+    /// The shortest time without a leader after which a follower campaigns; a leader's heartbeat
+    /// comes ten times as often.
+    pub election_timeout_ms: u64,
+    /// A group that was asked for nothing for so long rests.
+    pub quiesce_after_ms: Option<u64>,
+    /// What a linearizable read rests on. With leases the group has the terms for it from the
+    /// beginning, as long as an election timeout.
+    pub reads: ReadMode,
     /// Events kept as text.
     pub trace_lines_max: usize,
 }
@@ -75,6 +83,9 @@ impl WorldOptions {
             log_cache_bytes_max: 64 << 10,
             snapshot_chunk_bytes: 4 << 10,
             worker_count: 1,
+            election_timeout_ms: 1000,
+            quiesce_after_ms: None,
+            reads: ReadMode::ReadIndex,
             trace_lines_max: 200,
         }
     }
@@ -186,6 +197,21 @@ impl<S: StateMachine> World<S> {
         stages.into_iter().for_each(|stage| self.pause_stage(id, stage));
     }
 
+    /// Lets stages of a node wait, until [`Self::let_go`]. Returns whether one of them has work.
+    pub(crate) fn hold(&mut self, id: NodeId, held: &[Stage]) -> bool {
+        let node = &self.nodes[&id];
+        let now = node.clock.now();
+        let stages = node.stages.as_ref();
+        let has_work = |stage: &Stage| stages.is_some_and(|its| its.has_work(*stage, now));
+        self.paused.extend(held.iter().map(|stage| (id, *stage)));
+        held.iter().any(has_work)
+    }
+
+    /// They go on.
+    pub(crate) fn let_go(&mut self, id: NodeId, held: &[Stage]) {
+        self.paused.retain(|(paused, stage)| *paused != id || !held.contains(stage));
+    }
+
     /// Lets all of a node run again.
     pub fn resume(&mut self, id: NodeId) {
         self.paused.retain(|(paused, _)| *paused != id);
@@ -226,6 +252,14 @@ impl<S: StateMachine> World<S> {
     #[must_use]
     pub fn disk(&self, id: NodeId) -> &MemDisk {
         &self.nodes[&id].disk
+    }
+
+    /// What was asked of all disks that there are or were.
+    pub(crate) fn disk_counts(&self) -> DiskCounts {
+        let nodes = self.nodes.values();
+        nodes
+            .map(|node| node.disk.counts().plus(node.former))
+            .fold(DiskCounts::default(), DiskCounts::plus)
     }
 
     /// The fault that ended a node's last life, if it was one.

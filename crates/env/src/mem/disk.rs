@@ -47,6 +47,14 @@ pub struct DiskCounts {
     pub allocations: u64,
     /// Writes that went to another place of their file.
     pub misdirected_writes: u64,
+    /// Reads that got the bytes of another place.
+    pub misdirected_reads: u64,
+    /// Reads that saw flipped bits.
+    pub rotten_reads: u64,
+    /// Calls that failed since they were made to.
+    pub errors: u64,
+    /// Calls that failed since there was no space.
+    pub refusals: u64,
 }
 
 /// A disk in memory. Clones are handles of the same disk.
@@ -77,6 +85,24 @@ struct Misdirected {
     dir: PathBuf,
     /// Calls until then; 1 is the next.
     left: u64,
+}
+
+impl DiskCounts {
+    /// Of two disks together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            writes: self.writes + other.writes,
+            written_bytes: self.written_bytes + other.written_bytes,
+            syncs: self.syncs + other.syncs,
+            allocations: self.allocations + other.allocations,
+            misdirected_writes: self.misdirected_writes + other.misdirected_writes,
+            misdirected_reads: self.misdirected_reads + other.misdirected_reads,
+            rotten_reads: self.rotten_reads + other.rotten_reads,
+            errors: self.errors + other.errors,
+            refusals: self.refusals + other.refusals,
+        }
+    }
 }
 
 impl Misdirected {
@@ -236,6 +262,7 @@ impl State {
         }
         let kind = *kind;
         self.faults.remove(&operation);
+        self.counts.errors += 1;
         Err(io::Error::new(kind, format!("{operation:?} was made to fail")))
     }
 
@@ -251,9 +278,10 @@ impl State {
         is_now
     }
 
-    pub(super) fn check_space(&self, growth: u64) -> io::Result<()> {
+    pub(super) fn check_space(&mut self, growth: u64) -> io::Result<()> {
         match self.space_bytes {
             Some(limit) if growth > 0 && self.names.used_bytes() + growth > limit => {
+                self.counts.refusals += 1;
                 Err(io::Error::new(io::ErrorKind::StorageFull, "no space left on device"))
             }
             Some(_) | None => Ok(()),

@@ -67,11 +67,14 @@ impl File for MemFile {
         let mut start = usize::try_from(offset).unwrap_or(usize::MAX);
         if state.misdirects_read(&self.path, buffer.len()) && start >= MISDIRECTED_BYTES {
             start -= MISDIRECTED_BYTES;
+            state.counts.misdirected_reads += 1;
         }
-        if self.inode.lock().read(start, buffer) {
-            Ok(())
-        } else {
-            Err(io::Error::new(io::ErrorKind::UnexpectedEof, "read behind the end"))
+        match self.inode.lock().read(start, buffer) {
+            Some(flipped) => {
+                state.counts.rotten_reads += u64::from(flipped > 0);
+                Ok(())
+            }
+            None => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "read behind the end")),
         }
     }
 

@@ -61,15 +61,17 @@ impl Inode {
         self.rot.clear();
     }
 
-    /// Fills `buffer` with what the disk gives back from `start` on; `false` behind the end.
-    pub(super) fn read(&self, start: usize, buffer: &mut [u8]) -> bool {
-        let bytes = start.checked_add(buffer.len()).and_then(|end| self.live.get(start..end));
-        let Some(bytes) = bytes else { return false };
-        buffer.copy_from_slice(bytes);
-        for (at, mask) in self.rot.range(start..start + buffer.len()) {
+    /// Fills `buffer` with what the disk gives back from `start` on, and says how many bytes of it
+    /// are rotten; `None` behind the end.
+    pub(super) fn read(&self, start: usize, buffer: &mut [u8]) -> Option<usize> {
+        let end = start.checked_add(buffer.len())?;
+        buffer.copy_from_slice(self.live.get(start..end)?);
+        let mut flipped = 0;
+        for (at, mask) in self.rot.range(start..end) {
             buffer[at - start] ^= mask;
+            flipped += 1;
         }
-        true
+        Some(flipped)
     }
 
     /// Keeps the durable content of a sector that is about to change.

@@ -14,8 +14,11 @@ use self::versions::Versions;
 use super::VirtualClock;
 use crate::{Clock, Moment, Net, SplitMix};
 
+mod latency;
 mod reach;
 mod versions;
+
+pub use self::latency::{Latency, NetCounts, Shape};
 
 /// Frames that may wait between two nodes; more are dropped, as a full queue would.
 const QUEUE_FRAMES_MAX: usize = 4096;
@@ -53,6 +56,8 @@ pub struct Delivery {
     pub from: u64,
     /// The receiver.
     pub to: u64,
+    /// Whether it went by the second way of its sender.
+    pub is_second: bool,
     /// What was sent.
     pub frame: Bytes,
 }
@@ -69,7 +74,12 @@ pub struct MemNet {
 pub struct MemEndpoint {
     net: MemNet,
     node: u64,
+    is_second: bool,
 }
+
+/// From whom, to whom, and whether by the sender's second way. Frames of one route keep their
+/// order, as those of one connection do.
+type Route = (u64, u64, bool);
 
 struct State {
     dice: SplitMix,
@@ -79,18 +89,20 @@ struct State {
     sent: u64,
     /// The arrival of the last frame between two nodes, which the next must not overtake, and how
     /// many wait.
-    pairs: BTreeMap<(u64, u64), Pair>,
+    pairs: BTreeMap<Route, Pair>,
     cuts: BTreeSet<(u64, u64)>,
     loss_permille: u64,
     duplicate_permille: u64,
     reorder_permille: u64,
     replay_permille: u64,
     /// The newest frames of each pair, while frames may come again.
-    past: BTreeMap<(u64, u64), VecDeque<Bytes>>,
+    past: BTreeMap<Route, VecDeque<Bytes>>,
     /// Nothing arrives between two nodes before this moment.
     clogs: BTreeMap<(u64, u64), Moment>,
-    delay_min: Duration,
-    delay_max: Duration,
+    latency: Latency,
+    /// Wires that take longer than the others, for good.
+    long_ways: BTreeMap<(u64, u64), Latency>,
+    counts: NetCounts,
     versions: Versions,
     /// Who reaches whom; `None` if everybody reaches everybody.
     reach: Option<Reach>,
@@ -102,6 +114,8 @@ struct State {
 struct Pair {
     last: Moment,
     waiting: usize,
+    /// A frame that a later one may overtake arrives then.
+    late: Moment,
 }
 
 impl MemNet {
@@ -124,8 +138,9 @@ impl MemNet {
             versions: Versions::default(),
             reach: None,
             events: None,
-            delay_min: Duration::from_micros(100),
-            delay_max: Duration::from_millis(1),
+            latency: Latency::uniform(Duration::from_micros(100), Duration::from_millis(1)),
+            long_ways: BTreeMap::new(),
+            counts: NetCounts::default(),
         };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
@@ -140,7 +155,7 @@ impl MemNet {
             reach.forget(node);
         }
         drop(state);
-        MemEndpoint { net: self.clone(), node }
+        MemEndpoint { net: self.clone(), node, is_second: false }
     }
 
     /// Takes the frames that have arrived by `now`, in order of arrival.
@@ -154,12 +169,12 @@ impl MemNet {
         let arrived = std::mem::replace(&mut state.in_flight, later);
         let mut deliveries = Vec::with_capacity(arrived.len());
         for ((_, number), delivery) in arrived {
-            let route = (delivery.from, delivery.to);
-            if let Some(pair) = state.pairs.get_mut(&route) {
+            if let Some(pair) = state.pairs.get_mut(&delivery.route()) {
                 pair.waiting -= 1;
             }
             // A cut also takes what was under way.
-            if state.cuts.contains(&route) {
+            if state.cuts.contains(&(delivery.from, delivery.to)) {
+                state.counts.cut += 1;
                 state.note(|| NetEvent::Dropped { number, at: now });
             } else {
                 deliveries.push(delivery);
@@ -254,10 +269,7 @@ impl MemNet {
 
     /// How long a frame takes.
     pub fn set_delay(&self, min: Duration, max: Duration) {
-        assert!(min <= max, "a delay from {min:?} to {max:?} is no range");
-        let mut state = self.state.lock();
-        state.delay_min = min;
-        state.delay_max = max;
+        self.set_latency(Latency::uniform(min, max));
     }
 
     /// Forgets what is under way to and from `node`: it has crashed.
@@ -271,7 +283,23 @@ impl MemNet {
             state.note(|| NetEvent::Dropped { number, at: now });
         }
         state.in_flight.retain(|_, delivery| !is_its(delivery));
-        state.pairs.retain(|(from, to), _| *from != node && *to != node);
+        state.pairs.retain(|(from, to, _), _| *from != node && *to != node);
+    }
+}
+
+impl Delivery {
+    fn route(&self) -> Route {
+        (self.from, self.to, self.is_second)
+    }
+}
+
+impl MemEndpoint {
+    /// Another way of the same node, with connections of its own: what goes by it neither waits for
+    /// the frames of the first nor keeps an order with them, and what a peer takes by it is told to
+    /// it alone.
+    #[must_use]
+    pub fn second(&self) -> Self {
+        Self { is_second: true, ..self.clone() }
     }
 }
 
@@ -295,14 +323,13 @@ impl State {
             let delivery = delivery.clone();
             events.push(NetEvent::Sent { number, at: now, arrives: Some(at), delivery });
         }
-        let pair = self.pairs.entry((delivery.from, delivery.to)).or_default();
-        pair.waiting += 1;
+        self.pairs.entry(delivery.route()).or_default().waiting += 1;
         let key = (at, self.sent);
         self.in_flight.insert(key, delivery);
     }
 
     /// Remembers a frame, and may let an older one come again.
-    fn replay(&mut self, now: Moment, frame: &Bytes, route: (u64, u64)) {
+    fn replay(&mut self, now: Moment, frame: &Bytes, route: Route) {
         if self.replay_permille == 0 {
             return;
         }
@@ -316,15 +343,30 @@ impl State {
             past.pop_front();
         }
         if let Some(frame) = again {
-            let at = now.after(self.delay());
-            self.put(now, at, Delivery { from: route.0, to: route.1, frame });
+            let at = now.after(self.delay(route));
+            let (from, to, is_second) = route;
+            self.counts.replayed += 1;
+            self.put(now, at, Delivery { from, to, is_second, frame });
         }
     }
 
-    fn delay(&mut self) -> Duration {
-        let range = self.delay_max.saturating_sub(self.delay_min);
-        let range = u64::try_from(range.as_nanos()).unwrap_or(u64::MAX - 1);
-        self.delay_min + Duration::from_nanos(self.dice.below(range + 1))
+    fn delay(&mut self, (from, to, _): Route) -> Duration {
+        let time = self.latency.draw(&mut self.dice);
+        let long_way = self.long_ways.get(&(from, to)).copied();
+        long_way.map_or(time, |way| way.draw(&mut self.dice).max(time))
+    }
+
+    /// Puts a frame on its way that no later one of its route arrives before.
+    fn put_in_order(&mut self, now: Moment, at: Moment, delivery: Delivery) {
+        let route = delivery.route();
+        self.put(now, at, delivery);
+        let pair = self.pairs.entry(route).or_default();
+        pair.last = at;
+        let overtakes = pair.late > at;
+        if overtakes {
+            pair.late = Moment::default();
+        }
+        self.counts.overtaken += u64::from(overtakes);
     }
 }
 
@@ -336,35 +378,40 @@ impl Net for MemEndpoint {
         if !state.nodes.contains(&to) || !is_told {
             return false;
         }
-        let route = (self.node, to);
+        let route = (self.node, to, self.is_second);
+        let wire = (self.node, to);
         let pair = state.pairs.get(&route).copied().unwrap_or_default();
         if pair.waiting >= QUEUE_FRAMES_MAX {
             return false;
         }
         // The dice are thrown for every frame, so that a cut does not change what follows.
         let lost = state.dice.below(1000) < state.loss_permille;
-        let clogged_until = state.clogs.get(&route).copied().unwrap_or_default();
-        let in_order = now.after(state.delay()).max(pair.last).max(clogged_until);
-        if lost || state.cuts.contains(&route) {
+        let clogged_until = state.clogs.get(&wire).copied().unwrap_or_default();
+        let by_itself = now.after(state.delay(route)).max(pair.last);
+        let in_order = by_itself.max(clogged_until);
+        let delivery = Delivery { from: self.node, to, is_second: self.is_second, frame };
+        if lost || state.cuts.contains(&wire) {
             state.sent += 1;
             let number = state.sent;
-            let delivery = Delivery { from: self.node, to, frame };
+            let count = if lost { &mut state.counts.lost } else { &mut state.counts.cut };
+            *count += 1;
             state.note(|| NetEvent::Sent { number, at: now, arrives: None, delivery });
             return true;
         }
-        state.replay(now, &frame, route);
-        let delivery = Delivery { from: self.node, to, frame };
+        state.counts.held_back += u64::from(clogged_until > by_itself);
+        state.replay(now, &delivery.frame, route);
         let (duplicate, reorder) = (state.duplicate_permille, state.reorder_permille);
         if state.happens(duplicate) {
-            let again = in_order.after(state.delay());
+            let again = in_order.after(state.delay(route));
+            state.counts.doubled += 1;
             state.put(now, again, delivery.clone());
         }
         if state.happens(reorder) {
-            let late = in_order.after(state.delay() * 3);
+            let late = in_order.after(state.delay(route) * 3);
             state.put(now, late, delivery);
+            state.pairs.entry(route).or_default().late = late;
         } else {
-            state.put(now, in_order, delivery);
-            state.pairs.entry(route).or_default().last = in_order;
+            state.put_in_order(now, in_order, delivery);
         }
         true
     }
@@ -388,7 +435,7 @@ impl Net for MemEndpoint {
     }
 
     fn version_of(&self, to: u64) -> Arc<AtomicU8> {
-        Arc::clone(self.net.state.lock().versions.of(self.node, to))
+        Arc::clone(self.net.state.lock().versions.of((self.node, to, self.is_second)))
     }
 }
 

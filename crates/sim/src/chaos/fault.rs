@@ -70,9 +70,11 @@ faults! {
     DiskError "disk error" Disk Hosts "A call to the disk fails.",
     DiskFull "full disk" Disk Hosts "The disk is full.",
     BitRot "bit rot" Disk Hosts "Bits flip on the disk.",
+    RottenStart "rot at a start" Disk Hosts
+        "A node begins again from a disk with flipped bits, which are there to stay.",
     MisdirectedRead "misdirected read" Disk Hosts "A read gets the bytes of another place.",
     MisdirectedWrite "misdirected write" Disk Hosts "A write goes to another place, for good.",
-    SlowDisk "slow disk" Disk Core "The disk is a hundred times slower.",
+    SlowDisk "slow disk" Disk Both "Writes take long, now more and now less.",
     LoseDisk "lost disk" Moment Both "A node begins again with an empty disk.",
     SetBackDisk "disk set back" Moment Both "A node begins again from an old copy of its disk.",
     ClockDrift "clock drift" Node Both "A clock runs fast or slow.",
@@ -119,7 +121,7 @@ impl FaultKind {
 
     /// Whether somebody has to change the members for it, or behind it.
     pub(crate) fn needs_operator(self) -> bool {
-        matches!(self, Self::Members | Self::LoseDisk | Self::MisdirectedWrite)
+        matches!(self, Self::Members | Self::LoseDisk | Self::MisdirectedWrite | Self::RottenStart)
     }
 
     /// Whether it is about programs of two versions.

@@ -4,11 +4,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use env::mem::Operation;
+use env::mem::{Latency, MemDisk, Operation, Shape};
 use env::{Disk, SplitMix};
 use host::{FRAME_VERSION, GroupId, Stage};
 use raft::NodeId;
-use store::{Command, CompactRequest};
+use store::{Command, CompactRequest, Response};
 
 use super::fault::Reach;
 use super::plan::{Deed, Event, pick};
@@ -56,10 +56,7 @@ impl Chaos {
         }
         // Members come and go, and history is compacted, whatever else goes on.
         if self.plan.has_operator && dice_of_operator(event).below(3) == 0 {
-            let mut dice = dice_of_operator(event);
-            if self.change_members(other, &mut dice) {
-                self.census.meet(FaultKind::Members.name());
-            }
+            self.change_members(other, &mut dice_of_operator(event));
         }
         // And so are programs.
         self.upgrade_beside(event, node)?;
@@ -114,21 +111,22 @@ impl Chaos {
             | FaultKind::Duplicate
             | FaultKind::Reorder
             | FaultKind::Replay
-            | FaultKind::Delay
-            | FaultKind::Clog => self.worsen(&mut blow),
+            | FaultKind::Delay => self.worsen(&mut blow),
+            FaultKind::Clog => return Ok(self.clog(&mut blow)),
             FaultKind::HangLog => self.hang(blow, Stage::LogWriter, 200),
             FaultKind::HangApplier => self.hang(blow, Stage::Applier, 300),
             FaultKind::HangBulk => self.hang(blow, Stage::Bulk, 100),
-            FaultKind::Pause => {
-                self.cluster.world.pause(node);
-                self.resume_at.insert(node, blow.turn + blow.dice.below(200));
-            }
+            FaultKind::Pause => self.pause(blow),
+            FaultKind::SlowDisk => self.slow_down(node, blow.turn, &mut blow.dice),
             FaultKind::DiskError => self.make_disk_fail(&mut blow),
             FaultKind::DiskFull => self.fill_disk(&mut blow),
             FaultKind::BitRot | FaultKind::MisdirectedRead => {
                 return Ok(self.spoil_reads(&mut blow));
             }
-            FaultKind::LoseDisk | FaultKind::SetBackDisk | FaultKind::MisdirectedWrite => {
+            FaultKind::LoseDisk
+            | FaultKind::SetBackDisk
+            | FaultKind::MisdirectedWrite
+            | FaultKind::RottenStart => {
                 // It counts when it happens, which is when the group can bear it.
                 self.want(blow.kind, blow.turn, blow.dice);
                 return Ok(false);
@@ -139,10 +137,9 @@ impl Chaos {
             FaultKind::Upgrade => return self.reinstall(FRAME_VERSION, node),
             FaultKind::Downgrade => return self.reinstall(VERSION_BEFORE, node),
             FaultKind::Transfer => return Ok(self.hand_over(blow.other)),
-            FaultKind::Members => return Ok(self.change_members(blow.other, &mut blow.dice)),
+            FaultKind::Members => return Ok(self.wish(&mut blow)),
             FaultKind::Compact => return Ok(self.compact(&mut blow)),
-            FaultKind::SlowDisk
-            | FaultKind::StepDown
+            FaultKind::StepDown
             | FaultKind::Campaign
             | FaultKind::PauseElections
             | FaultKind::Timeouts
@@ -224,13 +221,28 @@ impl Chaos {
             net.set_reorder_permille(permille);
         } else if kind == FaultKind::Replay {
             net.set_replay_permille(permille);
-        } else if kind == FaultKind::Delay {
-            let most = pick(&mut blow.dice, &[5, 50, 400]);
-            net.set_delay(Duration::from_millis(1), Duration::from_millis(most));
         } else {
-            let duration = Duration::from_millis(pick(&mut blow.dice, &[50, 800, 5000]));
-            net.clog(blow.node.0, blow.other.0, duration);
+            let most = Duration::from_millis(pick(&mut blow.dice, &[5, 50, 400]));
+            let shape = pick(&mut blow.dice, &Shape::ALL);
+            net.set_latency(Latency { shape, ..Latency::uniform(Duration::from_millis(1), most) });
         }
+    }
+
+    /// It counts when a leader is asked for the change, and not yet.
+    fn wish(&mut self, blow: &mut Blow) -> bool {
+        self.change_members(blow.other, &mut blow.dice);
+        false
+    }
+
+    fn clog(&mut self, blow: &mut Blow) -> bool {
+        let duration = Duration::from_millis(pick(&mut blow.dice, &[50, 800, 5000]));
+        self.cluster.world.net().clog(blow.node.0, blow.other.0, duration);
+        blow.node != blow.other
+    }
+
+    fn pause(&mut self, mut blow: Blow) {
+        self.cluster.world.pause(blow.node);
+        self.resume_at.insert(blow.node, blow.turn + blow.dice.below(200));
     }
 
     fn hang(&mut self, mut blow: Blow, stage: Stage, turns_max: u64) {
@@ -266,20 +278,7 @@ impl Chaos {
             disk.misdirect_read(Path::new(DATA_DIR), 1 + blow.dice.below(10));
             return true;
         }
-        let files = disk.files();
-        let is_whole = |(path, length): &&(PathBuf, u64)| *length > 0 && path.starts_with(DATA_DIR);
-        let files: Vec<&(PathBuf, u64)> = files.iter().filter(is_whole).collect();
-        if files.is_empty() {
-            return false;
-        }
-        for _ in 0..1 + blow.dice.below(8) {
-            let (path, length) = pick(&mut blow.dice, &files);
-            // Near the beginning of a file there is more to hit: segments are made ahead of time.
-            let most = pick(&mut blow.dice, &[(*length).min(4096), *length]);
-            let mask = 1 << blow.dice.below(8);
-            disk.rot(path, blow.dice.below(most), mask);
-        }
-        true
+        rot(&disk, 8, &mut blow.dice)
     }
 
     fn upset_clock(&mut self, blow: &mut Blow) {
@@ -300,7 +299,8 @@ impl Chaos {
         for group in &self.groups {
             if let Some(leader) = self.cluster.world.leader(*group).filter(|leader| *leader != to) {
                 let handle = self.cluster.world.group(leader, *group).expect("it is on");
-                handle.transfer_leadership(Some(to), |_| {});
+                let done = self.done.transfers.clone();
+                handle.transfer_leadership(Some(to), move |result| done.add(result.is_ok()));
                 begun = true;
             }
         }
@@ -317,11 +317,32 @@ impl Chaos {
             return false;
         }
         let command = Command::Compact(CompactRequest { revision, physical: false });
-        handle.propose(&command.encode(), |_| {});
+        let done = self.done.compactions.clone();
+        let is_done =
+            |result: &Result<Result<_, _>, _>| matches!(result, Ok(Ok(Response::Compact { .. })));
+        handle.propose(&command.encode(), move |result| done.add(is_done(&result)));
         let compacted = self.watchers.compacted.entry(group).or_default();
         *compacted = revision.max(*compacted);
         true
     }
+}
+
+/// Flips at most so many bits of a node's files. Whether there are any.
+pub(super) fn rot(disk: &MemDisk, bits_max: u64, dice: &mut SplitMix) -> bool {
+    let files = disk.files();
+    let is_whole = |(path, length): &&(PathBuf, u64)| *length > 0 && path.starts_with(DATA_DIR);
+    let files: Vec<&(PathBuf, u64)> = files.iter().filter(is_whole).collect();
+    if files.is_empty() {
+        return false;
+    }
+    for _ in 0..1 + dice.below(bits_max) {
+        let (path, length) = pick(dice, &files);
+        // Near the beginning of a file there is more to hit: segments are made ahead of time.
+        let most = pick(dice, &[(*length).min(4096), *length]);
+        let mask = 1 << dice.below(8);
+        disk.rot(path, dice.below(most), mask);
+    }
+    true
 }
 
 fn dice_of_operator(event: Event) -> SplitMix {

@@ -1,7 +1,5 @@
 //! How things are made well again, one by one in the first phase and all of them for the second.
 
-use std::time::Duration;
-
 use env::SplitMix;
 use raft::NodeId;
 
@@ -37,11 +35,11 @@ impl Chaos {
         net.set_duplicate_permille(0);
         net.set_reorder_permille(0);
         net.set_replay_permille(0);
-        net.set_delay(Duration::from_micros(100), Duration::from_millis(1));
+        net.set_latency(self.plan.latency);
         self.light("net");
     }
 
-    fn light(&mut self, beginning: &str) {
+    pub(super) fn light(&mut self, beginning: &str) {
         let now = self.cluster.world.now();
         if let Some(recording) = self.cluster.world.recording() {
             recording.light_all(now, beginning);
@@ -81,6 +79,7 @@ impl Chaos {
         disk.clear_faults();
         disk.limit_space(None);
         disk.mend_rot();
+        self.speed_up(node);
         self.light(&format!("disk n{node}"));
         self.forgive(node);
         if !self.cluster.world.is_on(node) && !self.is_written_astray(node) {

@@ -4,6 +4,7 @@
 //! and nothing wrong may be seen; then everything is mended, and the cluster must be well within a
 //! bounded time.
 
+mod effects;
 mod end;
 mod fault;
 mod inflict;
@@ -12,6 +13,7 @@ mod mend;
 mod operator;
 mod plan;
 mod shapes;
+mod slow;
 mod spoil;
 mod upgrades;
 mod wishes;
@@ -31,16 +33,22 @@ use crate::stores::Cluster;
 use crate::watchers::Watchers;
 use crate::{Failure, Trace};
 
+use effects::Done;
 use operator::Operator;
+use slow::SlowDisk;
 use spoil::{Spoiled, Wanted};
 
+pub use effects::HOST_EFFECTS;
 pub(crate) use fault::Reach;
 pub use fault::{CORE_FAULTS, FaultKind, HOST_FAULTS};
 pub use plan::{Deed, Event, Plan, TURNS, pick};
 pub use shapes::{Cuts, cuts_of};
 
-/// Twenty election timeouts; a transfer that was cut off may take long to notice.
-const MENDED_WITHIN: Duration = Duration::from_secs(20);
+/// A transfer that was cut off may take long to notice, and a request that was held up has seven
+/// seconds.
+const MENDED_WITHIN_TIMEOUTS: u32 = 20;
+/// So long at least is an election timeout for this.
+const TIMEOUT_MIN_MS: u64 = 1000;
 
 /// States are compared about once in so many turns: to hash one is to read all of it.
 const COMPARED_EVERY: u64 = 20;
@@ -77,7 +85,13 @@ pub const HOST_SOMETIMES: &[&str] = &[
     A_CALL_UNKNOWN,
     A_LEARNER_REFUSES,
     A_WATCHER_OF_THE_API,
+    A_ROTTEN_START,
+    ROT_ENDS_A_START,
+    A_CORE,
 ];
+const A_CORE: &str = "sometimes: a majority gets well without the others";
+const A_ROTTEN_START: &str = "sometimes: a node starts from a rotten disk";
+const ROT_ENDS_A_START: &str = "sometimes: a rotten disk ends a start";
 const A_SNAPSHOT: &str = "sometimes: a node catches up by snapshot";
 const A_COMPACTED_WATCHER: &str = "sometimes: a watcher is told of a compaction";
 const A_BOOKMARK: &str = "sometimes: a watcher is told how far it is";
@@ -136,6 +150,10 @@ pub struct Chaos {
     mourned: BTreeSet<(NodeId, u64)>,
     /// When to end the present stop of a node.
     resume_at: BTreeMap<NodeId, u64>,
+    /// Disks that take their time.
+    slow: BTreeMap<NodeId, SlowDisk>,
+    /// What was done of what faults asked for.
+    done: Done,
     /// Wires that will be cut or mended, by turn.
     later: Vec<(u64, Wire)>,
     /// Until this turn a node that has received a whole snapshot is to crash.
@@ -164,6 +182,11 @@ impl Chaos {
     pub fn new(plan: Plan) -> Self {
         let cluster = Cluster::new(plan.options.clone(), plan.group_count);
         let groups: Vec<GroupId> = (1..=plan.group_count).map(GroupId).collect();
+        let net = cluster.world.net();
+        net.set_latency(plan.latency);
+        for ((from, to), way) in &plan.long_ways {
+            net.set_long_way(*from, *to, *way);
+        }
         Self {
             clients: Clients::new(8 * groups.len(), &groups, plan.turns_per_request),
             dice: SplitMix::new(plan.seed ^ 0xd1ce),
@@ -180,6 +203,8 @@ impl Chaos {
             wanted: None,
             mourned: BTreeSet::new(),
             resume_at: BTreeMap::new(),
+            slow: BTreeMap::new(),
+            done: Done::default(),
             later: Vec::new(),
             crash_installing_before: 0,
             core: None,
@@ -259,21 +284,24 @@ impl Chaos {
         Ok(turn)
     }
 
-    /// The voters, if all nodes are voters, agree on it and have their disks.
+    /// The voters of all groups, if they are the same for every node that has ever run, and have
+    /// their disks.
     fn settled_voters(&self) -> Option<Vec<NodeId>> {
         let world = &self.cluster.world;
         let nodes = world.nodes();
         let is_settled = self.spoiled.is_none() && self.operator.is_idle();
-        let agrees = |group: &GroupId| {
-            nodes.iter().all(|node| {
-                let known = world.configuration(*node, *group);
-                known.is_none_or(|known| {
-                    let is_all = known.voters.iter().eq(nodes.iter());
-                    is_all && !known.is_joint() && known.learners.is_empty()
-                })
-            })
+        let known = || {
+            let of = |node: &NodeId| {
+                let groups = self.groups.iter();
+                groups.filter_map(|group| world.configuration(*node, *group)).collect::<Vec<_>>()
+            };
+            // Who has just joined knows nobody.
+            nodes.iter().flat_map(of).filter(|known| !known.voters.is_empty())
         };
-        (is_settled && self.groups.iter().all(agrees)).then_some(nodes)
+        let voters = known().next()?.voters;
+        let are_there = voters.iter().all(|voter| nodes.contains(voter));
+        let agree = known().all(|known| known.voters == voters && !known.is_joint());
+        (is_settled && are_there && agree).then(|| voters.into_iter().collect())
     }
 
     /// Mends what concerns these nodes, or all, and waits until they are well. Returns the turn.
@@ -281,7 +309,9 @@ impl Chaos {
         self.core = core;
         self.mend_all();
         self.operator.be_patient(self.cluster.world.now());
-        let end = self.cluster.world.now().after(MENDED_WITHIN);
+        let timeout_ms = self.plan.options.election_timeout_ms.max(TIMEOUT_MIN_MS);
+        let within = Duration::from_millis(timeout_ms) * MENDED_WITHIN_TIMEOUTS;
+        let end = self.cluster.world.now().after(within);
         while !self.is_well()? {
             turn += 1;
             self.turn(turn)?;
@@ -292,17 +322,18 @@ impl Chaos {
     }
 
     /// A random majority; the others stay off until it is well.
-    fn choose_core(&mut self, nodes: &[NodeId]) -> Vec<NodeId> {
-        let mut core = nodes.to_vec();
-        while core.len() > nodes.len() / 2 + 1 {
+    fn choose_core(&mut self, voters: &[NodeId]) -> Vec<NodeId> {
+        let mut core = voters.to_vec();
+        while core.len() > voters.len() / 2 + 1 {
             let place = self.dice.below(core.len() as u64);
             core.remove(usize::try_from(place).expect("small"));
         }
-        for node in nodes.iter().filter(|node| !core.contains(node)) {
-            if self.cluster.world.is_on(*node) {
-                self.cluster.world.crash(*node);
+        for node in self.cluster.world.nodes() {
+            if !core.contains(&node) && self.cluster.world.is_on(node) {
+                self.cluster.world.crash(node);
             }
         }
+        self.census.meet(A_CORE);
         core
     }
 
@@ -322,6 +353,7 @@ impl Chaos {
         for node in due {
             self.resume(node);
         }
+        self.wait_for_slow_disks(turn);
         self.wires(turn);
         self.look_for_the_dead()?;
         self.spoil_a_disk(turn)?;

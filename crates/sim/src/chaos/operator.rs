@@ -10,7 +10,7 @@ use host::{CallError, ChangeError, GroupConfiguration, GroupReport};
 use raft::{Configuration, NodeId};
 
 use super::wishes::{ANY_WISH, Desk, Planned, Wish};
-use super::{Chaos, TURNS};
+use super::{Chaos, FaultKind, TURNS};
 use crate::Failure;
 use crate::chaos::pick;
 use env::SplitMix;
@@ -40,6 +40,8 @@ pub(super) struct Operator {
 /// A wish that was told to a node, in one of its lives.
 #[derive(Debug)]
 struct Errand {
+    /// Whether it is a fault of the first phase, and not the second one's tidying.
+    is_fault: bool,
     at: NodeId,
     life: u64,
     step: Step,
@@ -74,27 +76,26 @@ impl Operator {
 
 impl Chaos {
     /// Somebody wants something of the members, and tells this node.
-    pub(super) fn change_members(&mut self, at: NodeId, dice: &mut SplitMix) -> bool {
+    pub(super) fn change_members(&mut self, at: NodeId, dice: &mut SplitMix) {
         let wish = match self.spoiled.as_ref() {
             // With one disk less nobody else may be missing.
             Some(spoiled) => Wish::Replace(Some(spoiled.node)),
             None => pick(dice, &ANY_WISH),
         };
-        self.begin(at, wish)
+        self.begin(at, wish, true);
     }
 
-    fn begin(&mut self, at: NodeId, wish: Wish) -> bool {
+    fn begin(&mut self, at: NodeId, wish: Wish, is_fault: bool) {
         let world = &self.cluster.world;
         let handle = world.group(at, self.groups[0]);
         let Some(handle) = handle.filter(|_| self.operator.errands.len() < ERRANDS_MAX) else {
-            return false;
+            return;
         };
         let slot = Slot::default();
         let keep = Arc::clone(&slot);
         handle.report(move |report| *keep.lock().expect("one thread") = Some(report));
         let (life, step) = (world.life_count(at), Step::Look(wish, slot));
-        self.operator.errands.push(Errand { at, life, step });
-        true
+        self.operator.errands.push(Errand { is_fault, at, life, step });
     }
 
     /// Goes on with what is under way.
@@ -178,6 +179,9 @@ impl Chaos {
             let before = keep.lock().expect("one thread").replace(result);
             assert!(before.is_none(), "an operator is answered once");
         });
+        if errand.is_fault {
+            self.census.meet(FaultKind::Members.name());
+        }
         let step = Step::Change(Box::new(planned), slot);
         self.operator.errands.push(Errand { step, ..errand });
     }
@@ -221,7 +225,7 @@ impl Chaos {
         }
         let dead = self.spoiled.as_ref().filter(|spoiled| spoiled.is_dead);
         if let Some(dead) = dead.map(|spoiled| spoiled.node).filter(|dead| known.contains(*dead)) {
-            self.begin(leader, Wish::Replace(Some(dead)));
+            self.begin(leader, Wish::Replace(Some(dead)), false);
         }
     }
 
@@ -281,7 +285,7 @@ mod tests {
         let asked = chaos.cluster.world.nodes().into_iter().find(is_asked).expect("three");
         while chaos.operator.asked_at.is_empty() {
             // What was wished for too early was not asked for.
-            chaos.begin(asked, Wish::AddLearner);
+            chaos.begin(asked, Wish::AddLearner, true);
             chaos.cluster.world.run_for(Duration::from_millis(1));
             chaos.work_on_members(0).expect("nothing is amiss");
         }

@@ -3,10 +3,16 @@
 //! The whole list is drawn before anything runs, and each event has dice of its own. So an event
 //! can be left out and the others stay what they were: that is how a failing list is made short.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use env::SplitMix;
+use env::mem::Latency;
+use raft::ReadMode;
 
 use super::fault::{FaultKind, HOST_FAULTS};
 use crate::WorldOptions;
+use crate::core::{any_long_ways, any_shape};
 
 /// Phase one, in turns of about 10 ms between two looks at everything.
 pub const TURNS: u64 = 600;
@@ -63,6 +69,10 @@ pub struct Plan {
     pub has_leases: bool,
     /// Whether the nodes begin with a program of the version before, and are upgraded one by one.
     pub has_upgrades: bool,
+    /// How long a frame takes while nothing is wrong.
+    pub latency: Latency,
+    /// Wires that take longer than the others, as `(from, to)`.
+    pub long_ways: BTreeMap<(u64, u64), Latency>,
     /// In order of time.
     pub events: Vec<Event>,
 }
@@ -73,6 +83,19 @@ pub struct Plan {
 /// If there are none.
 pub fn pick<T: Copy>(dice: &mut SplitMix, from: &[T]) -> T {
     from[usize::try_from(dice.below(from.len() as u64)).expect("small")]
+}
+
+/// How long frames take: half of all clusters are in one room, and others are not.
+fn ways(dice: &mut SplitMix, node_count: u64) -> (Latency, BTreeMap<(u64, u64), Latency>) {
+    let most = Duration::from_millis(pick(dice, &[1, 1, 1, 5, 20, 60]));
+    let latency =
+        Latency { shape: any_shape(dice), ..Latency::uniform(Duration::from_micros(100), most) };
+    let nodes: Vec<u64> = (1..=node_count).collect();
+    let times = (Duration::from_millis(20), Duration::from_millis(120));
+    let has_long_ways = dice.below(4) == 0;
+    let long_ways =
+        if has_long_ways { any_long_ways(dice, &nodes, times) } else { BTreeMap::new() };
+    (latency, long_ways)
 }
 
 impl Plan {
@@ -122,7 +145,8 @@ impl Plan {
         let turns_per_request = pick(&mut dice, &[2, 3, 8, 25]);
         let one_is_late = dice.below(2) > 0;
         let has_leases = dice.below(2) > 0;
-        Self {
+        let (latency, long_ways) = ways(&mut dice, node_count);
+        let plan = Self {
             seed,
             options,
             group_count,
@@ -131,8 +155,38 @@ impl Plan {
             has_operator,
             has_leases,
             has_upgrades,
+            latency,
+            long_ways,
             events,
+        };
+        let plan = plan.with_pieces_for_its_ways();
+        if dice.below(2) == 0 { plan } else { plan.with_other_protocol(&mut dice) }
+    }
+
+    /// A snapshot in small pieces would take longer over long ways than the second phase lasts: each
+    /// piece is answered before the next but few.
+    fn with_pieces_for_its_ways(mut self) -> Self {
+        let longest = self.long_ways.values().chain([&self.latency]).map(|way| way.max).max();
+        if longest > Some(Duration::from_millis(5)) {
+            self.options.snapshot_chunk_bytes = 8000;
         }
+        self
+    }
+
+    /// Other times than a server has by default, groups that rest, and reads on leases where clocks
+    /// can be trusted. A round of messages takes a small part of an election timeout.
+    fn with_other_protocol(mut self, dice: &mut SplitMix) -> Self {
+        let timeout_ms = pick(dice, &[300, 500, 1000, 1500]);
+        let is_short = |latency: &Latency| latency.max.as_millis() * 12 <= u128::from(timeout_ms);
+        if is_short(&self.latency) && self.long_ways.values().all(is_short) {
+            self.options.election_timeout_ms = timeout_ms;
+        }
+        self.options.quiesce_after_ms = (dice.below(2) == 0).then_some(500);
+        if self.clocks_are_true() {
+            let guarded = ReadMode::LeaseGuard { checks_limbo: false };
+            self.options.reads = pick(dice, &[ReadMode::ReadIndex, ReadMode::Lease, guarded]);
+        }
+        self
     }
 
     /// Whether no clock of this world is ever wrong.

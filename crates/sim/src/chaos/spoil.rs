@@ -8,8 +8,12 @@ use env::SplitMix;
 use host::GroupId;
 use raft::NodeId;
 
+use super::inflict::rot;
 use super::plan::pick;
-use super::{A_WRITE_WENT_ASTRAY, Chaos, FaultKind, LOSS_SEEN_AT_START, LOSS_SEEN_BY_GROUP, TURNS};
+use super::{
+    A_ROTTEN_START, A_WRITE_WENT_ASTRAY, Chaos, FaultKind, LOSS_SEEN_AT_START, LOSS_SEEN_BY_GROUP,
+    ROT_ENDS_A_START, TURNS,
+};
 use crate::{Ending, Failure, NoStart, World};
 use store::StoreMachine;
 
@@ -31,6 +35,8 @@ enum Spoil {
     Lost,
     /// A write goes, or went, to another place.
     Write,
+    /// Bits were flipped before a start.
+    Rot,
 }
 
 impl Spoiled {
@@ -77,6 +83,8 @@ impl Chaos {
             self.lose_disk(&mut wanted.dice)?
         } else if wanted.kind == FaultKind::SetBackDisk {
             self.set_back_disk(&mut wanted.dice)?
+        } else if wanted.kind == FaultKind::RottenStart {
+            self.start_rotten(&mut wanted.dice)?
         } else {
             self.misdirect_write(&mut wanted.dice)
         };
@@ -130,6 +138,38 @@ impl Chaos {
         Ok(true)
     }
 
+    /// A node begins again from a disk with flipped bits, which nobody mends before: recovery must
+    /// not take them for the end of a log that a crash has left half written, since what was behind
+    /// was vouched for. It either does not start and is replaced, or has all that it had.
+    fn start_rotten(&mut self, dice: &mut SplitMix) -> Result<bool, Failure> {
+        let nodes = self.bearable(World::may_lose);
+        if nodes.is_empty() {
+            return Ok(false);
+        }
+        let node = pick(dice, &nodes);
+        self.crash(node);
+        let bits_max = pick(dice, &[1, 1, 2, 8]);
+        if !rot(self.cluster.world.disk(node), bits_max, dice) {
+            return Ok(false);
+        }
+        // From here on its disk counts as one that may be lost, until it has shown that it is not.
+        self.cluster.world.suspect_disk(node);
+        self.ill.insert(node);
+        self.rotten.remove(&node);
+        self.spoiled = Some(Spoiled { node, what: Spoil::Rot, is_dead: false });
+        self.start_or_say(node)?;
+        // The next start is from a disk that somebody has mended.
+        self.rotten.insert(node);
+        if self.is_dead(node) {
+            self.census.meet(ROT_ENDS_A_START);
+        } else {
+            self.census.meet(A_ROTTEN_START);
+            self.spoiled = None;
+            self.cluster.world.trust_disk(node);
+        }
+        Ok(true)
+    }
+
     /// A write will go to another place.
     fn misdirect_write(&mut self, dice: &mut SplitMix) -> bool {
         let nodes = self.bearable(World::may_lose);
@@ -163,6 +203,11 @@ impl Chaos {
         written > 0 && self.spoiled.as_ref().is_some_and(is_its)
     }
 
+    /// Whether a node begins, or could not begin, from rotten bits.
+    fn is_rotten(&self, node: NodeId) -> bool {
+        self.spoiled.as_ref().is_some_and(|it| it.node == node && it.what == Spoil::Rot)
+    }
+
     pub(super) fn is_dead(&self, node: NodeId) -> bool {
         self.spoiled.as_ref().is_some_and(|it| it.node == node && it.is_dead)
     }
@@ -188,7 +233,7 @@ impl Chaos {
                 Ok(())
             }
             NoStart::Disk(error) => {
-                if self.is_written_astray(node) {
+                if self.is_written_astray(node) || self.is_rotten(node) {
                     self.bury(node);
                 }
                 self.census.meet(super::NO_START);

@@ -57,7 +57,7 @@ pub struct SimOptions {
     /// Only these events of the seed's plan, by number: what a failure prints.
     #[arg(long, value_delimiter = ',', requires = "seed", num_args = 0..)]
     events: Option<Vec<usize>>,
-    /// Print the events of the seed's plan and the newest lines of its trace.
+    /// Print the events of the seed's plan and its whole trace.
     #[arg(long, requires = "seed")]
     trace: bool,
     /// Write a page with a picture of the seed or the story; it needs no network.
@@ -223,6 +223,8 @@ fn one_seed(options: &SimOptions, seed: u64, out: &mut dyn Write) -> Result<(), 
             let (verdict, recording) = job.draw();
             write_page(options, &recording, out)?;
             verdict
+        } else if options.trace {
+            job.trace()
         } else {
             job.run_and_doubt()
         };

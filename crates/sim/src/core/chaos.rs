@@ -26,8 +26,8 @@ pub struct CoreChaos {
     /// A disk is to be lost or set back before then.
     pub(super) spoil_until: Option<(u64, FaultKind)>,
     pub(super) succession: Succession,
-    /// When all will have arrived that was sent before the faults ended.
-    pub(super) arrives_until: Moment,
+    /// When all will be over that had begun before the faults ended.
+    pub(super) over_at: Moment,
     commands: u64,
 }
 
@@ -52,7 +52,7 @@ impl CoreChaos {
             resume_at,
             spoil_until,
             succession: Succession::default(),
-            arrives_until: Moment::default(),
+            over_at: Moment::default(),
             commands: 0,
         }
     }

@@ -67,11 +67,12 @@ impl CoreWorld {
     }
 
     /// Nobody is doomed any more, since nobody would turn the node on again once the faults stop;
-    /// and hosts look at their clocks.
+    /// hosts look at their clocks, and deliver snapshots.
     pub fn call_off_dooms(&mut self) {
         self.members.values_mut().for_each(|member| member.is_doomed = false);
         self.queue.retain(|_, happening| !matches!(happening, Happening::Doom { .. }));
         self.looks_away = false;
+        self.options.lost_snapshots_permille = 0;
     }
 
     /// A configuration is in force on a node.

@@ -8,14 +8,14 @@
 use raft::{Configuration, ConfigurationChange, MemberChange, NodeId, Status};
 
 use super::CoreWorld;
-use super::sometimes::DISK_IS_NAMED;
+use super::sometimes::{DISK_IS_NAMED, LEADER_LOSES_DISK};
 use super::step::Happening;
 use super::tallies::{is_held_back, may_elect};
 use crate::chaos::{FaultKind, pick};
 use env::SplitMix;
 
 impl CoreWorld {
-    /// Loses the disk of a follower, or sets it back, if the group can bear that now.
+    /// Loses the disk of a member, or sets a follower's back, if the group can bear that now.
     pub fn spoil_disk(&mut self, kind: FaultKind, dice: &mut SplitMix) -> bool {
         let is_lost = kind == FaultKind::LoseDisk;
         let is_guarded = is_lost && self.options.disks_are_known;
@@ -39,11 +39,19 @@ impl CoreWorld {
             let is_possible = if is_lost { is_told(node) } else { has_copy(node) };
             is_possible && self.strangers_are_held_back(*node, configuration)
         };
+        // Of what a leader holds the others must have all, where somebody is left to lead.
+        let may_go = |_: &NodeId| {
+            is_guarded && configuration.witnesses.is_empty() && self.settled().is_some()
+        };
+        let others = others.chain(Some(status.id).filter(may_go));
         let others: Vec<NodeId> = others.filter(may_be).filter(can_do_without).collect();
         if others.is_empty() {
             return false;
         }
         let node = pick(dice, &others);
+        if node == status.id {
+            self.census.meet(LEADER_LOSES_DISK);
+        }
         self.crash(node);
         self.forgetful.insert(node);
         let member = self.member(node);

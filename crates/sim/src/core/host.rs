@@ -5,6 +5,7 @@ use std::time::Duration;
 use raft::{Body, Entry, Fetch, Input, Message, NodeId, SendSnapshot, SnapshotMark};
 
 use super::CoreWorld;
+use super::sometimes::SLOW_WRITE;
 use super::step::Happening;
 use crate::Failure;
 
@@ -58,6 +59,7 @@ impl CoreWorld {
         let (min, max) = self.write_time;
         let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
         let mut time = min + Duration::from_nanos(self.dice.below(range + 1));
+        let is_slow = time > self.options.write_time.1;
         let member = self.member(id);
         if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
             if std::mem::take(&mut member.lingers) {
@@ -66,6 +68,7 @@ impl CoreWorld {
             member.syncing = member.in_flight.len();
             let life = member.life;
             self.later(time, Happening::Synced { node: id, life });
+            self.census.add(SLOW_WRITE, u64::from(is_slow));
         }
     }
 

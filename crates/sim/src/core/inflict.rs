@@ -155,7 +155,9 @@ impl CoreChaos {
             net.delay = (Duration::from_micros(200), most);
         } else if kind == FaultKind::Clog {
             let until = now.after(Duration::from_millis(dice.below(3000)));
-            net.clog(node.0, pick(dice, &nodes).0, until);
+            let other = pick(dice, &nodes);
+            net.clog(node.0, other.0, until);
+            return other != node;
         } else {
             return false;
         }

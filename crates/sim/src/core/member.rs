@@ -143,6 +143,8 @@ pub(super) struct Seen {
     pub(super) lease_ended_for: BTreeSet<Term>,
     /// It has called a successor in the term in which it leads.
     pub(super) has_called: bool,
+    /// It has tried, in this life, to hand over to a voter that is preferred.
+    pub(super) has_handed_over: bool,
     /// A transfer must be over by then.
     pub(super) transfer_until: Option<Tick>,
     /// The disk has something to write since then, and nothing was written.

@@ -19,6 +19,7 @@ mod look;
 mod machine;
 mod meetings;
 mod member;
+mod mended;
 mod net;
 mod nonsense;
 mod plan;
@@ -36,7 +37,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use env::mem::{NodeClock, VirtualClock};
+use env::mem::{Latency, NodeClock, Shape, VirtualClock};
 use env::{Clock, Moment, SplitMix};
 use raft::invariants::Cluster as Checker;
 use raft::{
@@ -55,7 +56,9 @@ pub use chaos::CoreChaos;
 pub use net::CoreNet;
 pub use plan::{CHAOS_MS, CoreEvent, CorePlan};
 pub use reads::CoreRead;
-pub use sometimes::CORE_SOMETIMES;
+pub(crate) use sometimes::WAITS_FOR_GOOD;
+pub use sometimes::{CORE_EFFECTS, CORE_SOMETIMES};
+pub(crate) use swarm::{any_long_ways, any_shape};
 pub(crate) use tallies::is_held_back;
 
 /// The group of every core world.
@@ -78,6 +81,10 @@ pub struct CoreOptions {
     pub node_options: Options,
     /// How long a message takes.
     pub delay: (Duration, Duration),
+    /// How the times between are spread.
+    pub shape: Shape,
+    /// Wires that take longer than the others, as `(from, to)`, until the faults end.
+    pub long_ways: BTreeMap<(u64, u64), Latency>,
     /// How long a write takes.
     pub write_time: (Duration, Duration),
     /// How long it takes to apply what is committed, or to read an old entry.
@@ -123,6 +130,8 @@ impl CoreOptions {
             members: Configuration::of_voters((1..=node_count).map(NodeId)),
             node_options,
             delay: (Duration::from_millis(8), Duration::from_millis(12)),
+            shape: Shape::Uniform,
+            long_ways: BTreeMap::new(),
             write_time: (Duration::from_millis(2), Duration::from_millis(3)),
             apply_time: exactly_ms(1),
             carry_time: exactly_ms(20),
@@ -252,7 +261,7 @@ impl CoreWorld {
         Self {
             members: members.collect(),
             dice: SplitMix::new(options.seed ^ 0xc07e),
-            net: CoreNet::new(options.delay),
+            net: CoreNet::of(options),
             options: options.clone(),
             write_time: options.write_time,
             queue: BTreeMap::new(),

@@ -2,16 +2,12 @@
 
 use std::time::Duration;
 
-use raft::{
-    Configuration, EntryId, LogIndex, Node, NodeId, QuorumRule, ReadMode, Role, Term, Timeouts,
-};
+use raft::{Configuration, EntryId, LogIndex, NodeId, QuorumRule, ReadMode, Role, Term, Timeouts};
 
 use super::chaos::CoreChaos;
+use super::sometimes::WAITS_FOR_GOOD;
 use crate::Failure;
 
-/// Forty election timeouts: elections that nobody wins make timeouts up to eight times longer. And
-/// what state machines need.
-const MENDED_WITHIN_MS: u64 = 40_000;
 /// How long the group must then stay as it is.
 const REST_MS: u64 = 3_000;
 /// At the end of that time no client asks for anything, and so nothing happens at all.
@@ -24,7 +20,6 @@ impl CoreChaos {
         self.spoil_until = None;
         self.world.call_off_dooms();
         self.mend_net();
-        self.arrives_until = self.world.net().under_way_until();
         for node in self.world.nodes() {
             self.mend_node(node);
             if !self.world.is_on(node) {
@@ -40,13 +35,14 @@ impl CoreChaos {
                 let _same = self.world.set_timeouts(node, timeouts);
             }
         }
-        self.world.net().delay = (Duration::from_micros(200), Duration::from_millis(2));
+        self.world.net().take_short_ways((Duration::from_micros(200), Duration::from_millis(2)));
         self.world.set_write_time(Duration::from_micros(200), Duration::from_millis(2));
+        self.over_at = self.world.under_way_until();
         if let Err(failure) = self.wait_for_rest("a group that is mended comes to rest") {
             if !self.world.waits_for_a_lost_disk() {
                 return Err(failure);
             }
-            self.world.meet("sometimes: a group waits for a lost disk for good");
+            self.world.meet(WAITS_FOR_GOOD);
             return self.check_faults();
         }
         self.end_the_removed();
@@ -55,20 +51,6 @@ impl CoreChaos {
         self.manage_without_some()?;
         self.begin_together()?;
         self.check_faults()
-    }
-
-    fn wait_for_rest(&mut self, property: &'static str) -> Result<(), Failure> {
-        let within_ms = MENDED_WITHIN_MS + self.backlog_ms();
-        let mut waited_ms = 0;
-        while let Err(why) = self.is_at_rest().and_then(|()| self.nothing_is_left()) {
-            self.turn(100);
-            waited_ms += 100;
-            self.nudge(waited_ms);
-            if waited_ms > within_ms {
-                return Err(self.failure(property, &why));
-            }
-        }
-        Ok(())
     }
 
     /// What was under way ends, and then the same node leads in the same term, and its log ends
@@ -108,26 +90,13 @@ impl CoreChaos {
         Some((leader.id(), leader.term(), leader.last()))
     }
 
-    /// How long a member's state machine may take for what is in the log already: it does not get
-    /// faster when the faults stop, and one that hung beside a quick disk has much to do.
-    fn backlog_ms(&self) -> u64 {
-        let configuration = self.newest_configuration();
-        let holds_data = |id: &NodeId| self.world.is_on(*id) && !self.world.is_witness(*id);
-        let on = || configuration.members().filter(holds_data);
-        let last = on().filter_map(|member| self.world.node(member)).map(|node| node.last().index);
-        let applied = on().map(|member| self.world.applied(member)).min().unwrap_or_default();
-        let behind = last.max().unwrap_or_default().0.saturating_sub(applied.0);
-        let slowest = self.plan.options.apply_time.1.as_millis();
-        behind.saturating_mul(u64::try_from(slowest).unwrap_or(u64::MAX))
-    }
-
-    fn turn(&mut self, ms: u64) {
+    pub(super) fn turn(&mut self, ms: u64) {
         self.world.replace_removed();
         self.world.run_ms(ms);
         self.world.look_at_leaders();
     }
 
-    fn failure(&self, property: &str, why: &str) -> Failure {
+    pub(super) fn failure(&self, property: &str, why: &str) -> Failure {
         Failure::new(property, format!("{why}\n{}", self.lines()))
     }
 
@@ -194,7 +163,7 @@ impl CoreChaos {
             if let Some(leader) = self.world.leader() {
                 let _refused = self.world.propose(leader, "without some");
             }
-            if waited_ms > MENDED_WITHIN_MS {
+            if waited_ms > self.mended_within_ms() {
                 let why = format!("without {gone:?}");
                 return Err(self.failure("a majority manages without the others", &why));
             }
@@ -214,38 +183,15 @@ impl CoreChaos {
             }
         }
         let same = Duration::from_millis(1);
-        self.world.net().delay = (same, same);
+        self.world.net().take_short_ways((same, same));
         self.world.set_write_time(same, same);
         self.world.start_all();
         self.wait_for_rest("nodes that begin together elect a leader")
     }
 
-    /// Clients go on.
-    fn nudge(&mut self, waited_ms: u64) {
-        if waited_ms.is_multiple_of(1000)
-            && let Some(leader) = self.world.leader()
-        {
-            let _refused = self.world.propose(leader, "one more");
-        }
-        if waited_ms % 1000 == 500 {
-            self.world.repair();
-        }
-        // What a leader has tried in vain it tries again much later.
-        let leader = self.world.leader().and_then(|leader| self.world.node(leader));
-        if waited_ms.is_multiple_of(5000)
-            && let Some(leader) = leader
-            && let Some(above) = self.above(leader)
-        {
-            let _refused = self.world.transfer(leader.id(), Some(above));
-        }
-        if waited_ms == 10_000 {
-            self.end_the_removed();
-        }
-    }
-
     /// Who was removed and does not know it is ended by its host after a while, where neither
     /// pre-vote nor check-quorum protects the others from it.
-    fn end_the_removed(&mut self) {
+    pub(super) fn end_the_removed(&mut self) {
         let options = &self.plan.options.node_options;
         if !(options.pre_vote || options.check_quorum) {
             let newest = self.newest_configuration();
@@ -257,16 +203,7 @@ impl CoreChaos {
         }
     }
 
-    /// The voter to which a leader will hand over, sooner or later.
-    fn above(&self, leader: &Node) -> Option<NodeId> {
-        let configuration = leader.configuration();
-        let at = |node: &NodeId| configuration.priorities.get(node).copied().unwrap_or(0);
-        let full = configuration.voters.difference(&configuration.witnesses).copied();
-        let top = full.filter(|voter| self.world.is_on(*voter)).max_by_key(|voter| at(voter));
-        top.filter(|top| at(top) > at(&leader.id()))
-    }
-
-    fn newest_configuration(&self) -> Configuration {
+    pub(super) fn newest_configuration(&self) -> Configuration {
         let nodes = self.world.nodes();
         let on = nodes.iter().filter_map(|id| self.world.node(*id));
         let newest = on.max_by_key(|node| node.last());
@@ -274,7 +211,16 @@ impl CoreChaos {
     }
 
     /// What is still missing.
-    fn is_at_rest(&self) -> Result<(), String> {
+    pub(super) fn is_at_rest(&self) -> Result<(), String> {
+        let leader = self.is_even()?;
+        match self.world.node(leader).and_then(|leader| self.above(leader)) {
+            Some(above) => Err(format!("n{above} is preferred and does not lead")),
+            None => Ok(()),
+        }
+    }
+
+    /// The leader, if nothing is missing but that another one should lead.
+    pub(super) fn is_even(&self) -> Result<NodeId, String> {
         let nodes = self.world.nodes();
         let on = || nodes.iter().filter_map(|id| self.world.node(*id));
         let configuration = self.newest_configuration();
@@ -290,9 +236,6 @@ impl CoreChaos {
         if !self.world.disks_are_on_record(leader.id()) {
             return Err("a disk is not on record".to_owned());
         }
-        if let Some(above) = self.above(leader) {
-            return Err(format!("n{above} is preferred and does not lead"));
-        }
         if let Some(staged) = leader.status().staged.first() {
             return Err(format!("{staged} is still to vote when it holds the log"));
         }
@@ -304,19 +247,8 @@ impl CoreChaos {
                 return Err(format!("n{} is at {its}, applied {applied}, not {last}", node.id()));
             }
         }
-        if last.index.0 == 0 { Err("nothing was committed".to_owned()) } else { Ok(()) }
-    }
-
-    /// What began before the faults ended may take seconds yet: a write on a slow disk, whose
-    /// leader rightly gives up, and a message on a clogged wire, which may call another to lead.
-    fn nothing_is_left(&self) -> Result<(), String> {
-        if self.world.now() < self.arrives_until {
-            return Err("a message from before the end of the faults is under way".to_owned());
-        }
-        let configuration = self.newest_configuration();
-        let mut members = configuration.members();
-        let writes = members.find(|member| self.world.writes(*member));
-        writes.map_or(Ok(()), |node| Err(format!("n{node} still writes")))
+        let is_empty = last.index.0 == 0;
+        if is_empty { Err("nothing was committed".to_owned()) } else { Ok(leader.id()) }
     }
 
     /// Honest peers make no faults.

@@ -1,8 +1,9 @@
 //! Meetings that a long run of core worlds must have had, found in the typed events of the nodes.
 
-use raft::{Event, NodeId, Role, VoteRefusal};
+use raft::{Body, Event, Message, NodeId, Role, VoteRefusal};
 
 use super::CoreWorld;
+use crate::census::{CUT, DOUBLED, HANDED_OVER, HELD_BACK, LOST, OVERTAKEN, REPLAYED};
 
 /// All of them, beside every kind of fault.
 pub const CORE_SOMETIMES: &[&str] = &[
@@ -44,8 +45,26 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a vote is refused since it was given",
     "sometimes: a vote is refused to a log that is behind",
     "sometimes: a vote is refused since the leader is alive",
+    "sometimes: an answer to an earlier life comes late",
+    "sometimes: a leader that leaves crashes before it can say so",
+    "sometimes: a report of a host comes late once more",
+    "sometimes: a snapshot is not delivered",
+    "sometimes: entries that would replace others are lost",
+    WAITS_FOR_GOOD,
+    LEADER_LOSES_DISK,
 ];
+
+/// What faults did, beside that they were done.
+pub const CORE_EFFECTS: &[&str] =
+    &[LOST, CUT, DOUBLED, REPLAYED, OVERTAKEN, HELD_BACK, SHORTENED, HANDED_OVER, SLOW_WRITE];
+
+pub(super) const SHORTENED: &str = "effect: a message comes with fewer entries";
+/// Slower than any well disk of its world.
+pub(super) const SLOW_WRITE: &str = "effect: a slow disk takes its time";
+/// At the end of its world.
+pub(crate) const WAITS_FOR_GOOD: &str = "sometimes: a group waits for a lost disk for good";
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
+pub(super) const LEADER_LOSES_DISK: &str = "sometimes: a leader loses its disk";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
@@ -79,9 +98,36 @@ impl CoreWorld {
         {
             self.census.meet("sometimes: an election is lost and won by another");
         }
+        let was_called = |call: &Message| {
+            let body = &call.body;
+            matches!(body, Body::RequestVote { leadership_transfer: true, .. }) && call.from == id
+        };
+        if let Event::BecameLeader { term } = event
+            && self.vote_requests.iter().any(|call| call.term == *term && was_called(call))
+        {
+            self.census.meet(HANDED_OVER);
+        }
+        if let Event::HandsOver { .. } = event {
+            self.member(id).seen.has_handed_over = true;
+        }
         if let Some(name) = name_of(event) {
             self.census.meet(name);
         }
+    }
+
+    /// Whether a node has tried, in this life, to hand over to a voter that is preferred.
+    pub(super) fn has_handed_over(&self, id: NodeId) -> bool {
+        self.members[&id].seen.has_handed_over
+    }
+
+    /// How often it was turned on.
+    pub(super) fn life_of(&self, id: NodeId) -> u64 {
+        self.members[&id].life
+    }
+
+    /// What faults did, once the world is at its end.
+    pub fn count_effects(&mut self) {
+        self.census.add_net(self.net.counts);
     }
 }
 

@@ -166,6 +166,15 @@ impl CoreWorld {
         self.sequence
     }
 
+    /// When the last message arrives, and the last write ends, that is under way now.
+    pub(super) fn under_way_until(&self) -> Moment {
+        let is_begun = |happening: &Happening| {
+            matches!(happening, Happening::Arrival { .. } | Happening::Synced { .. })
+        };
+        let begun = self.queue.iter().rev().find(|(_, happening)| is_begun(happening));
+        begun.map(|((at, _), _)| *at).unwrap_or_default()
+    }
+
     fn is_of(&self, node: NodeId, life: Option<u64>) -> bool {
         let member = self.members.get(&node).filter(|member| member.node.is_some());
         member.is_some_and(|member| life.is_none_or(|life| member.life == life))

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use env::SplitMix;
+use env::mem::{Latency, Shape};
 use raft::{Configuration, LeaseTerms, NodeId, Options, QuorumRule};
 
 use super::CoreOptions;
@@ -191,5 +192,30 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         options.clock_uncertainty_us = pick(dice, &[None, Some(1000), Some(20_000), Some(60_000)]);
         options.members.lease = Some(any_lease(dice, &options));
     }
+    options.shape = any_shape(dice);
+    if dice.below(4) == 0 {
+        let times = (Duration::from_millis(timeout / 16), Duration::from_millis(timeout / 5));
+        let nodes: Vec<u64> = (1..=node_count).collect();
+        options.long_ways = any_long_ways(dice, &nodes, times);
+    }
     options
+}
+
+/// Half of all networks take every time as often as any other.
+pub(crate) fn any_shape(dice: &mut SplitMix) -> Shape {
+    if dice.below(2) == 0 { Shape::Uniform } else { pick(dice, &Shape::ALL) }
+}
+
+/// One direction of a wire is far longer than the others, or a wire, or all that lead to and from
+/// one node.
+pub(crate) fn any_long_ways(
+    dice: &mut SplitMix,
+    nodes: &[u64],
+    (min, max): (Duration, Duration),
+) -> BTreeMap<(u64, u64), Latency> {
+    let (one, other, how) = (pick(dice, nodes), pick(dice, nodes), dice.below(3));
+    let way = Latency { shape: pick(dice, &Shape::ALL), ..Latency::uniform(min, max) };
+    let all = nodes.iter().filter(|node| **node != one && (how == 2 || **node == other));
+    let wires = all.flat_map(|node| [(one, *node), (*node, one)]);
+    wires.filter(|(from, _)| how > 0 || *from == one).map(|wire| (wire, way)).collect()
 }

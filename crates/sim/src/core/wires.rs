@@ -3,6 +3,7 @@
 use raft::{Body, Entry, Event, Message, NodeId};
 
 use super::net::CoreNet;
+use super::sometimes::SHORTENED;
 use super::step::Happening;
 use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, describe};
@@ -23,7 +24,6 @@ impl CoreWorld {
             self.vote_requests.push(message.clone());
         }
         if let Some(again) = self.net.replay(&message, &mut self.dice) {
-            self.census.meet("replayed message");
             self.put(again);
         }
         let conflicts = self.will_conflict(&message);
@@ -33,12 +33,12 @@ impl CoreWorld {
             self.net.shorten(&message, &mut self.dice)
         };
         if let Some(first) = first {
-            self.census.meet("message with fewer entries");
+            self.census.meet(SHORTENED);
             self.put(first);
         }
         // What comes behind it finds other entries there (Raft §5.3): news of a commit, say.
         if conflicts && self.net.is_disturbed() && self.dice.below(3) == 0 {
-            self.census.meet("entries that would replace others are lost");
+            self.census.meet("sometimes: entries that would replace others are lost");
             return;
         }
         self.put(message);

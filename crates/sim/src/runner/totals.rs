@@ -5,13 +5,27 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::table::LONG_RUN_WORLDS;
 use super::{Job, Level, Shrunk, Verdict};
 use crate::Census;
-use crate::chaos::{CORE_FAULTS, HOST_FAULTS, HOST_SOMETIMES};
-use crate::core::CORE_SOMETIMES;
 
 /// Virtual seconds in which there is a fault, on average, or it is no chaos.
 const SECONDS_PER_FAULT_MAX: u64 = 2;
+/// Worlds behind which it is told that they were slow: the first ones are no measure.
+const MEASURED_WORLDS: u64 = 100;
+
+impl Level {
+    /// How many times as fast as real time such worlds are to run on one core, with all checks on,
+    /// as a release is built. It is told when they are slower, and no failure: a machine that is
+    /// busy, or a build without optimization of the whole program, is a third slower or more.
+    #[must_use]
+    pub fn aim(self) -> u64 {
+        match self {
+            Self::Core => 1000,
+            Self::Hosts => 100,
+        }
+    }
+}
 
 /// A seed that failed.
 #[derive(Clone, Debug)]
@@ -34,6 +48,8 @@ struct Part {
     operations: u64,
     steps: u64,
     slowest: (Duration, u64),
+    /// The smallest and the largest.
+    seeds: Option<(u64, u64)>,
 }
 
 /// Everything.
@@ -47,6 +63,10 @@ pub struct Totals {
 
 impl Part {
     fn add(&mut self, seed: u64, verdict: &Verdict, processor_time: Duration) {
+        // One that was run twice is no slower for it.
+        let processor_time = processor_time / verdict.runs.max(1);
+        let (first, last) = self.seeds.unwrap_or((seed, seed));
+        self.seeds = Some((first.min(seed), last.max(seed)));
         self.worlds += 1;
         self.virtual_time += verdict.virtual_time;
         self.processor_time += processor_time;
@@ -61,24 +81,39 @@ impl Part {
         self.virtual_time.as_secs_f64() / self.processor_time.as_secs_f64().max(1e-9)
     }
 
-    fn faults(&self, kinds: &[crate::chaos::FaultKind]) -> u64 {
-        kinds.iter().map(|kind| self.census.count(kind.name())).sum()
+    fn faults(&self, level: Level) -> u64 {
+        level.faults().iter().map(|kind| self.census.count(kind.name())).sum()
     }
 
-    fn json(&self, kinds: &[crate::chaos::FaultKind]) -> Value {
-        let counts: serde_json::Map<String, Value> =
-            self.census.iter().map(|(name, count)| (name.to_owned(), json!(count))).collect();
+    fn is_slow(&self, level: Level) -> bool {
+        self.worlds >= MEASURED_WORLDS && self.speed() < level.aim() as f64
+    }
+
+    /// All of these with their counts, those that never happened too.
+    fn counts(&self, names: impl Iterator<Item = &'static str>) -> Value {
+        let count = |name: &'static str| (name.to_owned(), json!(self.census.count(name)));
+        names.map(count).collect::<serde_json::Map<_, _>>().into()
+    }
+
+    fn json(&self, level: Level) -> Value {
+        let kinds = level.faults().iter().map(|kind| kind.name());
         json!({
             "worlds": self.worlds,
+            "first_seed": self.seeds.map(|(first, _)| first),
+            "last_seed": self.seeds.map(|(_, last)| last),
             "virtual_seconds": self.virtual_time.as_secs_f64(),
             "cpu_seconds": self.processor_time.as_secs_f64(),
             "times_real_time": self.speed(),
-            "faults": self.faults(kinds),
+            "times_real_time_aim": level.aim(),
+            "is_slow": self.is_slow(level),
+            "faults": self.faults(level),
             "operations_checked": self.operations,
             "steps_checked": self.steps,
             "slowest_seed": self.slowest.1,
             "slowest_seconds": self.slowest.0.as_secs_f64(),
-            "met": counts,
+            "faults_by_kind": self.counts(kinds),
+            "sometimes": self.counts(level.sometimes().iter().copied()),
+            "effects": self.counts(level.effects().iter().copied()),
         })
     }
 }
@@ -105,24 +140,20 @@ impl Totals {
         self.core.virtual_time + self.hosts.virtual_time
     }
 
-    /// Kinds of faults and meetings that never happened, of the levels that were run, and levels in
-    /// which faults are rare.
+    fn parts(&self) -> [(Level, &Part); 2] {
+        [(Level::Core, &self.core), (Level::Hosts, &self.hosts)]
+    }
+
+    /// What a run as long as this one should have met and has not, of the levels that were run, and
+    /// levels in which faults are rare.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
-        let parts = [
-            (Level::Core, &self.core, &*CORE_FAULTS, CORE_SOMETIMES),
-            (Level::Hosts, &self.hosts, &*HOST_FAULTS, HOST_SOMETIMES),
-        ];
         let mut missing = Vec::new();
-        for (level, part, kinds, sometimes) in parts {
-            if part.worlds == 0 {
-                continue;
-            }
-            let faults = kinds;
-            let kinds: Vec<&'static str> = kinds.iter().map(|kind| kind.name()).collect();
-            let names = part.census.missing(kinds.iter().chain(sometimes));
+        for (level, part) in self.parts() {
+            let names = level.missing(&part.census, part.worlds);
             missing.extend(names.into_iter().map(|name| format!("{level}: {name}")));
-            if (part.faults(faults) * SECONDS_PER_FAULT_MAX) < part.virtual_time.as_secs() {
+            let are_rare = part.faults(level) * SECONDS_PER_FAULT_MAX < part.virtual_time.as_secs();
+            if are_rare && part.worlds >= LONG_RUN_WORLDS {
                 missing.push(format!("{level}: a fault in every {SECONDS_PER_FAULT_MAX} s"));
             }
         }
@@ -147,8 +178,8 @@ impl Totals {
         json!({
             "worlds": self.worlds(),
             "virtual_seconds": self.virtual_time().as_secs_f64(),
-            "core": self.core.json(&CORE_FAULTS),
-            "hosts": self.hosts.json(&HOST_FAULTS),
+            "core": self.core.json(Level::Core),
+            "hosts": self.hosts.json(Level::Hosts),
             "never_happened": self.missing(),
             "failures": broken.collect::<Vec<_>>(),
         })
@@ -157,14 +188,12 @@ impl Totals {
 
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let parts =
-            [(Level::Core, &self.core, &*CORE_FAULTS), (Level::Hosts, &self.hosts, &*HOST_FAULTS)];
-        for (level, part, kinds) in parts {
+        for (level, part) in self.parts() {
             if part.worlds == 0 {
                 continue;
             }
             let seconds = part.virtual_time.as_secs_f64();
-            let faults = part.faults(kinds);
+            let faults = part.faults(level);
             writeln!(
                 f,
                 "{level:<6} {} worlds, {:.1} virtual minutes at {:.0} times real time per core; {} \
@@ -179,11 +208,43 @@ impl fmt::Display for Totals {
                 part.slowest.1,
                 part.slowest.0.as_secs_f64(),
             )?;
+            if part.is_slow(level) {
+                writeln!(f, "       slower than the aim of {} times real time", level.aim())?;
+            }
             let width = part.census.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             for (name, count) in part.census.iter() {
                 writeln!(f, "       {name:<width$} {count:>8}")?;
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_has_the_seeds_every_name_and_the_time_of_one_run() {
+        let mut totals = Totals::default();
+        let of = |seed| Job { level: Level::Core, seed, events: Some(Vec::new()) };
+        let verdict = of(1).run();
+        let twice = Verdict { runs: 2, ..verdict.clone() };
+        totals.add(&of(7), &verdict, Duration::from_secs(6));
+        totals.add(&of(4), &twice, Duration::from_secs(10));
+        let core = &totals.json()["core"];
+        assert_eq!((&core["first_seed"], &core["last_seed"]), (&json!(4), &json!(7)));
+        assert_eq!((&core["slowest_seed"], &core["slowest_seconds"]), (&json!(7), &json!(6.0)));
+        assert_eq!(core["cpu_seconds"], json!(11.0));
+        assert_eq!(core["faults_by_kind"]["crash"], json!(0));
+        let count = |part: &str| core[part].as_object().expect("an object").len();
+        let all = count("faults_by_kind") + count("sometimes") + count("effects");
+        assert_eq!(all, Level::Core.names().count());
+        assert_eq!(core["is_slow"], json!(false), "two worlds are no measure");
+        for seed in 10..200 {
+            totals.add(&of(seed), &verdict, Duration::from_secs(100));
+        }
+        assert_eq!(totals.json()["core"]["is_slow"], json!(true));
+        assert!(totals.to_string().contains("slower than the aim of 1000"), "{totals}");
     }
 }

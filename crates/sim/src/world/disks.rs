@@ -31,6 +31,7 @@ impl<S: StateMachine> World<S> {
         let node = self.node_mut(id);
         assert!(node.stages.is_none(), "a disk is lost while its node is off");
         let lost = std::mem::take(&mut node.disk);
+        node.former = node.former.plus(lost.counts());
         node.lost = std::mem::take(&mut node.left);
         if is_all_lost {
             node.identity = None;
@@ -58,6 +59,7 @@ impl<S: StateMachine> World<S> {
         let node = self.node_mut(id);
         assert!(node.stages.is_none(), "a disk is set back while its node is off");
         let Some(Copy { disk, identity, .. }) = node.copy.take() else { return false };
+        node.former = node.former.plus(node.disk.counts());
         (node.disk, node.identity) = (disk, identity);
         node.left.clear();
         self.tell(id, "has an old disk");

@@ -6,18 +6,18 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use env::mem::{MemDisk, NodeClock, SeededEntropy, VirtualClock};
+use env::mem::{DiskCounts, MemDisk, NodeClock, SeededEntropy, VirtualClock};
 use env::{Clock, Disk, SplitMix};
 use host::{
     Fatal, GroupConfiguration, GroupId, GroupSetup, HostOptions, PeerAddresses, Stages,
     StateMachine,
 };
-use raft::{Configuration, Node, NodeId};
+use raft::{Configuration, Node, NodeId, ReadMode};
 use wal::{RecoveredGroup, Wal, WalOptions};
 
 use super::World;
 use super::ends::Ending;
-use super::names::{address_of, founders, seeds_of};
+use super::names::{DRIFT_PPM, address_of, founders, seeds_of};
 use super::versions::Program;
 
 /// The id of every simulated cluster.
@@ -79,6 +79,8 @@ pub(super) struct Copy {
 
 pub(super) struct SimNode<S: StateMachine> {
     pub(super) disk: MemDisk,
+    /// What was asked of the disks that it had before.
+    pub(super) former: DiskCounts,
     pub(super) clock: NodeClock,
     pub(super) stages: Option<Stages<S>>,
     /// The fault that ended the node's last life.
@@ -110,6 +112,7 @@ impl<S: StateMachine> SimNode<S> {
     pub(super) fn new(clock: &VirtualClock, is_founder: bool) -> Self {
         Self {
             disk: MemDisk::new(),
+            former: DiskCounts::default(),
             clock: NodeClock::new(clock.clone()),
             stages: None,
             fatal: None,
@@ -144,8 +147,13 @@ impl<S: StateMachine> SimNode<S> {
             let status = left.status();
             let found = recovered.get(group);
             found.is_none_or(|found| {
+                let (found_state, left_state) = (found.hard_state, status.hard_state);
+                let forgot_vote = found_state.current_term == left_state.current_term
+                    && left_state.voted_for.is_some()
+                    && found_state.voted_for.is_none();
                 found.last.index < status.durable_index
-                    || found.hard_state.current_term < status.hard_state.current_term
+                    || found_state.current_term < left_state.current_term
+                    || forgot_vote
             })
         })
     }
@@ -178,7 +186,7 @@ impl<S: StateMachine> World<S> {
         let entropy = Arc::new(SeededEntropy::new(self.dice.next_u64()));
         let bootstrap = match identity.joined {
             true => Configuration::default(),
-            false => founders(self.founders()),
+            false => founders(&self.options),
         };
         let node = self.nodes.get_mut(&id).expect("a node of this world");
         assert!(node.stages.is_none(), "a node that runs is not started");
@@ -202,9 +210,10 @@ impl<S: StateMachine> World<S> {
             .into_iter()
             .map(|(id, machine)| GroupSetup { id, machine, bootstrap: bootstrap.clone() })
             .collect();
-        let endpoint = Arc::new(self.net.endpoint(id.0));
+        let endpoint = self.net.endpoint(id.0);
+        let (net, bulk_net) = (Arc::new(endpoint.clone()), Arc::new(endpoint.second()));
         self.net.place(id.0, &address_of(id, node.moves));
-        let world = host::World { disk, clock, net: endpoint.clone(), bulk_net: endpoint, entropy };
+        let world = host::World { disk, clock, net, bulk_net, entropy };
         let told = Told::default();
         node.told = Arc::clone(&told);
         let hears = |ending| {
@@ -217,6 +226,11 @@ impl<S: StateMachine> World<S> {
             log_cache_bytes_max: self.options.log_cache_bytes_max,
             snapshot_chunk_bytes: self.options.snapshot_chunk_bytes,
             worker_count: self.options.worker_count,
+            election_timeout_ms: self.options.election_timeout_ms,
+            heartbeat_interval_ms: self.options.election_timeout_ms / 10,
+            quiesce_after_ms: self.options.quiesce_after_ms,
+            linearizable_reads: self.options.reads,
+            lease_drift_ppm: (self.options.reads == ReadMode::Lease).then_some(DRIFT_PPM),
             peer_protocol_max,
             seeds: identity.seeds.clone(),
             observer: (self.observers)(id),
@@ -243,7 +257,7 @@ impl<S: StateMachine> World<S> {
         // would begin a second one. So whoever gives it an empty disk does not say so.
         let begins_again = node.life_count > 0 && self.founders().count() == 1;
         if node.is_founder && !begins_again {
-            let seeds = seeds_of(&founders(self.founders()));
+            let seeds = seeds_of(&founders(&self.options));
             return Ok(Identity { joined: false, seeds });
         }
         if answers.is_empty() {

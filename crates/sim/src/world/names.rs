@@ -1,7 +1,9 @@
 //! Where nodes are, and what the first configuration says of them.
 
 use host::{MemberAttributes, PeerAddresses};
-use raft::{Configuration, NodeId};
+use raft::{Configuration, LeaseTerms, NodeId, ReadMode};
+
+use super::WorldOptions;
 
 /// Where a node is reached that has moved so many times.
 #[must_use]
@@ -15,9 +17,17 @@ pub(crate) fn attributes_at(node: NodeId, addresses: Vec<String>) -> MemberAttri
     MemberAttributes { name, peer_urls: addresses, ..MemberAttributes::default() }
 }
 
-/// The first members of a group, as all of them were told.
-pub(super) fn founders(nodes: impl Iterator<Item = NodeId> + Clone) -> Configuration {
+/// Of a million microseconds, by how many two clocks that are true may differ.
+pub(super) const DRIFT_PPM: u32 = 1000;
+
+/// The first members of a group, as all of them were told, and on what its reads rest.
+pub(super) fn founders(options: &WorldOptions) -> Configuration {
+    let nodes = (1..=options.node_count).map(NodeId);
     let mut configuration = Configuration::of_voters(nodes.clone());
+    if let ReadMode::LeaseGuard { .. } = options.reads {
+        let duration_us = options.election_timeout_ms * 1000;
+        configuration.lease = Some(LeaseTerms::monotonic(duration_us, DRIFT_PPM));
+    }
     configuration
         .attributes
         .extend(nodes.map(|node| (node, attributes_at(node, vec![address_of(node, 0)]).encode())));

@@ -146,7 +146,7 @@ impl<S: StateMachine> World<S> {
         for delivery in self.net.due(now) {
             let (from, to) = (NodeId(delivery.from), NodeId(delivery.to));
             let length = delivery.frame.len();
-            if !self.admits(from, to, &delivery.frame) {
+            if !self.admits((from, to, delivery.is_second), &delivery.frame) {
                 continue;
             }
             self.look_at_crossing(from, to, &delivery.frame);

@@ -112,3 +112,60 @@ fn a_node_with_a_place_is_reached_by_whom_was_told_of_it_and_nobody_else() {
     let again = net.endpoint(1);
     assert!(!send(&again, 2), "a process that begins knows nobody");
 }
+
+#[test]
+fn what_becomes_of_frames_is_counted_and_not_what_was_asked_for() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock.clone(), 3);
+    let (one, _two) = (net.endpoint(1), net.endpoint(2));
+    net.set_loss_permille(100);
+    net.set_duplicate_permille(100);
+    net.set_replay_permille(100);
+    net.set_reorder_permille(100);
+    net.clog(1, 2, Duration::from_millis(3));
+    assert_eq!(net.counts(), NetCounts::default());
+    let mut seen = Vec::new();
+    for n in 0..200_u8 {
+        assert!(one.send(2, Bytes::from(vec![n])));
+        clock.advance(Duration::from_micros(500));
+        seen.extend(frames(&net, clock.now()));
+    }
+    seen.extend(frames(&net, Moment(u64::MAX - 1)));
+    let counts = net.counts();
+    let more = counts.doubled + counts.replayed;
+    assert_eq!(seen.len() as u64, 200 + more - counts.lost, "{counts:?}");
+    assert!(counts.lost > 5 && counts.doubled > 5 && counts.replayed > 5, "{counts:?}");
+    assert!(counts.overtaken > 5 && counts.held_back > 0 && counts.cut == 0, "{counts:?}");
+    net.cut(1, 2);
+    assert!(one.send(2, Bytes::from_static(b"x")));
+    assert_eq!(net.counts().cut + net.counts().lost, counts.lost + 1);
+}
+
+#[test]
+fn a_long_way_takes_longer_in_one_direction() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock, 1);
+    let (one, two) = (net.endpoint(1), net.endpoint(2));
+    let ms = Duration::from_millis;
+    net.set_long_way(1, 2, Latency::uniform(ms(20), ms(30)));
+    net.heal_all();
+    assert!(one.send(2, Bytes::from_static(b"x")) && two.send(1, Bytes::from_static(b"y")));
+    assert_eq!(frames(&net, Moment(2_000_000)), [(2, 1, b'y')]);
+    assert_eq!(frames(&net, Moment(30_000_000)), [(1, 2, b'x')]);
+}
+
+#[test]
+fn the_second_way_of_a_node_has_an_order_and_versions_of_its_own() {
+    let clock = VirtualClock::new();
+    let net = MemNet::new(clock, 1);
+    let (one, _two) = (net.endpoint(1), net.endpoint(2));
+    let bulk = one.second();
+    net.clog(1, 2, Duration::from_millis(50));
+    assert!(bulk.send(2, Bytes::from_static(b"b")));
+    net.heal_all();
+    assert!(one.send(2, Bytes::from_static(b"a")));
+    assert_eq!(frames(&net, Moment(40_000_000)), [(1, 2, b'a')], "it waits for no other way");
+    net.set_version(1, 2, true, 2);
+    let takes = |end: &MemEndpoint| end.version_of(2).load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!((takes(&one), takes(&bulk)), (u8::MAX, 2));
+}
