@@ -79,6 +79,16 @@ pub fn caught<T>(act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure>
     result.unwrap_or_else(|payload| Err(of_panic(payload.as_ref(), SAID.take())))
 }
 
+/// Stops at a failure, which [`caught`] hands on as it is. A test that does not catch it would only
+/// be told `Box<dyn Any>`, so it is said before.
+#[expect(clippy::print_stderr, reason = "of a test that fails nothing else would say why")]
+pub(crate) fn throw(failure: Failure) -> ! {
+    if !IS_CATCHING.get() {
+        eprintln!("{failure}");
+    }
+    panic::panic_any(failure)
+}
+
 /// A failure that was thrown as it is, or the words of an assert and their place.
 fn of_panic(payload: &(dyn Any + Send), said: Option<String>) -> Failure {
     if let Some(failure) = payload.downcast_ref::<Failure>() {

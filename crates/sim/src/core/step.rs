@@ -302,7 +302,7 @@ impl CoreWorld {
             recording.end_at(now);
         }
         self.broken = Some(failure.clone());
-        std::panic::panic_any(failure);
+        throw(failure)
     }
 
     fn absorb(&mut self, id: NodeId, output: Output) {

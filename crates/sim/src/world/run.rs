@@ -10,6 +10,7 @@ use raft::invariants::{Before, Cluster, Violation, check_state};
 
 use super::World;
 use crate::Failure;
+use crate::failure::throw;
 use crate::picture::{Kind, View, describe};
 
 impl<S: StateMachine> World<S> {
@@ -95,14 +96,14 @@ impl<S: StateMachine> World<S> {
     }
 
     /// The world stops at the place where a property broke.
-    pub(super) fn fail(&mut self, id: NodeId, group: GroupId, failure: impl Into<Failure>) {
-        let failure = failure.into();
+    pub(super) fn fail(&mut self, id: NodeId, group: GroupId, failure: impl Into<Failure>) -> ! {
+        let mut failure = failure.into();
+        failure.detail = format!("n{id} {group:?}: {}", failure.detail);
         if let Some(recording) = &mut self.recording {
             recording.broken(self.clock.now(), (id, group.0), &failure);
         }
-        let lines = self.trace.newest().join("\n");
         self.broken = Some(failure.clone());
-        panic!("{} does not hold in {group:?}: {}\n{lines}", failure.property, failure.detail);
+        throw(failure)
     }
 
     /// Something happens to a node.
