@@ -36,6 +36,8 @@ pub enum NetEvent {
         arrives: Option<Moment>,
         /// From whom, to whom, and what.
         delivery: Delivery,
+        /// Its sender, in this life or another, had sent it before.
+        is_replay: bool,
     },
     /// A wire that was cut, or a node that died, took it under way.
     Dropped {
@@ -288,12 +290,13 @@ impl State {
     }
 
     /// Puts a frame on its way at `now`; it arrives at `at`.
-    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery) {
+    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery, is_replay: bool) {
         self.sent += 1;
         let number = self.sent;
         if let Some(events) = &mut self.events {
             let delivery = delivery.clone();
-            events.push(NetEvent::Sent { number, at: now, arrives: Some(at), delivery });
+            let arrives = Some(at);
+            events.push(NetEvent::Sent { number, at: now, arrives, delivery, is_replay });
         }
         let pair = self.pairs.entry((delivery.from, delivery.to)).or_default();
         pair.waiting += 1;
@@ -317,7 +320,7 @@ impl State {
         }
         if let Some(frame) = again {
             let at = now.after(self.delay());
-            self.put(now, at, Delivery { from: route.0, to: route.1, frame });
+            self.put(now, at, Delivery { from: route.0, to: route.1, frame }, true);
         }
     }
 
@@ -349,7 +352,8 @@ impl Net for MemEndpoint {
             state.sent += 1;
             let number = state.sent;
             let delivery = Delivery { from: self.node, to, frame };
-            state.note(|| NetEvent::Sent { number, at: now, arrives: None, delivery });
+            let arrives = None;
+            state.note(|| NetEvent::Sent { number, at: now, arrives, delivery, is_replay: false });
             return true;
         }
         state.replay(now, &frame, route);
@@ -357,13 +361,13 @@ impl Net for MemEndpoint {
         let (duplicate, reorder) = (state.duplicate_permille, state.reorder_permille);
         if state.happens(duplicate) {
             let again = in_order.after(state.delay());
-            state.put(now, again, delivery.clone());
+            state.put(now, again, delivery.clone(), false);
         }
         if state.happens(reorder) {
             let late = in_order.after(state.delay() * 3);
-            state.put(now, late, delivery);
+            state.put(now, late, delivery, false);
         } else {
-            state.put(now, in_order, delivery);
+            state.put(now, in_order, delivery, false);
             state.pairs.entry(route).or_default().last = in_order;
         }
         true

@@ -32,6 +32,7 @@ impl<S: StateMachine> World<S> {
         assert!(node.stages.is_none(), "a disk is lost while its node is off");
         let lost = std::mem::take(&mut node.disk);
         node.lost = std::mem::take(&mut node.left);
+        node.forget();
         if is_all_lost {
             node.identity = None;
         } else if let Some(number) = lost.contents(NUMBER.as_ref()) {
@@ -60,6 +61,7 @@ impl<S: StateMachine> World<S> {
         let Some(Copy { disk, identity, .. }) = node.copy.take() else { return false };
         (node.disk, node.identity) = (disk, identity);
         node.left.clear();
+        node.forget();
         self.tell(id, "has an old disk");
         true
     }
