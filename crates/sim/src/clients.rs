@@ -10,7 +10,7 @@ mod requests;
 mod verdicts;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use crate::{Failure, World};
 use call::Call;
 use direct::Direct;
 use requests::Requests;
+use verdicts::Truth;
 pub(crate) use verdicts::{Headers, LEARNER};
 use wire::{Shape, Told};
 
@@ -192,11 +193,16 @@ impl Clients {
         }
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
-            let lives = pending.lives(world);
+            let truth = pending.truth(world, client.group);
             let Answer::Call(call) = &mut pending.answer else { continue };
+            // No handler of a process that is stopped runs; what rang is not forgotten.
+            if world.is_paused(pending.node) {
+                self.rung.store(true, Ordering::Relaxed);
+                continue;
+            }
             let Some(told) = call.work(world.now()) else { continue };
             let who = (pending.node, client.group, pending.life);
-            if let Err(wrong) = self.headers.check(who, told, lives) {
+            if let Err(wrong) = self.headers.check(who, told, truth) {
                 self.wrong.get_or_insert(wrong);
             }
             self.calls.refused_by_learner += u64::from(match told {
@@ -206,16 +212,20 @@ impl Clients {
         }
     }
 
-    /// Takes the answers that have come.
+    /// Takes the answers that have come. The disks of `ill` were made to fail.
     ///
     /// # Errors
     /// A client that gets no answer, or a wrong kind of one.
-    pub(crate) fn listen(&mut self, world: &World<StoreMachine>) -> Result<(), Failure> {
+    pub(crate) fn listen(
+        &mut self,
+        world: &World<StoreMachine>,
+        ill: &BTreeSet<NodeId>,
+    ) -> Result<(), Failure> {
         self.work(world);
         self.wrong.take().map_or(Ok(()), Err)?;
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
-            let Some((returned, outcome)) = pending.outcome(world)? else { continue };
+            let Some((returned, outcome)) = pending.outcome(world, ill)? else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = returned.0;
             if client.by_api {
@@ -258,6 +268,12 @@ impl Client {
 }
 
 impl Pending {
+    fn truth(&self, world: &World<StoreMachine>, group: GroupId) -> Truth {
+        let known = world.configuration(self.node, group);
+        let votes = known.is_some_and(|known| known.is_voter(self.node));
+        Truth { lives: self.lives(world), votes }
+    }
+
     /// Whether the node is in the life in which it was asked.
     fn lives(&self, world: &World<StoreMachine>) -> bool {
         world.is_on(self.node) && world.life_count(self.node) == self.life
@@ -268,15 +284,22 @@ impl Pending {
     fn outcome(
         &mut self,
         world: &World<StoreMachine>,
+        ill: &BTreeSet<NodeId>,
     ) -> Result<Option<(Moment, Outcome)>, Failure> {
-        let request = &self.operation.request;
+        let (request, is_ill) = (&self.operation.request, ill.contains(&self.node));
+        let named =
+            |what: Failure| Failure::new(what.property, format!("n{}: {}", self.node, what.detail));
         let (answer, is_kept) = match &mut self.answer {
             Answer::Direct(direct) => {
-                (direct.take(request).map(|outcome| (world.now(), outcome)), direct.is_kept())
+                let outcome = direct.take(request, is_ill).transpose().map_err(named)?;
+                (outcome.map(|outcome| (world.now(), outcome)), direct.is_kept())
             }
             Answer::Call(call) => match call.take() {
                 None => (None, true),
-                Some((at, told)) => (Some((at, verdicts::outcome_of(request, told)?)), true),
+                Some((at, told)) => {
+                    let outcome = verdicts::outcome_of(request, told, is_ill).map_err(named)?;
+                    (Some((at, outcome)), true)
+                }
             },
         };
         if answer.is_some() || !self.lives(world) {

@@ -326,7 +326,7 @@ impl Chaos {
         self.look_for_the_dead()?;
         self.spoil_a_disk(turn)?;
         self.work_on_members(turn)?;
-        self.clients.listen(&self.cluster.world)?;
+        self.clients.listen(&self.cluster.world, &self.ill)?;
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {

@@ -5,14 +5,16 @@ use std::sync::{Arc, Mutex};
 use host::{GroupHandle, ProposeError, ReadError};
 use store::{Command, RangeRequest, RequestError, Response, ResponseOp, Store};
 
+use super::verdicts::{ERRORS, names_a_lease};
 use super::{key_bytes, value_of};
+use crate::Failure;
 use crate::history::{Outcome, Reply, Request, Value};
 
 type Proposed = Result<Result<Response, RequestError>, ProposeError>;
 type Handle = GroupHandle<Result<Response, RequestError>>;
 
-/// Revision and value, or `None` if the disk failed.
-type ReadResult = Result<Option<(i64, Option<Value>)>, ReadError>;
+/// Revision and value.
+type ReadResult = Result<Result<(i64, Option<Value>), RequestError>, ReadError>;
 
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
@@ -41,9 +43,9 @@ impl Direct {
         // would not show.
         handle.read_index(move |result| {
             let result = result.map(|_| {
-                let response = store.range(&range).ok()?;
+                let response = store.range(&range)?;
                 let held = response.kvs.first().map(|kv| value_of(&kv.value));
-                Some((response.revision, held))
+                Ok((response.revision, held))
             });
             let before = keep.lock().expect("one thread").replace(result);
             assert!(before.is_none(), "a reader is answered once");
@@ -51,8 +53,8 @@ impl Direct {
         Self::Read(slot)
     }
 
-    /// The outcome, once there is one.
-    pub(super) fn take(&self, request: &Request) -> Option<Outcome> {
+    /// The outcome, once there is one; `is_ill` if the node's disk was made to fail.
+    pub(super) fn take(&self, request: &Request, is_ill: bool) -> Option<Result<Outcome, Failure>> {
         match self {
             Self::Proposal(slot) => {
                 let result = slot.lock().expect("one thread").take();
@@ -60,12 +62,12 @@ impl Direct {
             }
             Self::Read(slot) => {
                 slot.lock().expect("one thread").take().map(|result| match result {
-                    Ok(Some((revision, held))) => {
-                        Outcome::Done { revision, reply: Reply::Holds(held) }
+                    Ok(Ok((revision, held))) => {
+                        Ok(Outcome::Done { revision, reply: Reply::Holds(held) })
                     }
-                    // The disk failed under the read.
-                    Ok(None) => Outcome::Unknown,
-                    Err(_) => Outcome::Failed,
+                    Ok(Err(RequestError::ReadFailed)) if is_ill => Ok(Outcome::Failed),
+                    Ok(Err(error)) => Err(wrong(request, &error)),
+                    Err(_) => Ok(Outcome::Failed),
                 })
             }
         }
@@ -80,13 +82,20 @@ impl Direct {
     }
 }
 
-fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
+fn wrong(request: &Request, error: &RequestError) -> Failure {
+    Failure::new(ERRORS, format!("{request:?}: {error:?}"))
+}
+
+fn outcome_of_proposal(request: &Request, result: Proposed) -> Result<Outcome, Failure> {
     let response = match result {
         Ok(Ok(response)) => response,
         // Refused by the state: no effect, ever.
-        Ok(Err(_)) => return Outcome::Failed,
-        Err(error) if error.definitely_failed() => return Outcome::Failed,
-        Err(_) => return Outcome::Unknown,
+        Ok(Err(RequestError::LeaseNotFound)) if names_a_lease(request) => {
+            return Ok(Outcome::Failed);
+        }
+        Ok(Err(error)) => return Err(wrong(request, &error)),
+        Err(error) if error.definitely_failed() => return Ok(Outcome::Failed),
+        Err(_) => return Ok(Outcome::Unknown),
     };
     let (revision, reply) = match response {
         Response::Put(put) => (put.revision, Reply::Done),
@@ -109,5 +118,5 @@ fn outcome_of_proposal(request: &Request, result: Proposed) -> Outcome {
         | Response::Auth { .. }
         | Response::Authenticate { .. }) => panic!("{other:?} answers no request of these clients"),
     };
-    Outcome::Done { revision, reply }
+    Ok(Outcome::Done { revision, reply })
 }
