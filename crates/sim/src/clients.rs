@@ -29,7 +29,7 @@ use call::Call;
 use direct::Direct;
 use requests::Requests;
 use verdicts::Truth;
-pub(crate) use verdicts::{Headers, LEARNER};
+pub(crate) use verdicts::{Headers, LEARNER, NO_LEARNER, UNREADABLE};
 use wire::{Shape, Told};
 
 /// Every request has its answer by then: the host's own limit, and time to notice.

@@ -44,7 +44,8 @@ impl Chaos {
         self.compare_states()?;
         let cluster = &self.cluster;
         self.watchers.keep(&cluster.world.nodes());
-        self.watchers.check_end(&mut self.dice, &mut self.clients.histories, cluster)?;
+        let histories = &mut self.clients.histories;
+        self.watchers.check_end(&mut self.dice, histories, cluster, &self.ill)?;
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
                 Failure::new(what.property, format!("{group:?}: {}", what.detail))

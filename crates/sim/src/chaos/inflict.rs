@@ -8,7 +8,6 @@ use env::mem::Operation;
 use env::{Disk, SplitMix};
 use host::{FRAME_VERSION, GroupId, Stage};
 use raft::NodeId;
-use store::{Command, CompactRequest};
 
 use super::fault::Reach;
 use super::plan::{Deed, Event, pick};
@@ -316,10 +315,7 @@ impl Chaos {
         if revision <= 1 {
             return false;
         }
-        let command = Command::Compact(CompactRequest { revision, physical: false });
-        handle.propose(&command.encode(), |_| {});
-        let compacted = self.watchers.compacted.entry(group).or_default();
-        *compacted = revision.max(*compacted);
+        self.watchers.compactions.entry(group).or_default().ask(&handle, revision);
         true
     }
 }

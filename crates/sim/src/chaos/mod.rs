@@ -339,7 +339,7 @@ impl Chaos {
             }
         }
         let histories = &mut self.clients.histories;
-        self.watchers.look(cluster, &mut self.dice, histories)?;
+        self.watchers.look(cluster, &mut self.dice, histories, &self.ill)?;
         if self.dice.below(COMPARED_EVERY) == 0 {
             self.compare_states()?;
         }
