@@ -175,6 +175,7 @@ impl History {
         let written = self.check_writers()?;
         for operation in &self.operations {
             check_answer(&states, operation)?;
+            check_unknown_swap(&states, operation, &written)?;
         }
         self.check_deletes()?;
         self.check_real_time(&written)
@@ -334,6 +335,25 @@ fn check_answer(states: &States<'_>, operation: &Operation) -> Result<(), Unexpl
         };
         let states = key.map(|key| (states.at(key, revision - 1), states.at(key, revision)));
         format!("{operation:?}, but the key held {states:?} before and at that revision")
+    })
+}
+
+/// A swap that nobody knows the outcome of, and that wrote, found what it expected: its client never
+/// hears of it, and all others see a value that is whole and written once.
+fn check_unknown_swap(
+    states: &States<'_>,
+    operation: &Operation,
+    written: &BTreeMap<Value, i64>,
+) -> Result<(), Unexplained> {
+    let (Outcome::Unknown, Request::Swap { key, expected, value }) =
+        (&operation.outcome, &operation.request)
+    else {
+        return Ok(());
+    };
+    let Some(revision) = written.get(value) else { return Ok(()) };
+    let held = states.at(key, revision - 1);
+    require(held == *expected, "a swap replaces what it expects", || {
+        format!("{operation:?} was done at {revision}, where the key held {held:?} before")
     })
 }
 

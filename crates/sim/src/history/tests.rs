@@ -132,6 +132,21 @@ fn a_swap_over_something_else_is_found() {
 }
 
 #[test]
+fn an_unknown_swap_over_something_else_is_found() {
+    let swap = Request::Swap { key: "k".into(), expected: Some(1), value: 2 };
+    let with = |before: Value| {
+        let operations = vec![
+            op(put(before), (0, 10), done(2, Reply::Done)),
+            op(swap.clone(), (11, 20), Outcome::Unknown),
+            op(get(), (21, 30), done(3, Reply::Holds(Some(2)))),
+        ];
+        history(operations, &[(2, Some(before)), (3, Some(2))])
+    };
+    assert_eq!(with(1).check(), Ok(()));
+    assert_eq!(fault(&with(3)), "a swap replaces what it expects");
+}
+
+#[test]
 fn an_unknown_write_that_took_effect_before_it_was_asked_for_is_found() {
     let operations =
         vec![op(put(2), (0, 10), done(3, Reply::Done)), op(put(1), (11, 20), Outcome::Unknown)];
