@@ -71,11 +71,8 @@ impl CoreWorld {
     /// has forgotten what it held.
     fn strangers_are_held_back(&self, node: NodeId, now: &Configuration) -> bool {
         let strangers = self.members.iter().filter(|(id, _)| !now.contains(**id));
-        let known = strangers.map(|(_, member)| match &member.node {
-            Some(stranger) => stranger.configuration(),
-            None => member.disk.configuration(),
-        });
-        known.into_iter().all(|known| is_held_back(node, known, now))
+        let mut known = strangers.flat_map(|(_, stranger)| stranger.may_wake_with());
+        known.all(|known| is_held_back(node, known, now))
     }
 
     /// The leader's status, if every member runs, from the disk on record, and the loss of any of
