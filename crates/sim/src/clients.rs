@@ -6,6 +6,7 @@
 
 mod call;
 mod direct;
+mod errands;
 mod requests;
 mod verdicts;
 mod wire;
@@ -27,7 +28,8 @@ use crate::stores::Cluster;
 use crate::{Failure, World};
 use call::Call;
 use direct::Direct;
-use requests::Requests;
+use errands::Errand;
+use requests::{Asked, Requests};
 use verdicts::Truth;
 pub(crate) use verdicts::{Headers, LEARNER, NO_LEARNER, UNREADABLE};
 use wire::{Shape, Told};
@@ -50,6 +52,8 @@ struct Pending {
 
 struct Client {
     group: GroupId,
+    /// What it must get done at a member that is well, if that is what it is there for.
+    errand: Option<Errand>,
     /// Whether it goes by the etcd API.
     by_api: bool,
     /// The newest revision that it was told of by it.
@@ -99,6 +103,7 @@ impl Clients {
         let clients = (0..client_count)
             .map(|number| Client {
                 group: groups[number % groups.len()],
+                errand: None,
                 by_api: !(number / groups.len()).is_multiple_of(2),
                 floor: 0,
                 pending: None,
@@ -141,7 +146,9 @@ impl Clients {
             let is_eager = dice.below(self.turns_per_request) == 0;
             if self.clients[number].pending.is_none() && is_eager {
                 let node = pick(dice, &on);
-                self.clients[number].pending = Some(self.begin(cluster, dice, (number, node)));
+                let history = &self.histories[&self.clients[number].group];
+                let asked = self.requests.next(dice, history);
+                self.begin(cluster, dice, (number, node), asked);
             }
         }
         self.work(world);
@@ -152,9 +159,9 @@ impl Clients {
         cluster: &Cluster,
         dice: &mut SplitMix,
         (number, node): (usize, NodeId),
-    ) -> Pending {
+        (request, command): Asked,
+    ) {
         let (group, by_api) = (self.clients[number].group, self.clients[number].by_api);
-        let (request, command) = self.requests.next(dice, &self.histories[&group]);
         let key = || match &request {
             Request::Get { key } => key,
             Request::Put { .. }
@@ -182,7 +189,8 @@ impl Clients {
         let operation =
             Operation { request, invoked: now.0, returned: 0, outcome: Outcome::Unknown };
         let (life, deadline) = (cluster.world.life_count(node), now.after(ANSWERED_WITHIN));
-        Pending { operation, node, life, deadline, answer }
+        let pending = Pending { operation, node, life, deadline, answer };
+        self.clients[number].pending = Some(pending);
     }
 
     /// Lets the calls go on that can. To be called after every event: a handler that reads a moment
@@ -193,7 +201,7 @@ impl Clients {
         }
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
-            let truth = pending.truth(world, client.group);
+            let lives = pending.lives(world);
             let Answer::Call(call) = &mut pending.answer else { continue };
             // No handler of a process that is stopped runs; what rang is not forgotten.
             if world.is_paused(pending.node) {
@@ -202,6 +210,7 @@ impl Clients {
             }
             let Some(told) = call.work(world.now()) else { continue };
             let who = (pending.node, client.group, pending.life);
+            let truth = Truth { lives, votes: world.has_vote(pending.node, client.group) };
             if let Err(wrong) = self.headers.check(who, told, truth) {
                 self.wrong.get_or_insert(wrong);
             }
@@ -228,6 +237,9 @@ impl Clients {
             let Some((returned, outcome)) = pending.outcome(world, ill)? else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = returned.0;
+            if let Some(errand) = &mut client.errand {
+                errand.hear(&outcome);
+            }
             if client.by_api {
                 self.calls.count(&outcome);
                 client.climb(&operation, &outcome)?;
@@ -268,12 +280,6 @@ impl Client {
 }
 
 impl Pending {
-    fn truth(&self, world: &World<StoreMachine>, group: GroupId) -> Truth {
-        let known = world.configuration(self.node, group);
-        let votes = known.is_some_and(|known| known.is_voter(self.node));
-        Truth { lives: self.lives(world), votes }
-    }
-
     /// Whether the node is in the life in which it was asked.
     fn lives(&self, world: &World<StoreMachine>) -> bool {
         world.is_on(self.node) && world.life_count(self.node) == self.life

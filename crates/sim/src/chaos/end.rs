@@ -1,11 +1,17 @@
 //! The second phase: everything is mended, and the cluster must be well, and have been right.
 
+use std::time::Duration;
+
 use env::Disk;
 use raft::NodeId;
 
 use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
 use crate::Failure;
 use crate::history::Outcome;
+
+/// By then whoever asks a member of a cluster that is well has been served: a few election timeouts,
+/// should its leader go just then.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
 impl Chaos {
     /// Whether every node that must be well is on, every client has its answer, and all have and
@@ -37,6 +43,28 @@ impl Chaos {
                 && self.watchers.have_seen_all(world, *group, revision)
         });
         Ok(is_even && (self.core.is_some() || self.members_are_settled()))
+    }
+
+    /// Whoever asks any member of a cluster that is well is served. Returns the turn.
+    pub(super) fn serve_everybody(&mut self, mut turn: u64) -> Result<u64, Failure> {
+        let nodes = self.cluster.world.nodes();
+        for group in &self.groups {
+            self.clients.send_errands(&self.cluster, &nodes, *group);
+        }
+        let end = self.cluster.world.now().after(SERVED_WITHIN);
+        loop {
+            let open = self.clients.open_errands();
+            if open.is_empty() {
+                return Ok(turn);
+            }
+            let is_late = self.cluster.world.now() >= end;
+            Failure::unless(!is_late, "a cluster that is well serves everybody", || {
+                format!("(member, group, by the API, a put) {open:?}\n{}", self.picture())
+            })?;
+            self.clients.run_errands(&self.cluster, &mut self.dice);
+            turn += 1;
+            self.turn(turn)?;
+        }
     }
 
     pub(super) fn check_end(&mut self) -> Result<(), Failure> {

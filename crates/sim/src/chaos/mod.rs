@@ -240,6 +240,8 @@ impl Chaos {
             turn = self.get_well(turn, Some(core))?;
         }
         turn = self.get_well(turn, None)?;
+        turn = self.serve_everybody(turn)?;
+        turn = self.get_well(turn, None)?;
         if let Some(time) = self.leases.end_takes() {
             turn = self.outlive_leases(turn, time)?;
             self.get_well(turn, None)?;

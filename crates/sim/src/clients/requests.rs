@@ -17,6 +17,9 @@ const TTL_SECS: i64 = 3600;
 /// Keys that make snapshots long.
 const FILLERS: u64 = 40;
 
+/// A request, and its command if it is no read.
+pub(super) type Asked = (Request, Option<Command>);
+
 /// Makes requests.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
@@ -27,12 +30,17 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The next one, and its command if it is no read.
-    pub(super) fn next(
-        &mut self,
-        dice: &mut SplitMix,
-        history: &History,
-    ) -> (Request, Option<Command>) {
+    /// A put of a key that clients fight over.
+    pub(super) fn put(&mut self) -> Asked {
+        self.next_value += 1;
+        let (value, key) = (self.next_value, "key-0".to_owned());
+        let put =
+            PutRequest { key: key_bytes(&key), value: bytes_of(value, 0), ..PutRequest::default() };
+        (Request::Put { keys: vec![key], value, lease: 0 }, Some(Command::Put(put)))
+    }
+
+    /// The next one, by dice.
+    pub(super) fn next(&mut self, dice: &mut SplitMix, history: &History) -> Asked {
         self.next_value += 1;
         let value = self.next_value;
         let key = format!("key-{}", dice.below(KEYS));

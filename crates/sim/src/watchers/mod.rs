@@ -170,7 +170,5 @@ impl Watchers {
 }
 
 fn truth_of(cluster: &Cluster, (node, group): Who, ill: &BTreeSet<NodeId>) -> Truth {
-    let known = cluster.world.configuration(node, group);
-    let votes = known.is_some_and(|known| known.is_voter(node));
-    Truth { votes, is_ill: ill.contains(&node) }
+    Truth { votes: cluster.world.has_vote(node, group), is_ill: ill.contains(&node) }
 }

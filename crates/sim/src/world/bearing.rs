@@ -96,6 +96,12 @@ impl<S: StateMachine> World<S> {
         self.replica(id, group).map(|node| node.configuration().clone())
     }
 
+    /// Whether a node has a vote, by the members as it knows them.
+    #[must_use]
+    pub fn has_vote(&self, id: NodeId, group: GroupId) -> bool {
+        self.replica(id, group).is_some_and(|node| node.configuration().is_voter(id))
+    }
+
     /// Of the leader, if it leads the newest term that any node knows.
     fn newest_leader(&self, group: GroupId) -> Option<Status> {
         let leader = self.leader(group)?;
