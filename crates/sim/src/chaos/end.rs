@@ -7,11 +7,15 @@ use raft::NodeId;
 
 use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
 use crate::Failure;
-use crate::history::Outcome;
+use crate::history::{Found, Outcome, search};
 
 /// By then whoever asks a member of a cluster that is well has been served: a few election timeouts,
 /// should its leader go just then.
 const SERVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// An honest history is explained at the first try, with a step for each operation. One that needs
+/// so many more is not decided, which is a failure.
+const SEARCH_STEPS_PER_OPERATION: usize = 20;
 
 impl Chaos {
     /// Whether every node that must be well is on, every client has its answer, and all have and
@@ -77,6 +81,11 @@ impl Chaos {
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
                 Failure::new(what.property, format!("{group:?}: {}", what.detail))
+            })?;
+            let steps_max = SEARCH_STEPS_PER_OPERATION * history.operations.len();
+            let found = search(history, steps_max);
+            Failure::unless(found == Found::Order, "an order explains what clients saw", || {
+                format!("{group:?}: {found:?} within {steps_max} steps")
             })?;
         }
         for node in self.cluster.world.nodes() {
