@@ -25,12 +25,13 @@ use store::StoreMachine;
 use crate::chaos::pick;
 use crate::history::{History, Operation, Outcome, Request, Value};
 use crate::stores::Cluster;
+use crate::watchers::Compactions;
 use crate::{Failure, World};
 use call::Call;
 use direct::Direct;
 use errands::Errand;
 use requests::{Asked, Requests};
-use verdicts::Truth;
+use verdicts::{Excuses, Truth};
 pub(crate) use verdicts::{Headers, LEARNER, NO_LEARNER, UNREADABLE};
 use wire::{Shape, Told};
 
@@ -92,6 +93,21 @@ pub(crate) fn value_of(bytes: &Bytes) -> Value {
     let digits = bytes.get(..16).and_then(|digits| std::str::from_utf8(digits).ok());
     let value = digits.and_then(|digits| Value::from_str_radix(digits, 16).ok());
     value.expect("a value that a client wrote")
+}
+
+/// The range of all keys that clients read together.
+const SCANNED: (&str, &str) = ("key-", "key.");
+
+/// What the keys hold that a range was asked for; `None` if others came, or not in order.
+fn held_by_all<'a>(
+    keys: &[String],
+    found: impl Iterator<Item = (&'a Bytes, &'a Bytes)>,
+) -> Option<Vec<Option<Value>>> {
+    let mut found = found.peekable();
+    let hold = |key: &String| found.next_if(|(name, _)| *name == key.as_bytes());
+    let held: Vec<_> =
+        keys.iter().map(hold).map(|it| it.map(|(_, value)| value_of(value))).collect();
+    found.next().is_none().then_some(held)
 }
 
 fn key_bytes(key: &str) -> Bytes {
@@ -162,27 +178,20 @@ impl Clients {
         (request, command): Asked,
     ) {
         let (group, by_api) = (self.clients[number].group, self.clients[number].by_api);
-        let key = || match &request {
-            Request::Get { key } => key,
-            Request::Put { .. }
-            | Request::Swap { .. }
-            | Request::Delete { .. }
-            | Request::Revoke { .. } => unreachable!("{request:?} is no read"),
-        };
         let answer = if by_api {
             let (door, rung) = (cluster.door(node, group), &self.rung);
             Answer::Call(match command {
                 Some(command) => Call::command(door, command, rung),
                 None => {
                     let shape = pick(dice, &[Shape::Key, Shape::Range, Shape::Txn]);
-                    Call::read(door, (key(), shape), rung)
+                    Call::read(door, (&request, shape), rung)
                 }
             })
         } else {
             let handle = cluster.world.group(node, group).expect("the node is on");
             Answer::Direct(match command {
                 Some(command) => Direct::propose(&handle, &command),
-                None => Direct::read(&handle, cluster.store_of(node, group), key()),
+                None => Direct::read(&handle, cluster.store_of(node, group), &request),
             })
         };
         let now = cluster.world.now();
@@ -229,12 +238,17 @@ impl Clients {
         &mut self,
         world: &World<StoreMachine>,
         ill: &BTreeSet<NodeId>,
+        compactions: &BTreeMap<GroupId, Compactions>,
     ) -> Result<(), Failure> {
         self.work(world);
         self.wrong.take().map_or(Ok(()), Err)?;
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
-            let Some((returned, outcome)) = pending.outcome(world, ill)? else { continue };
+            let excuses = Excuses {
+                is_ill: ill.contains(&pending.node),
+                compacted: compactions.get(&client.group).map_or(0, Compactions::newest),
+            };
+            let Some((returned, outcome)) = pending.outcome(world, excuses)? else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = returned.0;
             if let Some(errand) = &mut client.errand {
@@ -290,20 +304,20 @@ impl Pending {
     fn outcome(
         &mut self,
         world: &World<StoreMachine>,
-        ill: &BTreeSet<NodeId>,
+        excuses: Excuses,
     ) -> Result<Option<(Moment, Outcome)>, Failure> {
-        let (request, is_ill) = (&self.operation.request, ill.contains(&self.node));
+        let request = &self.operation.request;
         let named =
             |what: Failure| Failure::new(what.property, format!("n{}: {}", self.node, what.detail));
         let (answer, is_kept) = match &mut self.answer {
             Answer::Direct(direct) => {
-                let outcome = direct.take(request, is_ill).transpose().map_err(named)?;
+                let outcome = direct.take(request, excuses).transpose().map_err(named)?;
                 (outcome.map(|outcome| (world.now(), outcome)), direct.is_kept())
             }
             Answer::Call(call) => match call.take() {
                 None => (None, true),
                 Some((at, told)) => {
-                    let outcome = verdicts::outcome_of(request, told, is_ill).map_err(named)?;
+                    let outcome = verdicts::outcome_of(request, told, excuses).map_err(named)?;
                     (Some((at, outcome)), true)
                 }
             },

@@ -56,6 +56,13 @@ pub enum Request {
         /// The key.
         key: String,
     },
+    /// A linearizable read of several keys, as they are or as they were.
+    Scan {
+        /// All keys that may be in the range, in order.
+        keys: Vec<String>,
+        /// As of this revision, if not the newest.
+        at: Option<i64>,
+    },
 }
 
 /// What the client was told.
@@ -83,6 +90,8 @@ pub enum Reply {
     Deleted(i64),
     /// The key holds this; of a read, or of a swap that did not happen.
     Holds(Option<Value>),
+    /// The keys hold these; of a read of several.
+    HoldAll(Vec<Option<Value>>),
 }
 
 /// One operation.
@@ -194,7 +203,10 @@ impl History {
                 Request::Swap { key, value, .. } => {
                     writers.insert(*value, (operation, vec![key]));
                 }
-                Request::Delete { .. } | Request::Revoke { .. } | Request::Get { .. } => {}
+                Request::Delete { .. }
+                | Request::Revoke { .. }
+                | Request::Get { .. }
+                | Request::Scan { .. } => {}
             }
         }
         let mut written = BTreeMap::new();
@@ -277,7 +289,7 @@ impl History {
                 Request::Delete { .. } => {
                     matches!(operation.outcome, Outcome::Done { reply: Reply::Deleted(1..), .. })
                 }
-                Request::Revoke { .. } | Request::Get { .. } => false,
+                Request::Revoke { .. } | Request::Get { .. } | Request::Scan { .. } => false,
             };
             let in_order = if changed { floor < point } else { floor <= point };
             require(in_order, "what ended before comes before", || {
@@ -326,11 +338,18 @@ fn check_answer(states: &States<'_>, operation: &Operation) -> Result<(), Unexpl
         // That no key is attached to it any more is checked on the final state.
         (Request::Revoke { .. }, Reply::Done) => true,
         (Request::Get { key }, Reply::Holds(held)) => states.at(key, revision) == *held,
+        (Request::Scan { keys, at }, Reply::HoldAll(held)) => {
+            let at = at.unwrap_or(revision);
+            let were = keys.iter().map(|key| states.at(key, at));
+            at <= revision && were.eq(held.iter().copied())
+        }
         _ => false,
     };
     require(holds, "an answer is what the state at its revision says", || {
         let key = match &operation.request {
-            Request::Put { keys, .. } | Request::Revoke { keys, .. } => keys.first(),
+            Request::Put { keys, .. }
+            | Request::Revoke { keys, .. }
+            | Request::Scan { keys, .. } => keys.first(),
             Request::Swap { key, .. } | Request::Delete { key } | Request::Get { key } => Some(key),
         };
         let states = key.map(|key| (states.at(key, revision - 1), states.at(key, revision)));

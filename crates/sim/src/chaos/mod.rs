@@ -328,7 +328,8 @@ impl Chaos {
         self.look_for_the_dead()?;
         self.spoil_a_disk(turn)?;
         self.work_on_members(turn)?;
-        self.clients.listen(&self.cluster.world, &self.ill)?;
+        let compactions = &self.watchers.compactions;
+        self.clients.listen(&self.cluster.world, &self.ill, compactions)?;
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {

@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex};
 use host::{GroupHandle, ProposeError, ReadError};
 use store::{Command, RangeRequest, RequestError, Response, ResponseOp, Store};
 
-use super::verdicts::{ERRORS, names_a_lease};
-use super::{key_bytes, value_of};
+use super::verdicts::{ERRORS, Excuses, names_a_lease};
+use super::{SCANNED, held_by_all, key_bytes, value_of};
 use crate::Failure;
-use crate::history::{Outcome, Reply, Request, Value};
+use crate::history::{Outcome, Reply, Request};
 
 type Proposed = Result<Result<Response, RequestError>, ProposeError>;
 type Handle = GroupHandle<Result<Response, RequestError>>;
 
-/// Revision and value.
-type ReadResult = Result<Result<(i64, Option<Value>), RequestError>, ReadError>;
+/// Revision and answer.
+type ReadResult = Result<Result<(i64, Reply), RequestError>, ReadError>;
 
 type Slot<T> = Arc<Mutex<Option<T>>>;
 
@@ -35,8 +35,9 @@ impl Direct {
         Self::Proposal(slot)
     }
 
-    pub(super) fn read(handle: &Handle, store: Store, key: &str) -> Self {
-        let range = RangeRequest { key: key_bytes(key), ..RangeRequest::default() };
+    pub(super) fn read(handle: &Handle, store: Store, request: &Request) -> Self {
+        let range = range_of(request);
+        let request = request.clone();
         let slot: Slot<ReadResult> = Arc::default();
         let keep = Arc::clone(&slot);
         // At once: later the node would have applied more, and a read that came too early
@@ -44,8 +45,21 @@ impl Direct {
         handle.read_index(move |result| {
             let result = result.map(|_| {
                 let response = store.range(&range)?;
-                let held = response.kvs.first().map(|kv| value_of(&kv.value));
-                Ok((response.revision, held))
+                let kvs = response.kvs.iter();
+                let reply = match &request {
+                    // Without an answer for each key it is a wrong one.
+                    Request::Scan { keys, .. } => Reply::HoldAll(
+                        held_by_all(keys, kvs.map(|kv| (&kv.key, &kv.value))).unwrap_or_default(),
+                    ),
+                    Request::Get { .. }
+                    | Request::Put { .. }
+                    | Request::Swap { .. }
+                    | Request::Delete { .. }
+                    | Request::Revoke { .. } => {
+                        Reply::Holds(response.kvs.first().map(|kv| value_of(&kv.value)))
+                    }
+                };
+                Ok((response.revision, reply))
             });
             let before = keep.lock().expect("one thread").replace(result);
             assert!(before.is_none(), "a reader is answered once");
@@ -53,8 +67,12 @@ impl Direct {
         Self::Read(slot)
     }
 
-    /// The outcome, once there is one; `is_ill` if the node's disk was made to fail.
-    pub(super) fn take(&self, request: &Request, is_ill: bool) -> Option<Result<Outcome, Failure>> {
+    /// The outcome, once there is one.
+    pub(super) fn take(
+        &self,
+        request: &Request,
+        excuses: Excuses,
+    ) -> Option<Result<Outcome, Failure>> {
         match self {
             Self::Proposal(slot) => {
                 let result = slot.lock().expect("one thread").take();
@@ -62,10 +80,11 @@ impl Direct {
             }
             Self::Read(slot) => {
                 slot.lock().expect("one thread").take().map(|result| match result {
-                    Ok(Ok((revision, held))) => {
-                        Ok(Outcome::Done { revision, reply: Reply::Holds(held) })
+                    Ok(Ok((revision, reply))) => Ok(Outcome::Done { revision, reply }),
+                    Ok(Err(RequestError::ReadFailed)) if excuses.is_ill => Ok(Outcome::Failed),
+                    Ok(Err(RequestError::Compacted)) if excuses.is_compacted(request) => {
+                        Ok(Outcome::Failed)
                     }
-                    Ok(Err(RequestError::ReadFailed)) if is_ill => Ok(Outcome::Failed),
                     Ok(Err(error)) => Err(wrong(request, &error)),
                     Err(_) => Ok(Outcome::Failed),
                 })
@@ -79,6 +98,22 @@ impl Direct {
             Self::Proposal(slot) => Arc::strong_count(slot) > 1,
             Self::Read(slot) => Arc::strong_count(slot) > 1,
         }
+    }
+}
+
+fn range_of(request: &Request) -> RangeRequest {
+    match request {
+        Request::Get { key } => RangeRequest { key: key_bytes(key), ..RangeRequest::default() },
+        Request::Scan { at, .. } => RangeRequest {
+            key: key_bytes(SCANNED.0),
+            range_end: key_bytes(SCANNED.1),
+            revision: at.unwrap_or(0),
+            ..RangeRequest::default()
+        },
+        Request::Put { .. }
+        | Request::Swap { .. }
+        | Request::Delete { .. }
+        | Request::Revoke { .. } => unreachable!("{request:?} is no read"),
     }
 }
 

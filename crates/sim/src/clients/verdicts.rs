@@ -94,8 +94,28 @@ const STOPPED: &str = "etcdserver: server stopped";
 /// What a member says whose disk fails under a read.
 pub(crate) const UNREADABLE: &str = "etcdserver: reading a value from disk failed";
 
-/// What may be concluded; `is_ill` if the disk of whoever was asked was made to fail.
-pub(super) fn outcome_of(request: &Request, told: Told, is_ill: bool) -> Result<Outcome, Failure> {
+/// What excuses an error.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Excuses {
+    /// The disk of whoever was asked was made to fail.
+    pub(super) is_ill: bool,
+    /// What is before this revision may be gone.
+    pub(super) compacted: i64,
+}
+
+impl Excuses {
+    /// Whether what it asks for may be gone.
+    pub(super) fn is_compacted(self, request: &Request) -> bool {
+        matches!(request, Request::Scan { at: Some(at), .. } if *at < self.compacted)
+    }
+}
+
+/// What may be concluded.
+pub(super) fn outcome_of(
+    request: &Request,
+    told: Told,
+    excuses: Excuses,
+) -> Result<Outcome, Failure> {
     let status = match told {
         Told::Answered(header, reply) => {
             return Ok(Outcome::Done { revision: header.revision, reply });
@@ -103,12 +123,13 @@ pub(super) fn outcome_of(request: &Request, told: Told, is_ill: bool) -> Result<
         Told::Refused(status) => status,
         Told::Wrong(what) => return Err(Failure::new(ANSWERS, what)),
     };
-    let is_read = matches!(request, Request::Get { .. });
-    let outcome = if is_read { of_read(&status, is_ill) } else { of_write(request, &status) };
+    let is_read = matches!(request, Request::Get { .. } | Request::Scan { .. });
+    let outcome =
+        if is_read { of_read(request, &status, excuses) } else { of_write(request, &status) };
     outcome.ok_or_else(|| Failure::new(ERRORS, format!("{request:?}: {status:?}")))
 }
 
-fn of_read(status: &Status, is_ill: bool) -> Option<Outcome> {
+fn of_read(request: &Request, status: &Status, excuses: Excuses) -> Option<Outcome> {
     match (status.code(), status.message()) {
         (
             Code::Unavailable,
@@ -116,7 +137,12 @@ fn of_read(status: &Status, is_ill: bool) -> Option<Outcome> {
         )
         | (Code::Unknown, "etcdserver: too many requests")
         | (Code::FailedPrecondition, LEARNER) => Some(Outcome::Failed),
-        (Code::Internal, UNREADABLE) if is_ill => Some(Outcome::Failed),
+        (Code::Internal, UNREADABLE) if excuses.is_ill => Some(Outcome::Failed),
+        (Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted")
+            if excuses.is_compacted(request) =>
+        {
+            Some(Outcome::Failed)
+        }
         _ => None,
     }
 }
@@ -153,7 +179,7 @@ mod tests {
     #[track_caller]
     fn check(request: &Request, code: Code, text: &str, expect: Option<Outcome>) {
         let told = Told::Refused(Status::new(code, text));
-        assert_eq!(outcome_of(request, told, false).ok(), expect, "{code:?} {text}");
+        assert_eq!(outcome_of(request, told, Excuses::default()).ok(), expect, "{code:?} {text}");
     }
 
     #[test]
@@ -181,11 +207,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_before_a_compaction_is_gone() {
+        let text = "etcdserver: mvcc: required revision has been compacted";
+        let outcome = |at| {
+            let told = Told::Refused(Status::new(Code::OutOfRange, text));
+            let read = Request::Scan { keys: Vec::new(), at };
+            outcome_of(&read, told, Excuses { is_ill: false, compacted: 9 }).ok()
+        };
+        assert_eq!(outcome(Some(8)), Some(Outcome::Failed));
+        assert_eq!((outcome(Some(9)), outcome(None)), (None, None));
+    }
+
+    #[test]
     fn only_an_ill_disk_cannot_be_read() {
         let outcome = |is_ill| {
             let read = Request::Get { key: "key".to_owned() };
             let told = Told::Refused(Status::new(Code::Internal, UNREADABLE));
-            outcome_of(&read, told, is_ill).ok()
+            outcome_of(&read, told, Excuses { is_ill, compacted: 0 }).ok()
         };
         assert_eq!((outcome(true), outcome(false)), (Some(Outcome::Failed), None));
     }

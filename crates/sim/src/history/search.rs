@@ -39,7 +39,11 @@ pub fn search(history: &History, steps_max: usize) -> Found {
 
 fn keys_of(operation: &Operation) -> &[String] {
     match &operation.request {
-        Request::Put { keys, .. } | Request::Revoke { keys, .. } => keys,
+        Request::Put { keys, .. }
+        | Request::Revoke { keys, .. }
+        | Request::Scan { keys, at: None } => keys,
+        // What was once says nothing of the order now.
+        Request::Scan { at: Some(_), .. } => &[],
         Request::Swap { key, .. } | Request::Delete { key } | Request::Get { key } => {
             std::slice::from_ref(key)
         }
@@ -133,11 +137,11 @@ fn hints(history: &History) -> Vec<(i64, bool, u64)> {
             (_, Request::Delete { key }) => {
                 deleted.get_mut(key.as_str()).and_then(BTreeSet::pop_first)
             }
-            (_, Request::Revoke { .. } | Request::Get { .. }) => None,
+            (_, Request::Revoke { .. } | Request::Get { .. } | Request::Scan { .. }) => None,
         };
         let looks = matches!(
             (&operation.request, &operation.outcome),
-            (Request::Get { .. }, _)
+            (Request::Get { .. } | Request::Scan { .. }, _)
                 | (_, Outcome::Done { reply: Reply::Holds(_) | Reply::Deleted(0), .. })
         );
         hints[place] = (revision.unwrap_or(i64::MAX), looks, operation.invoked);
@@ -268,7 +272,11 @@ fn follow(step: &Step<'_>, state: &State) -> Option<State> {
     match (&step.operation.request, reply) {
         (Request::Put { value, .. }, None | Some(Reply::Done)) => with(Some(*value)),
         (Request::Swap { expected, value, .. }, None) if held == *expected => with(Some(*value)),
-        (Request::Swap { .. } | Request::Get { .. }, None) => same(true),
+        (Request::Swap { .. } | Request::Get { .. } | Request::Scan { .. }, None) => same(true),
+        (Request::Scan { .. }, Some(Reply::HoldAll(all))) => {
+            let held = step.keys.iter().map(|key| state.get(key).copied());
+            same(held.eq(all.iter().copied()))
+        }
         (Request::Swap { expected, value, .. }, Some(Reply::Done)) if held == *expected => {
             with(Some(*value))
         }

@@ -52,7 +52,7 @@ impl Compactions {
     }
 
     /// What is at this revision or before it may be gone; 0 if nothing was compacted.
-    pub(super) fn newest(&self) -> i64 {
+    pub(crate) fn newest(&self) -> i64 {
         self.possible().max().unwrap_or(0)
     }
 }

@@ -17,7 +17,7 @@ fn good(seed: u64) -> History {
         now += 10;
         let key = format!("k{}", dice.below(2));
         let held = state.get(&key).copied();
-        let request = match dice.below(5) {
+        let request = match dice.below(6) {
             0 => Request::Get { key: key.clone() },
             1 => Request::Delete { key: key.clone() },
             2 => {
@@ -25,6 +25,7 @@ fn good(seed: u64) -> History {
                 Request::Swap { key: key.clone(), expected, value }
             }
             3 => Request::Put { keys: vec!["k0".into(), "k1".into()], value, lease: 0 },
+            4 => Request::Scan { keys: vec!["k0".into(), "k1".into()], at: None },
             _ => Request::Put { keys: vec![key.clone()], value, lease: 0 },
         };
         let fate = dice.below(8);
@@ -54,6 +55,9 @@ fn perform(
     };
     match request {
         Request::Get { key } => Reply::Holds(state.get(key).copied()),
+        Request::Scan { keys, .. } => {
+            Reply::HoldAll(keys.iter().map(|key| state.get(key).copied()).collect())
+        }
         Request::Put { keys, value, .. } => {
             *revision += 1;
             for key in keys {
@@ -104,6 +108,7 @@ fn spoil(history: &mut History, dice: &mut SplitMix) {
                 *reply = match reply {
                     Reply::Holds(Some(_)) => Reply::Holds(None),
                     Reply::Holds(None) => Reply::Holds(Some(1)),
+                    Reply::HoldAll(all) => Reply::HoldAll(all.iter().rev().copied().collect()),
                     Reply::Deleted(count) => Reply::Deleted(1 - *count),
                     Reply::Done => Reply::Holds(Some(99)),
                 };
