@@ -119,9 +119,18 @@ fn hints(history: &History) -> Vec<(i64, bool, u64)> {
         }
     }
     for operation in &history.operations {
-        let Outcome::Done { revision, .. } = operation.outcome else { continue };
-        for key in keys_of(operation) {
-            deleted.get_mut(key.as_str()).map(|at| at.remove(&revision));
+        let Outcome::Done { revision, reply } = &operation.outcome else { continue };
+        let deletes = match &operation.request {
+            Request::Delete { .. } => *reply != Reply::Deleted(0),
+            Request::Revoke { .. } => true,
+            // Who sees that a key is gone may name the revision at which it went.
+            Request::Put { .. }
+            | Request::Swap { .. }
+            | Request::Get { .. }
+            | Request::Scan { .. } => false,
+        };
+        for key in keys_of(operation).iter().filter(|_| deletes) {
+            deleted.get_mut(key.as_str()).map(|at| at.remove(revision));
         }
     }
     let mut open: Vec<(usize, &Operation)> = history.operations.iter().enumerate().collect();
