@@ -64,3 +64,45 @@ impl Clients {
         open.collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::stores::GROUP;
+
+    /// How many errands to these members are not done within five seconds.
+    fn open_after_a_while(cluster: &mut Cluster, nodes: &[NodeId]) -> usize {
+        let (mut clients, mut dice) = (Clients::new(0, &[GROUP], 1), SplitMix::new(3));
+        clients.send_errands(cluster, nodes, GROUP);
+        for _ in 0..500 {
+            clients.run_errands(cluster, &mut dice);
+            cluster.world.run_until(Duration::from_millis(10), |world| {
+                clients.work(world);
+                false
+            });
+            let listened = clients.listen(&cluster.world, &BTreeSet::new(), &BTreeMap::new());
+            listened.expect("no answer is wrong");
+        }
+        clients.open_errands().len()
+    }
+
+    #[test]
+    fn who_asks_a_cluster_that_is_well_is_served_by_every_member() {
+        let mut cluster = Cluster::started(7);
+        let nodes = cluster.world.nodes();
+        assert_eq!(open_after_a_while(&mut cluster, &nodes), 0);
+    }
+
+    #[test]
+    fn who_asks_a_member_without_a_majority_is_not_served() {
+        let mut cluster = Cluster::started(7);
+        let leader = cluster.world.leader(GROUP).expect("it was elected");
+        let others = cluster.world.nodes().into_iter().filter(|node| *node != leader);
+        others.for_each(|node| cluster.world.crash(node));
+        // A put and a get by each of the two ways.
+        assert_eq!(open_after_a_while(&mut cluster, &[leader]), 4);
+    }
+}

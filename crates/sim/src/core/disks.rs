@@ -219,6 +219,10 @@ impl CoreWorld {
 mod tests {
     use std::time::Duration;
 
+    use env::mem::{NodeClock, VirtualClock};
+    use raft::{Entry, EntryId, LogIndex, Payload, Persist, PersistNumber, SnapshotMark, Term};
+
+    use super::super::member::Member;
     use super::*;
     use crate::core::CoreOptions;
 
@@ -284,5 +288,24 @@ mod tests {
             world.run_ms(200);
         }
         assert!(world.waits_for_a_lost_disk() && !is_member_again(&world));
+    }
+
+    /// {1, 2, 3} on its disk and {1, 2, 4} in its memory: if it crashed now, it would know the first.
+    #[test]
+    fn a_node_may_wake_with_what_its_disk_still_holds_and_with_what_is_being_written() {
+        let of = |voters: [u64; 3]| Configuration::of_voters(voters.map(NodeId));
+        let mark = SnapshotMark { configuration: of([1, 2, 3]), ..SnapshotMark::default() };
+        let clock = NodeClock::new(VirtualClock::new());
+        let mut member = Member::new(raft::Options::new(NodeId(3), 7), mark, clock);
+        let payload = Payload::Configuration(Box::new(of([1, 2, 4])));
+        let id = EntryId { term: Term(1), index: LogIndex(1) };
+        member.in_flight.push_back(Persist {
+            number: PersistNumber(1),
+            mark: None,
+            hard_state: None,
+            entries: Entry { id, payload }.into(),
+        });
+        let known: Vec<Configuration> = member.may_wake_with().into_iter().cloned().collect();
+        assert!(known.contains(&of([1, 2, 3])) && known.contains(&of([1, 2, 4])), "{known:?}");
     }
 }
