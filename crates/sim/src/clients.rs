@@ -221,7 +221,7 @@ impl Clients {
             let who = (pending.node, client.group, pending.life);
             let truth = Truth { lives, votes: world.has_vote(pending.node, client.group) };
             if let Err(wrong) = self.headers.check(who, told, truth) {
-                self.wrong.get_or_insert(wrong);
+                self.wrong.get_or_insert_with(|| wrong.of(who.0, who.1));
             }
             self.calls.refused_by_learner += u64::from(match told {
                 Told::Refused(status) => status.message() == LEARNER,
@@ -248,7 +248,9 @@ impl Clients {
                 is_ill: ill.contains(&pending.node),
                 compacted: compactions.get(&client.group).map_or(0, Compactions::newest),
             };
-            let Some((returned, outcome)) = pending.outcome(world, excuses)? else { continue };
+            let (node, group) = (pending.node, client.group);
+            let outcome = pending.outcome(world, excuses).map_err(|what| what.of(node, group))?;
+            let Some((returned, outcome)) = outcome else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = returned.0;
             if let Some(errand) = &mut client.errand {

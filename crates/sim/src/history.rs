@@ -132,6 +132,14 @@ pub struct Unexplained {
     pub property: &'static str,
     /// What was seen.
     pub detail: String,
+    /// When the operation had its outcome that nothing explains, if it is one operation.
+    pub at: Option<u64>,
+}
+
+impl Unexplained {
+    fn of(self, operation: &Operation) -> Self {
+        Self { at: Some(operation.returned), ..self }
+    }
 }
 
 impl fmt::Display for Unexplained {
@@ -145,7 +153,7 @@ fn require(
     property: &'static str,
     detail: impl FnOnce() -> String,
 ) -> Result<(), Unexplained> {
-    if holds { Ok(()) } else { Err(Unexplained { property, detail: detail() }) }
+    if holds { Ok(()) } else { Err(Unexplained { property, detail: detail(), at: None }) }
 }
 
 /// The states of each key, by the revision since which they hold.
@@ -183,8 +191,9 @@ impl History {
         let states = States::of(&self.changes);
         let written = self.check_writers()?;
         for operation in &self.operations {
-            check_answer(&states, operation)?;
-            check_unknown_swap(&states, operation, &written)?;
+            check_answer(&states, operation)
+                .and_then(|()| check_unknown_swap(&states, operation, &written))
+                .map_err(|what| what.of(operation))?;
         }
         self.check_deletes()?;
         self.check_real_time(&written)
@@ -222,6 +231,7 @@ impl History {
                 let (operation, wanted) = writer.ok_or_else(|| Unexplained {
                     property: "nothing is written that nobody asked for",
                     detail: format!("{value} in {keys:?} at revision {revision}"),
+                    at: None,
                 })?;
                 require(operation.outcome != Outcome::Failed, "what failed has no effect", || {
                     format!("{operation:?} took effect at revision {revision}")
@@ -294,7 +304,8 @@ impl History {
             let in_order = if changed { floor < point } else { floor <= point };
             require(in_order, "what ended before comes before", || {
                 format!("{operation:?} is at {point}, but {ended:?} at {floor} had ended")
-            })?;
+            })
+            .map_err(|what| what.of(operation))?;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use env::Disk;
+use env::{Disk, Moment};
 use raft::NodeId;
 
 use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
@@ -81,6 +81,7 @@ impl Chaos {
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
                 Failure::new(what.property, format!("{group:?}: {}", what.detail))
+                    .seen_at(*group, what.at.map(Moment))
             })?;
             let steps_max = SEARCH_STEPS_PER_OPERATION * history.operations.len();
             let found = search(history, steps_max);

@@ -367,5 +367,5 @@ impl Watcher {
 }
 
 fn named(failure: Failure, who: Who) -> Failure {
-    Failure::new(failure.property, format!("{who:?}: {}", failure.detail))
+    Failure::new(failure.property, format!("{who:?}: {}", failure.detail)).of(who.0, who.1)
 }
