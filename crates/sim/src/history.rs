@@ -368,8 +368,8 @@ fn check_answer(states: &States<'_>, operation: &Operation) -> Result<(), Unexpl
     })
 }
 
-/// A swap that nobody knows the outcome of, and that wrote, found what it expected: its client never
-/// hears of it, and all others see a value that is whole and written once.
+/// A swap that nobody knows the outcome of, and that wrote, found what it expected: its client
+/// never hears of it, and all others see a value that is whole and written once.
 fn check_unknown_swap(
     states: &States<'_>,
     operation: &Operation,

@@ -293,11 +293,8 @@ impl State {
     fn put(&mut self, now: Moment, at: Moment, delivery: Delivery, is_replay: bool) {
         self.sent += 1;
         let number = self.sent;
-        if let Some(events) = &mut self.events {
-            let delivery = delivery.clone();
-            let arrives = Some(at);
-            events.push(NetEvent::Sent { number, at: now, arrives, delivery, is_replay });
-        }
+        let (arrives, copy) = (Some(at), delivery.clone());
+        self.note(|| NetEvent::Sent { number, at: now, arrives, delivery: copy, is_replay });
         let pair = self.pairs.entry((delivery.from, delivery.to)).or_default();
         pair.waiting += 1;
         let key = (at, self.sent);
@@ -350,10 +347,9 @@ impl Net for MemEndpoint {
         let in_order = now.after(state.delay()).max(pair.last).max(clogged_until);
         if lost || state.cuts.contains(&route) {
             state.sent += 1;
-            let number = state.sent;
+            let (number, arrives, is_replay) = (state.sent, None, false);
             let delivery = Delivery { from: self.node, to, frame };
-            let arrives = None;
-            state.note(|| NetEvent::Sent { number, at: now, arrives, delivery, is_replay: false });
+            state.note(|| NetEvent::Sent { number, at: now, arrives, delivery, is_replay });
             return true;
         }
         state.replay(now, &frame, route);

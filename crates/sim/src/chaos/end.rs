@@ -9,8 +9,8 @@ use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UN
 use crate::Failure;
 use crate::history::{Found, Outcome, search};
 
-/// By then whoever asks a member of a cluster that is well has been served: a few election timeouts,
-/// should its leader go just then.
+/// By then whoever asks a member of a cluster that is well has been served: a few election
+/// timeouts, should its leader go just then.
 const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// An honest history is explained at the first try, with a step for each operation. One that needs

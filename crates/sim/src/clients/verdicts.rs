@@ -13,8 +13,8 @@
 //! | none, since the member ended | unknown |
 //!
 //! A read that has no answer has no effect, whatever the error. And an error must be one that the
-//! request may meet: nobody is told that a well-formed request is none, only a member whose disk was
-//! made ill says that it cannot read, and only one without a vote says that it has none.
+//! request may meet: nobody is told that a well-formed request is none, only a member whose disk
+//! was made ill says that it cannot read, and only one without a vote says that it has none.
 
 use std::collections::BTreeMap;
 

@@ -290,7 +290,7 @@ mod tests {
         assert!(world.waits_for_a_lost_disk() && !is_member_again(&world));
     }
 
-    /// {1, 2, 3} on its disk and {1, 2, 4} in its memory: if it crashed now, it would know the first.
+    /// {1, 2, 3} on its disk, {1, 2, 4} in its memory: if it crashed now, it would know the first.
     #[test]
     fn a_node_may_wake_with_what_its_disk_still_holds_and_with_what_is_being_written() {
         let of = |voters: [u64; 3]| Configuration::of_voters(voters.map(NodeId));
