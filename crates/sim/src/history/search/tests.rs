@@ -242,27 +242,6 @@ fn an_unknown_write_may_be_done_late_or_never() {
     );
 }
 
-/// Each of these deletions may have been done by an operation that nobody knows the outcome of, and
-/// the get names its revision. Were that not a hint, the search would try all the others first.
-#[test]
-fn a_history_with_its_changes_takes_a_step_for_each_operation() {
-    let (mut operations, mut changes) = (Vec::new(), BTreeMap::new());
-    let change = |value| vec![Change { key: "k".to_owned(), value }];
-    for round in 0..20 {
-        let (at, revision) = (round * 10, i64::try_from(round).expect("small") * 2 + 2);
-        let done = |revision, reply| Outcome::Done { revision, reply };
-        operations.push(put(round + 1, (at, at + 1), done(revision, Reply::Done)));
-        let delete = Request::Delete { key: "k".into() };
-        operations.push(operation(delete, (at + 2, at + 3), Outcome::Unknown));
-        let get = Request::Get { key: "k".into() };
-        operations.push(operation(get, (at + 4, at + 5), done(revision + 1, Reply::Holds(None))));
-        changes.insert(revision, change(Some(round + 1)));
-        changes.insert(revision + 1, change(None));
-    }
-    let steps_max = operations.len() + 1;
-    assert_eq!(search(&History { operations, changes }, steps_max), Found::Order);
-}
-
 #[test]
 fn a_search_that_is_given_up_says_so() {
     let many = (0..14).map(|value| put(value, (0, 100), done()));
