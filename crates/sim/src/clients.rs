@@ -6,11 +6,12 @@
 
 mod call;
 mod direct;
+mod errands;
 mod requests;
 mod verdicts;
 mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -24,11 +25,14 @@ use store::StoreMachine;
 use crate::chaos::pick;
 use crate::history::{History, Operation, Outcome, Request, Value};
 use crate::stores::Cluster;
+use crate::watchers::Compactions;
 use crate::{Failure, World};
 use call::Call;
 use direct::Direct;
-use requests::Requests;
-pub(crate) use verdicts::{Headers, LEARNER};
+use errands::Errand;
+use requests::{Asked, Requests};
+use verdicts::{Excuses, Truth};
+pub(crate) use verdicts::{Headers, LEARNER, NO_LEARNER, UNREADABLE};
 use wire::{Shape, Told};
 
 /// Every request has its answer by then: the host's own limit, and time to notice.
@@ -49,6 +53,8 @@ struct Pending {
 
 struct Client {
     group: GroupId,
+    /// What it must get done at a member that is well, if that is what it is there for.
+    errand: Option<Errand>,
     /// Whether it goes by the etcd API.
     by_api: bool,
     /// The newest revision that it was told of by it.
@@ -89,6 +95,21 @@ pub(crate) fn value_of(bytes: &Bytes) -> Value {
     value.expect("a value that a client wrote")
 }
 
+/// The range of all keys that clients read together.
+const SCANNED: (&str, &str) = ("key-", "key.");
+
+/// What the keys hold that a range was asked for; `None` if others came, or not in order.
+fn held_by_all<'a>(
+    keys: &[String],
+    found: impl Iterator<Item = (&'a Bytes, &'a Bytes)>,
+) -> Option<Vec<Option<Value>>> {
+    let mut found = found.peekable();
+    let hold = |key: &String| found.next_if(|(name, _)| *name == key.as_bytes());
+    let held: Vec<_> =
+        keys.iter().map(hold).map(|it| it.map(|(_, value)| value_of(value))).collect();
+    found.next().is_none().then_some(held)
+}
+
 fn key_bytes(key: &str) -> Bytes {
     Bytes::copy_from_slice(key.as_bytes())
 }
@@ -98,6 +119,7 @@ impl Clients {
         let clients = (0..client_count)
             .map(|number| Client {
                 group: groups[number % groups.len()],
+                errand: None,
                 by_api: !(number / groups.len()).is_multiple_of(2),
                 floor: 0,
                 pending: None,
@@ -140,7 +162,9 @@ impl Clients {
             let is_eager = dice.below(self.turns_per_request) == 0;
             if self.clients[number].pending.is_none() && is_eager {
                 let node = pick(dice, &on);
-                self.clients[number].pending = Some(self.begin(cluster, dice, (number, node)));
+                let history = &self.histories[&self.clients[number].group];
+                let asked = self.requests.next(dice, history);
+                self.begin(cluster, dice, (number, node), asked);
             }
         }
         self.work(world);
@@ -151,37 +175,31 @@ impl Clients {
         cluster: &Cluster,
         dice: &mut SplitMix,
         (number, node): (usize, NodeId),
-    ) -> Pending {
+        (request, command): Asked,
+    ) {
         let (group, by_api) = (self.clients[number].group, self.clients[number].by_api);
-        let (request, command) = self.requests.next(dice, &self.histories[&group]);
-        let key = || match &request {
-            Request::Get { key } => key,
-            Request::Put { .. }
-            | Request::Swap { .. }
-            | Request::Delete { .. }
-            | Request::Revoke { .. } => unreachable!("{request:?} is no read"),
-        };
         let answer = if by_api {
             let (door, rung) = (cluster.door(node, group), &self.rung);
             Answer::Call(match command {
                 Some(command) => Call::command(door, command, rung),
                 None => {
                     let shape = pick(dice, &[Shape::Key, Shape::Range, Shape::Txn]);
-                    Call::read(door, (key(), shape), rung)
+                    Call::read(door, (&request, shape), rung)
                 }
             })
         } else {
             let handle = cluster.world.group(node, group).expect("the node is on");
             Answer::Direct(match command {
                 Some(command) => Direct::propose(&handle, &command),
-                None => Direct::read(&handle, cluster.store_of(node, group), key()),
+                None => Direct::read(&handle, cluster.store_of(node, group), &request),
             })
         };
         let now = cluster.world.now();
         let operation =
             Operation { request, invoked: now.0, returned: 0, outcome: Outcome::Unknown };
         let (life, deadline) = (cluster.world.life_count(node), now.after(ANSWERED_WITHIN));
-        Pending { operation, node, life, deadline, answer }
+        let pending = Pending { operation, node, life, deadline, answer };
+        self.clients[number].pending = Some(pending);
     }
 
     /// Lets the calls go on that can. To be called after every event: a handler that reads a moment
@@ -194,10 +212,16 @@ impl Clients {
             let Some(pending) = &mut client.pending else { continue };
             let lives = pending.lives(world);
             let Answer::Call(call) = &mut pending.answer else { continue };
+            // No handler of a process that is stopped runs; what rang is not forgotten.
+            if world.is_paused(pending.node) {
+                self.rung.store(true, Ordering::Relaxed);
+                continue;
+            }
             let Some(told) = call.work(world.now()) else { continue };
             let who = (pending.node, client.group, pending.life);
-            if let Err(wrong) = self.headers.check(who, told, lives) {
-                self.wrong.get_or_insert(wrong);
+            let truth = Truth { lives, votes: world.has_vote(pending.node, client.group) };
+            if let Err(wrong) = self.headers.check(who, told, truth) {
+                self.wrong.get_or_insert_with(|| wrong.of(who.0, who.1));
             }
             self.calls.refused_by_learner += u64::from(match told {
                 Told::Refused(status) => status.message() == LEARNER,
@@ -206,18 +230,32 @@ impl Clients {
         }
     }
 
-    /// Takes the answers that have come.
+    /// Takes the answers that have come. The disks of `ill` were made to fail.
     ///
     /// # Errors
     /// A client that gets no answer, or a wrong kind of one.
-    pub(crate) fn listen(&mut self, world: &World<StoreMachine>) -> Result<(), Failure> {
+    pub(crate) fn listen(
+        &mut self,
+        world: &World<StoreMachine>,
+        ill: &BTreeSet<NodeId>,
+        compactions: &BTreeMap<GroupId, Compactions>,
+    ) -> Result<(), Failure> {
         self.work(world);
         self.wrong.take().map_or(Ok(()), Err)?;
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
-            let Some((returned, outcome)) = pending.outcome(world)? else { continue };
+            let excuses = Excuses {
+                is_ill: ill.contains(&pending.node),
+                compacted: compactions.get(&client.group).map_or(0, Compactions::newest),
+            };
+            let (node, group) = (pending.node, client.group);
+            let outcome = pending.outcome(world, excuses).map_err(|what| what.of(node, group))?;
+            let Some((returned, outcome)) = outcome else { continue };
             let mut operation = client.pending.take().expect("it was here").operation;
             operation.returned = returned.0;
+            if let Some(errand) = &mut client.errand {
+                errand.hear(&outcome);
+            }
             if client.by_api {
                 self.calls.count(&outcome);
                 client.climb(&operation, &outcome)?;
@@ -268,15 +306,22 @@ impl Pending {
     fn outcome(
         &mut self,
         world: &World<StoreMachine>,
+        excuses: Excuses,
     ) -> Result<Option<(Moment, Outcome)>, Failure> {
         let request = &self.operation.request;
+        let named =
+            |what: Failure| Failure::new(what.property, format!("n{}: {}", self.node, what.detail));
         let (answer, is_kept) = match &mut self.answer {
             Answer::Direct(direct) => {
-                (direct.take(request).map(|outcome| (world.now(), outcome)), direct.is_kept())
+                let outcome = direct.take(request, excuses).transpose().map_err(named)?;
+                (outcome.map(|outcome| (world.now(), outcome)), direct.is_kept())
             }
             Answer::Call(call) => match call.take() {
                 None => (None, true),
-                Some((at, told)) => (Some((at, verdicts::outcome_of(request, told)?)), true),
+                Some((at, told)) => {
+                    let outcome = verdicts::outcome_of(request, told, excuses).map_err(named)?;
+                    (Some((at, outcome)), true)
+                }
             },
         };
         if answer.is_some() || !self.lives(world) {

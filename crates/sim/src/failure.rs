@@ -3,9 +3,13 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
+use env::Moment;
+use host::GroupId;
+use raft::NodeId;
 use raft::invariants::Violation;
 use serde::Serialize;
 
@@ -16,12 +20,41 @@ pub struct Failure {
     pub property: String,
     /// What was seen.
     pub detail: String,
+    /// Where, as far as it is known.
+    #[serde(skip)]
+    pub place: Place,
+}
+
+/// A replica and a moment, for pictures.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The node, if it was one.
+    pub node: Option<NodeId>,
+    /// The group, or 0.
+    pub group: u64,
+    /// When it was seen, if that was before it was found.
+    pub at: Option<Moment>,
 }
 
 impl Failure {
     /// A property that does not hold.
     pub fn new(property: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { property: property.into(), detail: detail.into() }
+        let (property, detail) = (property.into(), detail.into());
+        Self { property, detail, place: Place::default() }
+    }
+
+    /// It was seen at this node.
+    #[must_use]
+    pub fn of(mut self, node: NodeId, group: GroupId) -> Self {
+        (self.place.node, self.place.group) = (Some(node), group.0);
+        self
+    }
+
+    /// It was seen before, by a client of this group.
+    #[must_use]
+    pub fn seen_at(mut self, group: GroupId, at: Option<Moment>) -> Self {
+        (self.place.group, self.place.at) = (group.0, at);
+        self
     }
 
     /// `Ok` if the property holds.
@@ -79,6 +112,16 @@ pub fn caught<T>(act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure>
     result.unwrap_or_else(|payload| Err(of_panic(payload.as_ref(), SAID.take())))
 }
 
+/// Stops at a failure, which [`caught`] hands on as it is. A test that does not catch it would only
+/// be told `Box<dyn Any>`, so it is said before.
+pub(crate) fn throw(failure: Failure) -> ! {
+    if !IS_CATCHING.get() {
+        // Nobody can be told that this cannot be said.
+        let _ = writeln!(io::stderr(), "{failure}");
+    }
+    panic::panic_any(failure)
+}
+
 /// A failure that was thrown as it is, or the words of an assert and their place.
 fn of_panic(payload: &(dyn Any + Send), said: Option<String>) -> Failure {
     if let Some(failure) = payload.downcast_ref::<Failure>() {
@@ -97,6 +140,15 @@ mod tests {
         assert!(failure.detail.contains("seven is not eight"), "{failure}");
         assert!(failure.detail.contains("failure.rs"), "{failure}");
         assert_eq!(caught(|| Ok(7)), Ok(7));
+    }
+
+    #[test]
+    fn a_failure_tells_where_it_was_seen() {
+        let failure = Failure::new("watch: ordered", "7 after 8").of(NodeId(2), GroupId(3));
+        let seen = Place { node: Some(NodeId(2)), group: 3, at: None };
+        assert_eq!(failure.place, seen);
+        let at = Some(Moment(5));
+        assert_eq!(failure.seen_at(GroupId(4), at).place, Place { group: 4, at, ..seen });
     }
 
     #[test]

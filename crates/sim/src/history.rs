@@ -56,6 +56,13 @@ pub enum Request {
         /// The key.
         key: String,
     },
+    /// A linearizable read of several keys, as they are or as they were.
+    Scan {
+        /// All keys that may be in the range, in order.
+        keys: Vec<String>,
+        /// As of this revision, if not the newest.
+        at: Option<i64>,
+    },
 }
 
 /// What the client was told.
@@ -83,6 +90,8 @@ pub enum Reply {
     Deleted(i64),
     /// The key holds this; of a read, or of a swap that did not happen.
     Holds(Option<Value>),
+    /// The keys hold these; of a read of several.
+    HoldAll(Vec<Option<Value>>),
 }
 
 /// One operation.
@@ -123,6 +132,14 @@ pub struct Unexplained {
     pub property: &'static str,
     /// What was seen.
     pub detail: String,
+    /// When the operation had its outcome that nothing explains, if it is one operation.
+    pub at: Option<u64>,
+}
+
+impl Unexplained {
+    fn of(self, operation: &Operation) -> Self {
+        Self { at: Some(operation.returned), ..self }
+    }
 }
 
 impl fmt::Display for Unexplained {
@@ -136,7 +153,7 @@ fn require(
     property: &'static str,
     detail: impl FnOnce() -> String,
 ) -> Result<(), Unexplained> {
-    if holds { Ok(()) } else { Err(Unexplained { property, detail: detail() }) }
+    if holds { Ok(()) } else { Err(Unexplained { property, detail: detail(), at: None }) }
 }
 
 /// The states of each key, by the revision since which they hold.
@@ -174,7 +191,9 @@ impl History {
         let states = States::of(&self.changes);
         let written = self.check_writers()?;
         for operation in &self.operations {
-            check_answer(&states, operation)?;
+            check_answer(&states, operation)
+                .and_then(|()| check_unknown_swap(&states, operation, &written))
+                .map_err(|what| what.of(operation))?;
         }
         self.check_deletes()?;
         self.check_real_time(&written)
@@ -193,7 +212,10 @@ impl History {
                 Request::Swap { key, value, .. } => {
                     writers.insert(*value, (operation, vec![key]));
                 }
-                Request::Delete { .. } | Request::Revoke { .. } | Request::Get { .. } => {}
+                Request::Delete { .. }
+                | Request::Revoke { .. }
+                | Request::Get { .. }
+                | Request::Scan { .. } => {}
             }
         }
         let mut written = BTreeMap::new();
@@ -209,6 +231,7 @@ impl History {
                 let (operation, wanted) = writer.ok_or_else(|| Unexplained {
                     property: "nothing is written that nobody asked for",
                     detail: format!("{value} in {keys:?} at revision {revision}"),
+                    at: None,
                 })?;
                 require(operation.outcome != Outcome::Failed, "what failed has no effect", || {
                     format!("{operation:?} took effect at revision {revision}")
@@ -276,12 +299,13 @@ impl History {
                 Request::Delete { .. } => {
                     matches!(operation.outcome, Outcome::Done { reply: Reply::Deleted(1..), .. })
                 }
-                Request::Revoke { .. } | Request::Get { .. } => false,
+                Request::Revoke { .. } | Request::Get { .. } | Request::Scan { .. } => false,
             };
             let in_order = if changed { floor < point } else { floor <= point };
             require(in_order, "what ended before comes before", || {
                 format!("{operation:?} is at {point}, but {ended:?} at {floor} had ended")
-            })?;
+            })
+            .map_err(|what| what.of(operation))?;
         }
         Ok(())
     }
@@ -325,15 +349,41 @@ fn check_answer(states: &States<'_>, operation: &Operation) -> Result<(), Unexpl
         // That no key is attached to it any more is checked on the final state.
         (Request::Revoke { .. }, Reply::Done) => true,
         (Request::Get { key }, Reply::Holds(held)) => states.at(key, revision) == *held,
+        (Request::Scan { keys, at }, Reply::HoldAll(held)) => {
+            let at = at.unwrap_or(revision);
+            let were = keys.iter().map(|key| states.at(key, at));
+            at <= revision && were.eq(held.iter().copied())
+        }
         _ => false,
     };
     require(holds, "an answer is what the state at its revision says", || {
         let key = match &operation.request {
-            Request::Put { keys, .. } | Request::Revoke { keys, .. } => keys.first(),
+            Request::Put { keys, .. }
+            | Request::Revoke { keys, .. }
+            | Request::Scan { keys, .. } => keys.first(),
             Request::Swap { key, .. } | Request::Delete { key } | Request::Get { key } => Some(key),
         };
         let states = key.map(|key| (states.at(key, revision - 1), states.at(key, revision)));
         format!("{operation:?}, but the key held {states:?} before and at that revision")
+    })
+}
+
+/// A swap that nobody knows the outcome of, and that wrote, found what it expected: its client
+/// never hears of it, and all others see a value that is whole and written once.
+fn check_unknown_swap(
+    states: &States<'_>,
+    operation: &Operation,
+    written: &BTreeMap<Value, i64>,
+) -> Result<(), Unexplained> {
+    let (Outcome::Unknown, Request::Swap { key, expected, value }) =
+        (&operation.outcome, &operation.request)
+    else {
+        return Ok(());
+    };
+    let Some(revision) = written.get(value) else { return Ok(()) };
+    let held = states.at(key, revision - 1);
+    require(held == *expected, "a swap replaces what it expects", || {
+        format!("{operation:?} was done at {revision}, where the key held {held:?} before")
     })
 }
 

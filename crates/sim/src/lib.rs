@@ -32,6 +32,6 @@ mod watchers;
 mod world;
 
 pub use census::Census;
-pub use failure::{Failure, caught};
+pub use failure::{Failure, Place, caught};
 pub use trace::Trace;
 pub use world::{Ending, Machines, NoStart, Observers, World, WorldOptions, address_of};

@@ -24,6 +24,7 @@ mod names;
 mod quorums;
 mod run;
 mod versions;
+mod word;
 
 pub use ends::Ending;
 pub(crate) use life::CLUSTER_ID;
@@ -137,6 +138,8 @@ impl<S: StateMachine> World<S> {
         let clock = VirtualClock::new();
         let mut dice = SplitMix::new(options.seed);
         let net = MemNet::new(clock.clone(), dice.next_u64());
+        // Every message is looked at as it leaves.
+        net.keep_events();
         let founders = (1..=options.node_count).map(NodeId);
         let nodes = founders.map(|id| (id, SimNode::new(&clock, true))).collect();
         let trace = Trace::new(options.trace_lines_max);
@@ -169,7 +172,6 @@ impl<S: StateMachine> World<S> {
 
     /// Keeps from now on what a picture is drawn from.
     pub fn record(&mut self, recording: Recording) {
-        self.net.keep_events();
         self.recording = Some(recording);
     }
 

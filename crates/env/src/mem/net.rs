@@ -39,6 +39,8 @@ pub enum NetEvent {
         arrives: Option<Moment>,
         /// From whom, to whom, and what.
         delivery: Delivery,
+        /// Its sender, in this life or another, had sent it before.
+        is_replay: bool,
     },
     /// A wire that was cut, or a node that died, took it under way.
     Dropped {
@@ -316,13 +318,11 @@ impl State {
     }
 
     /// Puts a frame on its way at `now`; it arrives at `at`.
-    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery) {
+    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery, is_replay: bool) {
         self.sent += 1;
         let number = self.sent;
-        if let Some(events) = &mut self.events {
-            let delivery = delivery.clone();
-            events.push(NetEvent::Sent { number, at: now, arrives: Some(at), delivery });
-        }
+        let (arrives, copy) = (Some(at), delivery.clone());
+        self.note(|| NetEvent::Sent { number, at: now, arrives, delivery: copy, is_replay });
         self.pairs.entry(delivery.route()).or_default().waiting += 1;
         let key = (at, self.sent);
         self.in_flight.insert(key, delivery);
@@ -346,7 +346,7 @@ impl State {
             let at = now.after(self.delay(route));
             let (from, to, is_second) = route;
             self.counts.replayed += 1;
-            self.put(now, at, Delivery { from, to, is_second, frame });
+            self.put(now, at, Delivery { from, to, is_second, frame }, true);
         }
     }
 
@@ -359,7 +359,7 @@ impl State {
     /// Puts a frame on its way that no later one of its route arrives before.
     fn put_in_order(&mut self, now: Moment, at: Moment, delivery: Delivery) {
         let route = delivery.route();
-        self.put(now, at, delivery);
+        self.put(now, at, delivery, false);
         let pair = self.pairs.entry(route).or_default();
         pair.last = at;
         let overtakes = pair.late > at;
@@ -392,10 +392,10 @@ impl Net for MemEndpoint {
         let delivery = Delivery { from: self.node, to, is_second: self.is_second, frame };
         if lost || state.cuts.contains(&wire) {
             state.sent += 1;
-            let number = state.sent;
+            let (number, arrives, is_replay) = (state.sent, None, false);
             let count = if lost { &mut state.counts.lost } else { &mut state.counts.cut };
             *count += 1;
-            state.note(|| NetEvent::Sent { number, at: now, arrives: None, delivery });
+            state.note(|| NetEvent::Sent { number, at: now, arrives, delivery, is_replay });
             return true;
         }
         state.counts.held_back += u64::from(clogged_until > by_itself);
@@ -404,11 +404,11 @@ impl Net for MemEndpoint {
         if state.happens(duplicate) {
             let again = in_order.after(state.delay(route));
             state.counts.doubled += 1;
-            state.put(now, again, delivery.clone());
+            state.put(now, again, delivery.clone(), false);
         }
         if state.happens(reorder) {
             let late = in_order.after(state.delay(route) * 3);
-            state.put(now, late, delivery);
+            state.put(now, late, delivery, false);
             state.pairs.entry(route).or_default().late = late;
         } else {
             state.put_in_order(now, in_order, delivery);

@@ -281,6 +281,23 @@ impl Cluster {
         Ok(())
     }
 
+    /// Looks at how far a node's state machine has come, where what it was given is not seen.
+    ///
+    /// # Errors
+    /// The first property that does not hold.
+    pub fn observe_state(&self, node: NodeId, applied: EntryId) -> Result<(), Violation> {
+        let committed = self.committed.get(&applied.index).map(|(committed, _)| *committed);
+        require(committed.is_none_or(|known| known == applied), "State Machine Safety", || {
+            format!("node {node} has applied {applied} where {committed:?} is committed")
+        })?;
+        require(applied.index <= self.committed(), "State Machine Safety", || {
+            format!(
+                "node {node} has applied {applied}, and all is committed to {}",
+                self.committed()
+            )
+        })
+    }
+
     /// Looks at the disks when a leader commits: the entry must be on a quorum of them, by the
     /// configuration that decided it.
     ///

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Chaos;
 use crate::census::{CUT, DOUBLED, HANDED_OVER, HELD_BACK, LOST, OVERTAKEN, REPLAYED};
+use crate::watchers::Compactions;
 
 /// All that a long run must have seen.
 pub const HOST_EFFECTS: &[&str] = &[
@@ -36,7 +37,6 @@ pub(super) const A_SLOW_DISK: &str = "effect: a slow disk takes its time";
 #[derive(Clone, Debug, Default)]
 pub(super) struct Done {
     pub(super) transfers: Counter,
-    pub(super) compactions: Counter,
 }
 
 /// Counts from within an answer.
@@ -60,7 +60,8 @@ impl Chaos {
         let disks = world.disk_counts();
         self.census.add_net(world.net().counts());
         self.census.add(HANDED_OVER, self.done.transfers.count());
-        self.census.add(A_COMPACTION, self.done.compactions.count());
+        let compacted = self.watchers.compactions.values().map(Compactions::done);
+        self.census.add(A_COMPACTION, compacted.sum());
         self.census.add(AN_ERROR, disks.errors);
         self.census.add(NO_SPACE, disks.refusals);
         self.census.add(ROT_IS_READ, disks.rotten_reads);

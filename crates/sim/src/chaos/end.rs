@@ -1,11 +1,21 @@
 //! The second phase: everything is mended, and the cluster must be well, and have been right.
 
-use env::Disk;
+use std::time::Duration;
+
+use env::{Disk, Moment};
 use raft::NodeId;
 
 use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
 use crate::Failure;
-use crate::history::Outcome;
+use crate::history::{Found, Outcome, search};
+
+/// By then whoever asks a member of a cluster that is well has been served: a few election
+/// timeouts, should its leader go just then.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
+
+/// An honest history is explained at the first try, with a step for each operation. One that needs
+/// so many more is not decided, which is a failure.
+const SEARCH_STEPS_PER_OPERATION: usize = 20;
 
 impl Chaos {
     /// Whether every node that must be well is on, every client has its answer, and all have and
@@ -39,15 +49,44 @@ impl Chaos {
         Ok(is_even && (self.core.is_some() || self.members_are_settled()))
     }
 
+    /// Whoever asks any member of a cluster that is well is served. Returns the turn.
+    pub(super) fn serve_everybody(&mut self, mut turn: u64) -> Result<u64, Failure> {
+        let nodes = self.cluster.world.nodes();
+        for group in &self.groups {
+            self.clients.send_errands(&self.cluster, &nodes, *group);
+        }
+        let end = self.cluster.world.now().after(SERVED_WITHIN);
+        loop {
+            let open = self.clients.open_errands();
+            if open.is_empty() {
+                return Ok(turn);
+            }
+            let is_late = self.cluster.world.now() >= end;
+            Failure::unless(!is_late, "a cluster that is well serves everybody", || {
+                format!("(member, group, by the API, a put) {open:?}\n{}", self.picture())
+            })?;
+            self.clients.run_errands(&self.cluster, &mut self.dice);
+            turn += 1;
+            self.turn(turn)?;
+        }
+    }
+
     pub(super) fn check_end(&mut self) -> Result<(), Failure> {
         self.compared.clear();
         self.compare_states()?;
         let cluster = &self.cluster;
         self.watchers.keep(&cluster.world.nodes());
-        self.watchers.check_end(&mut self.dice, &mut self.clients.histories, cluster)?;
+        let histories = &mut self.clients.histories;
+        self.watchers.check_end(&mut self.dice, histories, cluster, &self.ill)?;
         for (group, history) in &self.clients.histories {
             history.check().map_err(|what| {
                 Failure::new(what.property, format!("{group:?}: {}", what.detail))
+                    .seen_at(*group, what.at.map(Moment))
+            })?;
+            let steps_max = SEARCH_STEPS_PER_OPERATION * history.operations.len();
+            let found = search(history, steps_max);
+            Failure::unless(found == Found::Order, "an order explains what clients saw", || {
+                format!("{group:?}: {found:?} within {steps_max} steps")
             })?;
         }
         for node in self.cluster.world.nodes() {

@@ -8,7 +8,6 @@ use env::mem::{Latency, MemDisk, Operation, Shape};
 use env::{Disk, SplitMix};
 use host::{FRAME_VERSION, GroupId, Stage};
 use raft::NodeId;
-use store::{Command, CompactRequest, Response};
 
 use super::fault::Reach;
 use super::plan::{Deed, Event, pick};
@@ -316,13 +315,7 @@ impl Chaos {
         if revision <= 1 {
             return false;
         }
-        let command = Command::Compact(CompactRequest { revision, physical: false });
-        let done = self.done.compactions.clone();
-        let is_done =
-            |result: &Result<Result<_, _>, _>| matches!(result, Ok(Ok(Response::Compact { .. })));
-        handle.propose(&command.encode(), move |result| done.add(is_done(&result)));
-        let compacted = self.watchers.compacted.entry(group).or_default();
-        *compacted = revision.max(*compacted);
+        self.watchers.compactions.entry(group).or_default().ask(&handle, revision);
         true
     }
 }

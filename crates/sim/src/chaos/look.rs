@@ -59,6 +59,7 @@ impl Chaos {
         Failure::unless(first.0 == hash, "equal logs, equal states", || {
             format!("n{} and n{node} differ at {applied} of {group:?}", first.1)
         })
+        .map_err(|what| what.of(node, group))
     }
 
     /// Runs for so long, or until a node has received a whole snapshot: that one crashes. The

@@ -265,6 +265,8 @@ impl Chaos {
             turn = self.get_well(turn, Some(core))?;
         }
         turn = self.get_well(turn, None)?;
+        turn = self.serve_everybody(turn)?;
+        turn = self.get_well(turn, None)?;
         if let Some(time) = self.leases.end_takes() {
             turn = self.outlive_leases(turn, time)?;
             self.get_well(turn, None)?;
@@ -358,7 +360,8 @@ impl Chaos {
         self.look_for_the_dead()?;
         self.spoil_a_disk(turn)?;
         self.work_on_members(turn)?;
-        self.clients.listen(&self.cluster.world)?;
+        let compactions = &self.watchers.compactions;
+        self.clients.listen(&self.cluster.world, &self.ill, compactions)?;
         let (world, cluster) = (&self.cluster.world, &self.cluster);
         let store = |node, group| cluster.store_of(node, group);
         if turn < TURNS {
@@ -371,7 +374,7 @@ impl Chaos {
             }
         }
         let histories = &mut self.clients.histories;
-        self.watchers.look(cluster, &mut self.dice, histories)?;
+        self.watchers.look(cluster, &mut self.dice, histories, &self.ill)?;
         if self.dice.below(COMPARED_EVERY) == 0 {
             self.compare_states()?;
         }

@@ -11,7 +11,8 @@ use env::Moment;
 use server::InProcess;
 use store::Command;
 
-use super::wire::{Shape, Told, get, send};
+use super::wire::{Shape, Told, get, scan, send};
+use crate::history::Request;
 
 /// Rings when a call can go on; and tells whoever polls all of them that one can.
 #[derive(Debug)]
@@ -47,13 +48,20 @@ impl Call {
         Self::new(Box::pin(send(door, command)), any)
     }
 
-    /// Reads a key.
+    /// Reads a key, or several.
     pub(super) fn read(
         door: InProcess,
-        (key, shape): (&str, Shape),
+        (request, shape): (&Request, Shape),
         any: &Arc<AtomicBool>,
     ) -> Self {
-        Self::new(Box::pin(get(door, key.to_owned(), shape)), any)
+        match request {
+            Request::Get { key } => Self::new(Box::pin(get(door, key.clone(), shape)), any),
+            Request::Scan { keys, at } => Self::new(Box::pin(scan(door, keys.clone(), *at)), any),
+            Request::Put { .. }
+            | Request::Swap { .. }
+            | Request::Delete { .. }
+            | Request::Revoke { .. } => unreachable!("{request:?} is no read"),
+        }
     }
 
     fn new(future: Pin<Box<dyn Future<Output = Told>>>, any: &Arc<AtomicBool>) -> Self {

@@ -12,10 +12,15 @@ use crate::history::{History, Request, Value};
 
 /// Keys that clients fight over.
 const KEYS: u64 = 5;
+/// Keys that are only set together with one of those.
+const OTHER_KEYS: u64 = 3;
 /// Longer than any world, by the fastest of its clocks: these leases end when they are revoked.
 const TTL_SECS: i64 = 3600;
 /// Keys that make snapshots long.
 const FILLERS: u64 = 40;
+
+/// A request, and its command if it is no read.
+pub(super) type Asked = (Request, Option<Command>);
 
 /// Makes requests.
 #[derive(Debug, Default)]
@@ -27,12 +32,17 @@ pub(super) struct Requests {
 }
 
 impl Requests {
-    /// The next one, and its command if it is no read.
-    pub(super) fn next(
-        &mut self,
-        dice: &mut SplitMix,
-        history: &History,
-    ) -> (Request, Option<Command>) {
+    /// A put of a key that clients fight over.
+    pub(super) fn put(&mut self) -> Asked {
+        self.next_value += 1;
+        let (value, key) = (self.next_value, "key-0".to_owned());
+        let put =
+            PutRequest { key: key_bytes(&key), value: bytes_of(value, 0), ..PutRequest::default() };
+        (Request::Put { keys: vec![key], value, lease: 0 }, Some(Command::Put(put)))
+    }
+
+    /// The next one, by dice.
+    pub(super) fn next(&mut self, dice: &mut SplitMix, history: &History) -> Asked {
         self.next_value += 1;
         let value = self.next_value;
         let key = format!("key-{}", dice.below(KEYS));
@@ -44,7 +54,14 @@ impl Requests {
             ..PutRequest::default()
         };
         match dice.below(20) {
-            0..5 => (Request::Get { key }, None),
+            0..4 => (Request::Get { key }, None),
+            4 => {
+                let newest = history.changes.last_key_value().map_or(0, |(newest, _)| *newest);
+                let older = newest - i64::try_from(dice.below(12)).expect("small");
+                let at = (dice.below(2) == 0 && older > 1).then_some(older);
+                let keys = (0..KEYS + OTHER_KEYS).map(|number| format!("key-{number}"));
+                (Request::Scan { keys: keys.collect(), at }, None)
+            }
             5..9 => {
                 let command = Command::Put(put(&key, 0, length));
                 (Request::Put { keys: vec![key], value, lease: 0 }, Some(command))
@@ -63,7 +80,7 @@ impl Requests {
             }
             13..16 => self.swap(dice, history, key, put),
             16 => {
-                let other = format!("key-{}", KEYS + dice.below(3));
+                let other = format!("key-{}", KEYS + dice.below(OTHER_KEYS));
                 let success = [&key, &other].map(|key| RequestOp::Put(put(key, 0, length)));
                 let txn = TxnRequest { success: success.to_vec(), ..TxnRequest::default() };
                 let keys = vec![key, other];

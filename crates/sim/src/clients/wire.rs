@@ -12,7 +12,7 @@ use server::InProcess;
 use store::{Command, Compare, CompareResult, CompareTarget, PutRequest, RequestOp, TxnRequest};
 use tonic::Status;
 
-use super::{key_bytes, value_of};
+use super::{SCANNED, held_by_all, key_bytes, value_of};
 use crate::history::Reply;
 
 /// What a call came to.
@@ -137,6 +137,30 @@ pub(super) async fn get(door: InProcess, key: String, shape: Shape) -> Told {
     told(answer.map(|answer| {
         let answer = answer.into_inner();
         Ok((answer.header, held(&name, &answer)?))
+    }))
+}
+
+/// Reads several keys, as they are or as they were.
+pub(super) async fn scan(door: InProcess, keys: Vec<String>, at: Option<i64>) -> Told {
+    // A read without a limit would go to a thread of a runtime, and there is none.
+    let limit = i64::try_from(keys.len()).expect("few") + 1;
+    let range = pb::RangeRequest {
+        limit,
+        key: key_bytes(SCANNED.0),
+        range_end: key_bytes(SCANNED.1),
+        revision: at.unwrap_or(0),
+        ..pb::RangeRequest::default()
+    };
+    let answer = KvClient::new(door).range(range).await;
+    told(answer.map(|answer| {
+        let answer = answer.into_inner();
+        let newest = answer.header.as_ref().map_or(0, |header| header.revision);
+        let were = |kv: &mvccpb::KeyValue| is_of(kv, at.unwrap_or(newest));
+        let is_whole = !answer.more && usize::try_from(answer.count) == Ok(answer.kvs.len());
+        require(is_whole && answer.kvs.iter().all(were), &answer)?;
+        let held = held_by_all(&keys, answer.kvs.iter().map(|kv| (&kv.key, &kv.value)));
+        let held = held.ok_or_else(|| format!("{answer:?}"))?;
+        Ok((answer.header, Reply::HoldAll(held)))
     }))
 }
 

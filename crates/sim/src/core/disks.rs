@@ -79,11 +79,8 @@ impl CoreWorld {
     /// has forgotten what it held.
     fn strangers_are_held_back(&self, node: NodeId, now: &Configuration) -> bool {
         let strangers = self.members.iter().filter(|(id, _)| !now.contains(**id));
-        let known = strangers.map(|(_, member)| match &member.node {
-            Some(stranger) => stranger.configuration(),
-            None => member.disk.configuration(),
-        });
-        known.into_iter().all(|known| is_held_back(node, known, now))
+        let mut known = strangers.flat_map(|(_, stranger)| stranger.may_wake_with());
+        known.all(|known| is_held_back(node, known, now))
     }
 
     /// The leader's status, if every member runs, from the disk on record, and the loss of any of
@@ -230,6 +227,10 @@ impl CoreWorld {
 mod tests {
     use std::time::Duration;
 
+    use env::mem::{NodeClock, VirtualClock};
+    use raft::{Entry, EntryId, LogIndex, Payload, Persist, PersistNumber, SnapshotMark, Term};
+
+    use super::super::member::Member;
     use super::*;
     use crate::core::CoreOptions;
 
@@ -295,5 +296,24 @@ mod tests {
             world.run_ms(200);
         }
         assert!(world.waits_for_a_lost_disk() && !is_member_again(&world));
+    }
+
+    /// {1, 2, 3} on its disk, {1, 2, 4} in its memory: if it crashed now, it would know the first.
+    #[test]
+    fn a_node_may_wake_with_what_its_disk_still_holds_and_with_what_is_being_written() {
+        let of = |voters: [u64; 3]| Configuration::of_voters(voters.map(NodeId));
+        let mark = SnapshotMark { configuration: of([1, 2, 3]), ..SnapshotMark::default() };
+        let clock = NodeClock::new(VirtualClock::new());
+        let mut member = Member::new(raft::Options::new(NodeId(3), 7), mark, clock);
+        let payload = Payload::Configuration(Box::new(of([1, 2, 4])));
+        let id = EntryId { term: Term(1), index: LogIndex(1) };
+        member.in_flight.push_back(Persist {
+            number: PersistNumber(1),
+            mark: None,
+            hard_state: None,
+            entries: Entry { id, payload }.into(),
+        });
+        let known: Vec<Configuration> = member.may_wake_with().into_iter().cloned().collect();
+        assert!(known.contains(&of([1, 2, 3])) && known.contains(&of([1, 2, 4])), "{known:?}");
     }
 }

@@ -111,8 +111,10 @@ fn overdue(id: NodeId, member: &Member, node: &Node) -> Option<Failure> {
         }
     }
     let checks = member.options.check_quorum && configuration.rule == QuorumRule::Majority;
-    // Who has just been added may not have been heard yet.
-    let is_settled = !configuration.is_joint() && node.configuration_index() <= node.commit_index();
+    // A voter that has just been added may not have been heard yet. What else a change is about,
+    // such as a number of a disk, excuses nobody.
+    let voters = &node.committed_configuration().voters;
+    let is_settled = !configuration.is_joint() && configuration.voters == *voters;
     if checks && is_settled {
         let heard = heard_by_majority(id, member, configuration).max(seen.calm_since);
         if now > heard.after(3 * seen.election_timeout_ticks) {

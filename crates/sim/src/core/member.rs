@@ -334,6 +334,18 @@ impl Member {
         self.options.incarnation.0 += 1000;
     }
 
+    /// All configurations that may be in force for it, now or if it crashed now and began again:
+    /// some of what it has written may not be on its disk by then.
+    pub(super) fn may_wake_with(&self) -> Vec<&Configuration> {
+        let known = self.node.as_ref().map(Node::configuration);
+        let written = self.in_flight.iter().flat_map(|persist| {
+            let mark = persist.mark.as_ref().map(|write| &write.mark.configuration);
+            let entries = persist.entries.iter().filter_map(configuration_of);
+            mark.into_iter().chain(entries.map(|(_, configuration)| configuration))
+        });
+        written.chain(known).chain([self.disk.configuration()]).collect()
+    }
+
     /// The configurations of its log, from the one at the mark on, with their places.
     pub(super) fn configurations(&self) -> Vec<(LogIndex, &Configuration)> {
         let mut all = vec![(self.disk.mark.last.index, &self.disk.mark.configuration)];

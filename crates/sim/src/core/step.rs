@@ -12,6 +12,7 @@ use raft::{
 use super::checks::{check_leadership, check_sizes};
 use super::{CoreWorld, GROUP};
 use crate::Failure;
+use crate::failure::throw;
 use crate::picture::View;
 
 /// What waits for its time. What belongs to a life of a node is nothing in the next one.
@@ -311,7 +312,7 @@ impl CoreWorld {
             recording.end_at(now);
         }
         self.broken = Some(failure.clone());
-        std::panic::panic_any(failure);
+        throw(failure)
     }
 
     fn absorb(&mut self, id: NodeId, output: Output) {

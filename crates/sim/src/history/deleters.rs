@@ -28,7 +28,10 @@ impl<'a> Deleters<'a> {
             Request::Revoke { keys, .. } => {
                 keys.iter().try_for_each(|key| self.take_key(operation, key))
             }
-            Request::Put { .. } | Request::Swap { .. } | Request::Get { .. } => Ok(()),
+            Request::Put { .. }
+            | Request::Swap { .. }
+            | Request::Get { .. }
+            | Request::Scan { .. } => Ok(()),
         }
     }
 

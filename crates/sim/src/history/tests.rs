@@ -132,6 +132,49 @@ fn a_swap_over_something_else_is_found() {
 }
 
 #[test]
+fn a_read_of_several_keys_that_were_never_so_together_is_found() {
+    let scan = |at, held: [Option<Value>; 2], revision| {
+        let request = Request::Scan { keys: vec!["j".into(), "k".into()], at };
+        op(request, (31, 40), done(revision, Reply::HoldAll(held.to_vec())))
+    };
+    let with = |scan: Operation| {
+        let j = Request::Put { keys: vec!["j".into()], value: 5, lease: 0 };
+        let operations = vec![
+            op(put(1), (0, 10), done(2, Reply::Done)),
+            op(j, (11, 20), done(3, Reply::Done)),
+            op(put(2), (21, 30), done(4, Reply::Done)),
+            scan,
+        ];
+        let mut history = history(operations, &[(2, Some(1)), (4, Some(2))]);
+        history.changes.insert(3, vec![Change { key: "j".into(), value: Some(5) }]);
+        history
+    };
+    let wrong = "an answer is what the state at its revision says";
+    assert_eq!(with(scan(None, [Some(5), Some(2)], 4)).check(), Ok(()));
+    assert_eq!(fault(&with(scan(None, [None, Some(2)], 4))), wrong);
+    assert_eq!(with(scan(Some(3), [Some(5), Some(1)], 4)).check(), Ok(()));
+    assert_eq!(fault(&with(scan(Some(3), [Some(5), Some(2)], 4))), wrong);
+    assert_eq!(fault(&with(scan(Some(5), [Some(5), Some(2)], 4))), wrong);
+    assert_eq!(search(&with(scan(None, [Some(5), Some(2)], 4)), 99), Found::Order);
+    assert_eq!(search(&with(scan(None, [None, Some(2)], 4)), 99), Found::None);
+}
+
+#[test]
+fn an_unknown_swap_over_something_else_is_found() {
+    let swap = Request::Swap { key: "k".into(), expected: Some(1), value: 2 };
+    let with = |before: Value| {
+        let operations = vec![
+            op(put(before), (0, 10), done(2, Reply::Done)),
+            op(swap.clone(), (11, 20), Outcome::Unknown),
+            op(get(), (21, 30), done(3, Reply::Holds(Some(2)))),
+        ];
+        history(operations, &[(2, Some(before)), (3, Some(2))])
+    };
+    assert_eq!(with(1).check(), Ok(()));
+    assert_eq!(fault(&with(3)), "a swap replaces what it expects");
+}
+
+#[test]
 fn an_unknown_write_that_took_effect_before_it_was_asked_for_is_found() {
     let operations =
         vec![op(put(2), (0, 10), done(3, Reply::Done)), op(put(1), (11, 20), Outcome::Unknown)];

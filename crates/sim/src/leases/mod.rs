@@ -235,7 +235,8 @@ impl Leases {
                 let told = slot.lock().expect("one thread").take();
                 if let Some(renewed) = told {
                     self.renewed_count += u64::from(matches!(renewed, Renewed::Alive(_)));
-                    tenant.judge(renewed, (since, world.now()), self.clocks_are_true)?;
+                    let judged = tenant.judge(renewed, (since, world.now()), self.clocks_are_true);
+                    judged.map_err(|what| what.of(node, tenant.group))?;
                 }
                 told.is_some()
             }
@@ -267,7 +268,8 @@ impl Leases {
             let is_early = tenant.revoke_asked.is_none() && world.now() < lives_until;
             Failure::unless(!is_early || !self.clocks_are_true, EARLY, || {
                 format!("n{node} at {:?}: {tenant:?}", world.now())
-            })?;
+            })
+            .map_err(|what| what.of(node, tenant.group))?;
             self.expired_count += u64::from(!tenant.is_gone && tenant.revoke_asked.is_none());
             tenant.is_gone = true;
         }
@@ -292,7 +294,8 @@ impl Leases {
         for tenant in &self.tenants {
             for node in nodes {
                 let is_there = store(*node, tenant.group).lease(LeaseId(tenant.id)).is_some();
-                Failure::unless(!is_there, ENDS, || format!("n{node}: {tenant:?}"))?;
+                Failure::unless(!is_there, ENDS, || format!("n{node}: {tenant:?}"))
+                    .map_err(|what| what.of(*node, tenant.group))?;
             }
         }
         Ok(())

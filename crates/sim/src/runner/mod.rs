@@ -257,11 +257,16 @@ fn lines_of(trace: &Trace, lines_max: Option<usize>) -> Vec<String> {
     if lines_max.is_some() { trace.all() } else { trace.newest() }
 }
 
-/// A recording ends where the world did; what broke without a place broke there.
+/// A recording ends where the world did; what broke without a place and a time broke there.
 fn ended(mut drawn: Recording, now: Moment, failure: Option<&Failure>) -> Recording {
     drawn.end_at(now);
     if let Some(failure) = failure {
-        drawn.broken(now, (raft::NodeId(0), 0), failure);
+        let place = failure.place;
+        drawn.broken(
+            place.at.unwrap_or(now),
+            (place.node.unwrap_or(raft::NodeId(0)), place.group),
+            failure,
+        );
     }
     drawn
 }

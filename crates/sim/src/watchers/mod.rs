@@ -3,7 +3,7 @@
 //! lives a watcher goes by the etcd API, so that it goes on by the one where it stopped by the
 //! other.
 //!
-//! The nine properties that etcd's robustness tests demand, and one more:
+//! The nine properties that etcd's robustness tests demand, and two more:
 //!
 //! | property | what it means |
 //! | --- | --- |
@@ -17,12 +17,14 @@
 //! | previous values | a change tells what was there before |
 //! | creations | a creation is told from a change |
 //! | complete or compacted | a watcher that misses something is told that it was compacted |
+//! | awake | whoever waits for a change is woken for it |
 
+mod compactions;
 mod ledger;
 mod streams;
 mod watcher;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use env::SplitMix;
 use host::GroupId;
@@ -33,15 +35,17 @@ use crate::history::History;
 use crate::stores::Cluster;
 use crate::{Failure, World};
 use ledger::Ledger;
-use watcher::{Filter, Watcher};
+use watcher::{Filter, Truth, Watcher, Who};
+
+pub(crate) use compactions::Compactions;
 
 /// All watchers of a world.
 #[derive(Default)]
 pub(crate) struct Watchers {
     watchers: BTreeMap<(NodeId, GroupId, Part), Watcher>,
     ledgers: BTreeMap<GroupId, Ledger>,
-    /// The newest compaction that was asked for, by group.
-    pub(crate) compacted: BTreeMap<GroupId, i64>,
+    /// The compactions that were asked for, by group.
+    pub(crate) compactions: BTreeMap<GroupId, Compactions>,
     /// How often a watcher was told that what it wanted is gone.
     pub(crate) compactions_seen: u64,
     /// Progress messages that came.
@@ -69,16 +73,20 @@ impl Watchers {
         cluster: &Cluster,
         dice: &mut SplitMix,
         histories: &mut BTreeMap<GroupId, History>,
+        ill: &BTreeSet<NodeId>,
     ) -> Result<(), Failure> {
         let world = &cluster.world;
-        let nodes = world.nodes().into_iter().filter(|id| world.is_on(*id));
+        // No handler of a process that is stopped runs.
+        let runs = |id: &NodeId| world.is_on(*id) && !world.is_paused(*id);
+        let nodes = world.nodes().into_iter().filter(runs);
         let nodes: Vec<NodeId> = nodes.collect();
         for (group, history) in histories {
             for node in &nodes {
                 for part in [Part::Everything, Part::Some] {
                     let key = (*node, *group, part);
                     self.watcher(key, dice).live(world.life_count(*node));
-                    self.look_once(key, dice, history, cluster)?;
+                    let truth = truth_of(cluster, (*node, *group), ill);
+                    self.look_once((key, truth), dice, history, cluster)?;
                 }
             }
         }
@@ -96,7 +104,7 @@ impl Watchers {
 
     fn look_once(
         &mut self,
-        (node, group, part): (NodeId, GroupId, Part),
+        ((node, group, part), truth): ((NodeId, GroupId, Part), Truth),
         dice: &mut SplitMix,
         history: &mut History,
         cluster: &Cluster,
@@ -105,9 +113,9 @@ impl Watchers {
         if dice.below(4) == 0 {
             return Ok(());
         }
-        let compacted = self.compacted.get(&group).copied().unwrap_or(0);
+        let compactions = self.compactions.entry(group).or_default();
         let Some(watcher) = self.watchers.get_mut(&(node, group, part)) else { return Ok(()) };
-        let seen = watcher.read(cluster, dice, compacted, (node, group))?;
+        let seen = watcher.read(cluster, dice, compactions, ((node, group), truth))?;
         self.compactions_seen += u64::from(seen.was_compacted);
         self.bookmarks_seen += seen.bookmarks;
         self.by_api += seen.by_api;
@@ -143,16 +151,24 @@ impl Watchers {
         dice: &mut SplitMix,
         histories: &mut BTreeMap<GroupId, History>,
         cluster: &Cluster,
+        ill: &BTreeSet<NodeId>,
     ) -> Result<(), Failure> {
         for ((node, group, _), watcher) in &mut self.watchers {
+            let who = (*node, *group);
+            let truth = truth_of(cluster, who, ill);
             let ledger = self.ledgers.entry(*group).or_default();
             let history = histories.get_mut(group).expect("a group of this world");
-            let compacted = self.compacted.get(group).copied().unwrap_or(0);
+            let compactions = self.compactions.entry(*group).or_default();
             // One that was told of a compaction begins again.
-            while watcher.read(cluster, dice, compacted, (*node, *group))?.was_compacted {}
-            self.changes_checked += watcher.check(ledger, history, (*node, *group))?;
-            watcher.check_end(ledger, (*node, *group))?;
+            while watcher.read(cluster, dice, compactions, (who, truth))?.was_compacted {}
+            watcher.check_silence(who, truth)?;
+            self.changes_checked += watcher.check(ledger, history, who)?;
+            watcher.check_end(ledger, who)?;
         }
         Ok(())
     }
+}
+
+fn truth_of(cluster: &Cluster, (node, group): Who, ill: &BTreeSet<NodeId>) -> Truth {
+    Truth { votes: cluster.world.has_vote(node, group), is_ill: ill.contains(&node) }
 }

@@ -3,22 +3,23 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use api::etcdserverpb as pb;
 use pb::watch_client::WatchClient;
 use pb::watch_create_request::FilterType;
 use pb::watch_request::RequestUnion;
 use server::InProcess;
-use store::{WatchCreateRequest, WatchMessage, WatchStream};
+use store::{RequestError, Store, WatchCreateRequest, WatchMessage, WatchStream};
 use tonic::codegen::tokio_stream::Stream;
 use tonic::{Code, Response, Status, Streaming};
 
 use super::ledger::Seen;
-use super::watcher::Who;
+use super::watcher::{Truth, Who};
 use crate::Failure;
-use crate::clients::{Headers, LEARNER};
+use crate::clients::{Headers, LEARNER, NO_LEARNER, UNREADABLE};
 
 const ANSWERS: &str = "watch: answers";
 
@@ -43,32 +44,89 @@ pub(super) enum Next {
     OfLearner,
 }
 
-/// A stream with one watcher on it.
+/// Rings when there may be something to hear.
+#[derive(Debug, Default)]
+struct Bell(AtomicBool);
+
+impl Bell {
+    fn ring(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+}
+
+/// A stream with one watcher on it. It is looked at once, and then only when it rings: a change
+/// that rings nobody would not be told to a client that waits, so here it is not told either.
 #[derive(Debug)]
-pub(super) enum Listening {
+pub(super) struct Listening {
+    stream: Kind,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Store(WatchStream),
     Api(Box<ApiStream>),
 }
 
 impl Listening {
+    /// Of the store itself.
+    pub(super) fn to_store(store: &Store, create: WatchCreateRequest) -> Self {
+        let bell = Arc::new(Bell(AtomicBool::new(true)));
+        let rings = Arc::clone(&bell);
+        let stream = store.watch_stream(Arc::new(move || rings.ring()));
+        stream.create(create).expect("a good request");
+        Self { stream: Kind::Store(stream), bell }
+    }
+
+    /// Through the door of a life of a node.
+    pub(super) fn to_api(door: InProcess, life: u64, create: WatchCreateRequest) -> Self {
+        let stream = Kind::Api(Box::new(ApiStream::new(door, life, create)));
+        Self { stream, bell: Arc::new(Bell(AtomicBool::new(true))) }
+    }
+
+    pub(super) fn is_api(&self) -> bool {
+        matches!(self.stream, Kind::Api(_))
+    }
+
+    /// What comes, if anything rang since nothing came.
+    pub(super) fn next(&mut self, who: Who, truth: Truth) -> Result<Next, Failure> {
+        if !self.bell.0.swap(false, Ordering::Relaxed) {
+            return Ok(Next::Nothing);
+        }
+        let next = self.look(who, truth)?;
+        // Behind what came there may be more, of which nobody need be told.
+        if matches!(next, Next::Heard(_)) {
+            self.bell.ring();
+        }
+        Ok(next)
+    }
+
     /// Asks how far the watcher is.
     pub(super) fn request_progress(&self) {
-        match self {
-            Self::Store(stream) => stream.request_progress(),
-            Self::Api(stream) => {
+        match &self.stream {
+            Kind::Store(stream) => stream.request_progress(),
+            Kind::Api(stream) => {
                 stream.ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}))
             }
         }
     }
 
-    pub(super) fn next(&mut self, who: Who) -> Result<Next, Failure> {
-        match self {
-            Self::Store(stream) => match stream.poll() {
-                Err(_) => Ok(Next::Over),
+    /// Looks, whether anything rang or not.
+    pub(super) fn look(&mut self, who: Who, truth: Truth) -> Result<Next, Failure> {
+        match &mut self.stream {
+            Kind::Store(stream) => match stream.poll() {
+                Err(RequestError::ReadFailed) if truth.is_ill => Ok(Next::Over),
+                Err(error) => Err(Failure::new(ANSWERS, format!("{who:?}: {error:?}"))),
                 Ok(None) => Ok(Next::Nothing),
                 Ok(Some(message)) => of_store(message, who).map(Next::Heard),
             },
-            Self::Api(stream) => stream.next(who),
+            Kind::Api(stream) => stream.next(&self.bell, who, truth),
         }
     }
 }
@@ -88,17 +146,22 @@ fn of_store(message: WatchMessage, who: Who) -> Result<Heard, Failure> {
     }
 }
 
-/// What is to be sent, in order.
+/// What is to be sent, in order, and whom to wake for it.
 #[derive(Clone, Debug, Default)]
-struct Requests(Arc<Mutex<VecDeque<pb::WatchRequest>>>);
+struct Requests(Arc<Mutex<(VecDeque<pb::WatchRequest>, Option<Waker>)>>);
 
 impl Stream for Requests {
     type Item = pb::WatchRequest;
 
-    /// Whoever listens looks again at every turn: nobody is to be woken.
-    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let request = self.0.lock().expect("one thread").pop_front();
-        request.map_or(Poll::Pending, |request| Poll::Ready(Some(request)))
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (requests, waker) = &mut *self.0.lock().expect("one thread");
+        match requests.pop_front() {
+            Some(request) => Poll::Ready(Some(request)),
+            None => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+        }
     }
 }
 
@@ -136,16 +199,30 @@ impl ApiStream {
 
     fn ask(&self, request: RequestUnion) {
         let request = pb::WatchRequest { request_union: Some(request) };
-        self.requests.0.lock().expect("one thread").push_back(request);
+        let waker = {
+            let (requests, waker) = &mut *self.requests.0.lock().expect("one thread");
+            requests.push_back(request);
+            waker.take()
+        };
+        waker.into_iter().for_each(Waker::wake);
     }
 
-    fn next(&mut self, who: Who) -> Result<Next, Failure> {
-        match self.poll(&mut Context::from_waker(Waker::noop())) {
+    fn next(&mut self, bell: &Arc<Bell>, who: Who, truth: Truth) -> Result<Next, Failure> {
+        match self.poll(&mut Context::from_waker(&Waker::from(Arc::clone(bell)))) {
             Poll::Pending => Ok(Next::Nothing),
             Poll::Ready(Some(Ok(answer))) => self.heard(answer, who).map(Next::Heard),
-            Poll::Ready(Some(Err(status))) if status.message() == LEARNER => Ok(Next::OfLearner),
+            Poll::Ready(Some(Err(status))) if status.message() == LEARNER => {
+                let what = || format!("{who:?}: {status:?}");
+                Failure::unless(!truth.votes, NO_LEARNER, what)?;
+                Ok(Next::OfLearner)
+            }
             // Its disk failed under a look into history.
-            Poll::Ready(Some(Err(status))) if status.code() == Code::Internal => Ok(Next::Over),
+            Poll::Ready(Some(Err(status)))
+                if (status.code(), status.message()) == (Code::Internal, UNREADABLE)
+                    && truth.is_ill =>
+            {
+                Ok(Next::Over)
+            }
             Poll::Ready(over) => Err(Failure::new(ANSWERS, format!("{who:?}: {over:?}"))),
         }
     }

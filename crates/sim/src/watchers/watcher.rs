@@ -1,7 +1,6 @@
 //! One watcher: what it asks for, what it is told, and whether that is right.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use env::SplitMix;
@@ -9,13 +8,23 @@ use host::GroupId;
 use raft::NodeId;
 use store::WatchCreateRequest;
 
+use super::compactions::Compactions;
 use super::ledger::{FIRST, Ledger, Seen};
-use super::streams::{ApiStream, Heard, Listening, Next};
+use super::streams::{Heard, Listening, Next};
 use crate::Failure;
 use crate::history::{Change, History};
 use crate::stores::Cluster;
 
 pub(super) type Who = (NodeId, GroupId);
+
+/// What the world knows of the member that is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Truth {
+    /// By the configuration that it knows it has a vote.
+    pub(super) votes: bool,
+    /// Its disk was made to fail.
+    pub(super) is_ill: bool,
+}
 
 /// What a watcher wants to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,7 +112,7 @@ pub(super) struct Watcher {
     told: VecDeque<Told>,
     /// Held against the ledger up to here.
     checked: i64,
-    /// The newest compaction that was asked for.
+    /// The newest compaction that may have been done.
     compacted: i64,
 }
 
@@ -146,12 +155,9 @@ impl Watcher {
         let is_everything = u64::from(self.filter == Filter::Everything);
         let by_api = !(node.0 + self.life + is_everything).is_multiple_of(2);
         self.stream = Some(if by_api && !self.is_refused {
-            let door = cluster.door(node, group);
-            Listening::Api(Box::new(ApiStream::new(door, self.life, create)))
+            Listening::to_api(cluster.door(node, group), self.life, create)
         } else {
-            let stream = cluster.store_of(node, group).watch_stream(Arc::new(|| {}));
-            stream.create(create).expect("a good request");
-            Listening::Store(stream)
+            Listening::to_store(&cluster.store_of(node, group), create)
         });
         self.start = self.next;
     }
@@ -161,24 +167,24 @@ impl Watcher {
         &mut self,
         cluster: &Cluster,
         dice: &mut SplitMix,
-        compacted: i64,
-        who: Who,
+        compactions: &Compactions,
+        (who, truth): (Who, Truth),
     ) -> Result<Brought, Failure> {
         let mut brought = Brought::default();
-        self.compacted = compacted;
+        self.compacted = compactions.newest();
         self.open(cluster, who);
         let mut stream = self.stream.take().expect("made above");
         if dice.below(4) == 0 {
             stream.request_progress();
         }
-        let by_api = u64::from(matches!(stream, Listening::Api(_)));
+        let by_api = u64::from(stream.is_api());
         let mut idle = 0;
         while idle < 3 {
-            let heard = match stream.next(who)? {
+            let heard = match stream.next(who, truth)? {
                 Next::Over => return Ok(brought),
                 Next::OfLearner => {
                     self.is_refused = true;
-                    return self.read(cluster, dice, compacted, who);
+                    return self.read(cluster, dice, compactions, (who, truth));
                 }
                 Next::Nothing => {
                     idle += 1;
@@ -187,8 +193,8 @@ impl Watcher {
                 Next::Heard(heard) => heard,
             };
             brought.by_api += by_api;
-            let is_over = self.hear(heard, &mut brought).map_err(|failure| named(failure, who))?;
-            if is_over {
+            let is_over = self.hear(heard, compactions, &mut brought);
+            if is_over.map_err(|failure| named(failure, who))? {
                 return Ok(brought);
             }
         }
@@ -196,8 +202,22 @@ impl Watcher {
         Ok(brought)
     }
 
+    /// Nothing rings any more, so nothing may be there.
+    pub(super) fn check_silence(&mut self, who: Who, truth: Truth) -> Result<(), Failure> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let next = stream.look(who, truth)?;
+        Failure::unless(matches!(next, Next::Nothing), "watch: awake", || {
+            format!("{who:?}: {next:?} had come, and nobody was woken")
+        })
+    }
+
     /// Takes one message. Whether the watcher is gone with it.
-    fn hear(&mut self, heard: Heard, brought: &mut Brought) -> Result<bool, Failure> {
+    fn hear(
+        &mut self,
+        heard: Heard,
+        compactions: &Compactions,
+        brought: &mut Brought,
+    ) -> Result<bool, Failure> {
         match heard {
             Heard::Created => {}
             Heard::Events(revision, events) => {
@@ -213,12 +233,12 @@ impl Watcher {
                 self.next = self.next.max(revision + 1);
             }
             Heard::Compacted(compact_revision) => {
-                let is_right = compact_revision <= self.compacted && compact_revision > self.next;
+                let is_right = compactions.may_be(compact_revision) && compact_revision > self.next;
                 Failure::unless(is_right, "watch: complete or compacted", || {
                     format!(
-                        "told of a compaction at {compact_revision}, asked for {}, had seen all \
-                         before {}",
-                        self.compacted, self.next
+                        "told of a compaction at {compact_revision}, there were {compactions:?}, \
+                         had seen all before {}",
+                        self.next
                     )
                 })?;
                 self.told.push_back(Told::Compacted(compact_revision - 1));
@@ -347,5 +367,5 @@ impl Watcher {
 }
 
 fn named(failure: Failure, who: Who) -> Failure {
-    Failure::new(failure.property, format!("{who:?}: {}", failure.detail))
+    Failure::new(failure.property, format!("{who:?}: {}", failure.detail)).of(who.0, who.1)
 }

@@ -72,8 +72,11 @@ impl<S: StateMachine> World<S> {
     /// has forgotten what it held (ADR 8, *guarded*).
     fn strangers_are_held_back(&self, id: NodeId, group: GroupId, now: &Configuration) -> bool {
         let strangers = self.nodes.iter().filter(|(id, node)| !node.is_gone && !now.contains(**id));
-        let mut known = strangers.filter_map(|(stranger, _)| self.configuration(*stranger, group));
-        known.all(|known| is_held_back(id, &known, now))
+        let replicas = strangers.filter_map(|(stranger, _)| self.replica(*stranger, group));
+        // What it knows may not be on its disk yet: one that begins again may know less.
+        let mut known = replicas
+            .flat_map(|replica| [replica.configuration(), replica.committed_configuration()]);
+        known.all(|known| is_held_back(id, known, now))
     }
 
     /// The leader, and the members as it knows them, if that is committed and no step to others.
@@ -91,6 +94,12 @@ impl<S: StateMachine> World<S> {
     #[must_use]
     pub fn configuration(&self, id: NodeId, group: GroupId) -> Option<Configuration> {
         self.replica(id, group).map(|node| node.configuration().clone())
+    }
+
+    /// Whether a node has a vote, by the members as it knows them.
+    #[must_use]
+    pub fn has_vote(&self, id: NodeId, group: GroupId) -> bool {
+        self.replica(id, group).is_some_and(|node| node.configuration().is_voter(id))
     }
 
     /// Of the leader, if it leads the newest term that any node knows.

@@ -33,6 +33,7 @@ impl<S: StateMachine> World<S> {
         let lost = std::mem::take(&mut node.disk);
         node.former = node.former.plus(lost.counts());
         node.lost = std::mem::take(&mut node.left);
+        node.forget();
         if is_all_lost {
             node.identity = None;
         } else if let Some(number) = lost.contents(NUMBER.as_ref()) {
@@ -62,6 +63,7 @@ impl<S: StateMachine> World<S> {
         node.former = node.former.plus(node.disk.counts());
         (node.disk, node.identity) = (disk, identity);
         node.left.clear();
+        node.forget();
         self.tell(id, "has an old disk");
         true
     }

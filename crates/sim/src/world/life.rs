@@ -19,6 +19,7 @@ use super::World;
 use super::ends::Ending;
 use super::names::{DRIFT_PPM, address_of, founders, seeds_of};
 use super::versions::Program;
+use super::word::{Word, broken_word};
 
 /// The id of every simulated cluster.
 pub(crate) const CLUSTER_ID: u64 = 0xf107_111a;
@@ -106,6 +107,10 @@ pub(super) struct SimNode<S: StateMachine> {
     pub(super) program: Program,
     /// Its disk may lack something that it had vouched for.
     pub(super) is_suspect: bool,
+    /// A disk of its was lost or set back: what it had said counts for nothing (ADR 8).
+    pub(super) is_forgetful: bool,
+    /// What it has said since it has its disk.
+    pub(super) said: BTreeMap<GroupId, Word>,
 }
 
 impl<S: StateMachine> SimNode<S> {
@@ -129,6 +134,8 @@ impl<S: StateMachine> SimNode<S> {
             copy: None,
             program: Program::default(),
             is_suspect: false,
+            is_forgetful: false,
+            said: BTreeMap::new(),
         }
     }
 
@@ -139,6 +146,12 @@ impl<S: StateMachine> SimNode<S> {
             self.left =
                 groups.filter_map(|group| Some((group, stages.node(group)?.clone()))).collect();
         }
+    }
+
+    /// Another disk has taken the place of what it wrote.
+    pub(super) fn forget(&mut self) {
+        self.said.clear();
+        self.is_forgetful = true;
     }
 
     /// Whether a log that was found lacks what the node had vouched for when it ended.
@@ -203,6 +216,11 @@ impl<S: StateMachine> World<S> {
             Wal::open(Arc::clone(&disk), &data_dir.join("wal"), wal_options).map_err(no_disk)?;
         if node.is_suspect && node.lacks(&recovered.groups) {
             return Err(NoStart::Forgetful);
+        }
+        if let (Some((group, what)), false) =
+            (broken_word(&node.left, &node.said, &recovered.groups), node.is_suspect)
+        {
+            self.fail(id, group, what);
         }
         let machines = (self.machines)(id, Arc::clone(&disk), Arc::clone(&clock));
         let groups = machines

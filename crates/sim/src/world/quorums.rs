@@ -1,10 +1,11 @@
 //! What a leader takes for committed is on the disks of a majority.
 
-use host::{GroupId, StateMachine};
+use host::{GroupId, Stage, StateMachine};
 use raft::invariants::{Cluster, Decided, Violation, holds_durably};
 use raft::{EntryId, Node, NodeId, Role};
 
 use super::World;
+use crate::Failure;
 
 impl<S: StateMachine> World<S> {
     /// Looks at what a node has committed in its last step.
@@ -29,6 +30,16 @@ impl<S: StateMachine> World<S> {
             }
         }
         None
+    }
+
+    /// Looks at how far the state machines of a node are, if they have just been given something.
+    pub(super) fn check_applied(&self, id: NodeId, stage: Stage) -> Option<(GroupId, Failure)> {
+        let stages = self.nodes[&id].stages.as_ref().filter(|_| stage == Stage::Applier)?;
+        stages.group_ids().find_map(|group| {
+            let applied = stages.machine(group)?.applied();
+            let checked = self.seen.get(&group)?.observe_state(id, applied);
+            checked.err().map(|violation| (group, violation.into()))
+        })
     }
 
     /// Whether a node has said, in truth, that this entry is on its disk.

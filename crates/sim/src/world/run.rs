@@ -10,6 +10,7 @@ use raft::invariants::{Before, Cluster, Violation, check_state};
 
 use super::World;
 use crate::Failure;
+use crate::failure::throw;
 use crate::picture::{Kind, View, describe};
 
 impl<S: StateMachine> World<S> {
@@ -69,7 +70,10 @@ impl<S: StateMachine> World<S> {
             Stage::Worker(_) => befores(stages),
             Stage::LogWriter | Stage::Applier | Stage::Bulk => Vec::new(),
         };
+        // What was sent before, by a process that is told of its end, is not of this step.
+        let sent_before = self.net.take_events();
         let stepped = stages.step(stage);
+        let sent = self.net.take_events();
         let mut violated: Option<(GroupId, Failure)> = None;
         for (group, before) in before {
             let seen = self.seen.entry(group).or_default();
@@ -81,6 +85,9 @@ impl<S: StateMachine> World<S> {
             let quorums = self.check_quorums(id).map(|(group, what)| (group, what.into()));
             violated = quorums.or_else(|| self.check_members(id));
         }
+        let heard = self.hear(id, &sent).map(|(group, what)| (group, what.into()));
+        violated = violated.or(heard).or_else(|| self.check_applied(id, stage));
+        self.draw_frames(sent_before.into_iter().chain(sent));
         self.draw(id);
         if let Some((group, violation)) = violated {
             self.fail(id, group, violation);
@@ -95,14 +102,14 @@ impl<S: StateMachine> World<S> {
     }
 
     /// The world stops at the place where a property broke.
-    pub(super) fn fail(&mut self, id: NodeId, group: GroupId, failure: impl Into<Failure>) {
-        let failure = failure.into();
+    pub(super) fn fail(&mut self, id: NodeId, group: GroupId, failure: impl Into<Failure>) -> ! {
+        let mut failure = failure.into();
+        failure.detail = format!("n{id} {group:?}: {}", failure.detail);
         if let Some(recording) = &mut self.recording {
             recording.broken(self.clock.now(), (id, group.0), &failure);
         }
-        let lines = self.trace.newest().join("\n");
         self.broken = Some(failure.clone());
-        panic!("{} does not hold in {group:?}: {}\n{lines}", failure.property, failure.detail);
+        throw(failure)
     }
 
     /// Something happens to a node.
@@ -124,10 +131,18 @@ impl<S: StateMachine> World<S> {
             let raft = node.stages.as_ref().and_then(|stages| stages.node(*group));
             recording.state(now, id, group.0, raft.map_or_else(View::off, View::of));
         }
-        for event in self.net.take_events() {
+        recording.end_at(now);
+        let events = self.net.take_events();
+        self.draw_frames(events);
+    }
+
+    /// Draws what was sent.
+    fn draw_frames(&mut self, events: impl IntoIterator<Item = NetEvent>) {
+        let Some(recording) = &mut self.recording else { return };
+        for event in events {
             match event {
                 NetEvent::Dropped { number, at } => recording.lost(number, at),
-                NetEvent::Sent { number, at, arrives, delivery } => {
+                NetEvent::Sent { number, at, arrives, delivery, .. } => {
                     for (group, said) in host::inspect(&delivery.frame) {
                         let route = (delivery.from, delivery.to);
                         let words = match said {
@@ -139,7 +154,6 @@ impl<S: StateMachine> World<S> {
                 }
             }
         }
-        recording.end_at(now);
     }
 
     fn deliver(&mut self, now: Moment) {
