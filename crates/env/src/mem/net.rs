@@ -14,55 +14,17 @@ use self::versions::Versions;
 use super::VirtualClock;
 use crate::{Clock, Moment, Net, SplitMix};
 
+mod event;
 mod latency;
+mod on_the_way;
 mod reach;
 mod versions;
 
+pub use self::event::{Delivery, NetEvent};
 pub use self::latency::{Latency, NetCounts, Shape};
 
 /// Frames that may wait between two nodes; more are dropped, as a full queue would.
 const QUEUE_FRAMES_MAX: usize = 4096;
-
-/// Frames between two nodes that are remembered, so that they can come again.
-const REPLAY_FRAMES_MAX: usize = 32;
-
-/// What became of a frame, for those who draw a picture of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NetEvent {
-    /// It was sent.
-    Sent {
-        /// Its number; a copy has one of its own.
-        number: u64,
-        /// When.
-        at: Moment,
-        /// When it arrives, or `None` if it is lost.
-        arrives: Option<Moment>,
-        /// From whom, to whom, and what.
-        delivery: Delivery,
-        /// Its sender, in this life or another, had sent it before.
-        is_replay: bool,
-    },
-    /// A wire that was cut, or a node that died, took it under way.
-    Dropped {
-        /// Its number.
-        number: u64,
-        /// When.
-        at: Moment,
-    },
-}
-
-/// A frame that has arrived.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivery {
-    /// The sender.
-    pub from: u64,
-    /// The receiver.
-    pub to: u64,
-    /// Whether it went by the second way of its sender.
-    pub is_second: bool,
-    /// What was sent.
-    pub frame: Bytes,
-}
 
 /// The network. Clones are handles of the same one.
 #[derive(Clone)]
@@ -289,12 +251,6 @@ impl MemNet {
     }
 }
 
-impl Delivery {
-    fn route(&self) -> Route {
-        (self.from, self.to, self.is_second)
-    }
-}
-
 impl MemEndpoint {
     /// Another way of the same node, with connections of its own: what goes by it neither waits for
     /// the frames of the first nor keeps an order with them, and what a peer takes by it is told to
@@ -302,71 +258,6 @@ impl MemEndpoint {
     #[must_use]
     pub fn second(&self) -> Self {
         Self { is_second: true, ..self.clone() }
-    }
-}
-
-impl State {
-    /// Whether it happens to this frame. The dice rest while it cannot happen at all.
-    fn happens(&mut self, permille: u64) -> bool {
-        permille > 0 && self.dice.below(1000) < permille
-    }
-
-    fn note(&mut self, event: impl FnOnce() -> NetEvent) {
-        if let Some(events) = &mut self.events {
-            events.push(event());
-        }
-    }
-
-    /// Puts a frame on its way at `now`; it arrives at `at`.
-    fn put(&mut self, now: Moment, at: Moment, delivery: Delivery, is_replay: bool) {
-        self.sent += 1;
-        let number = self.sent;
-        let (arrives, copy) = (Some(at), delivery.clone());
-        self.note(|| NetEvent::Sent { number, at: now, arrives, delivery: copy, is_replay });
-        self.pairs.entry(delivery.route()).or_default().waiting += 1;
-        let key = (at, self.sent);
-        self.in_flight.insert(key, delivery);
-    }
-
-    /// Remembers a frame, and may let an older one come again.
-    fn replay(&mut self, now: Moment, frame: &Bytes, route: Route) {
-        if self.replay_permille == 0 {
-            return;
-        }
-        let past = self.past.entry(route).or_default();
-        let again = (self.dice.below(1000) < self.replay_permille && !past.is_empty()).then(|| {
-            let place = self.dice.below(past.len() as u64);
-            past[usize::try_from(place).unwrap_or(0)].clone()
-        });
-        past.push_back(frame.clone());
-        if past.len() > REPLAY_FRAMES_MAX {
-            past.pop_front();
-        }
-        if let Some(frame) = again {
-            let at = now.after(self.delay(route));
-            let (from, to, is_second) = route;
-            self.counts.replayed += 1;
-            self.put(now, at, Delivery { from, to, is_second, frame }, true);
-        }
-    }
-
-    fn delay(&mut self, (from, to, _): Route) -> Duration {
-        let time = self.latency.draw(&mut self.dice);
-        let long_way = self.long_ways.get(&(from, to)).copied();
-        long_way.map_or(time, |way| way.draw(&mut self.dice).max(time))
-    }
-
-    /// Puts a frame on its way that no later one of its route arrives before.
-    fn put_in_order(&mut self, now: Moment, at: Moment, delivery: Delivery) {
-        let route = delivery.route();
-        self.put(now, at, delivery, false);
-        let pair = self.pairs.entry(route).or_default();
-        pair.last = at;
-        let overtakes = pair.late > at;
-        if overtakes {
-            pair.late = Moment::default();
-        }
-        self.counts.overtaken += u64::from(overtakes);
     }
 }
 

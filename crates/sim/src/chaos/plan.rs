@@ -163,8 +163,8 @@ impl Plan {
         if dice.below(2) == 0 { plan } else { plan.with_other_protocol(&mut dice) }
     }
 
-    /// A snapshot in small pieces would take longer over long ways than the second phase lasts: each
-    /// piece is answered before the next but few.
+    /// A snapshot in small pieces would take longer over long ways than the second phase lasts:
+    /// each piece is answered before the next but few.
     fn with_pieces_for_its_ways(mut self) -> Self {
         let longest = self.long_ways.values().chain([&self.latency]).map(|way| way.max).max();
         if longest > Some(Duration::from_millis(5)) {

@@ -4,7 +4,7 @@ use raft::invariants::{Cluster as Checker, Decided, Violation, sizes};
 use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, Term};
 
 use super::CoreWorld;
-use super::step::Happening;
+use super::happening::Happening;
 use crate::Failure;
 
 /// How often a node may be due at one moment.

@@ -75,7 +75,7 @@ impl CoreWorld {
             let life = self.members[&id].life;
             for after_us in after_us {
                 let after = std::time::Duration::from_micros(after_us);
-                self.later(after, super::step::Happening::Ask { node: id, life, mode: None });
+                self.later(after, super::happening::Happening::Ask { node: id, life, mode: None });
             }
         }
     }
@@ -88,7 +88,10 @@ impl CoreWorld {
             let after = std::time::Duration::from_micros(self.dice.below(3000));
             let life = self.members[&id].life;
             let mode = ReadMode::AfterWrite { index, term: Some(term) };
-            self.later(after, super::step::Happening::Ask { node: id, life, mode: Some(mode) });
+            self.later(
+                after,
+                super::happening::Happening::Ask { node: id, life, mode: Some(mode) },
+            );
         }
     }
 

@@ -9,8 +9,8 @@ use raft::{
     Payload, ProposeError, ReadMode, Role, SnapshotMark, Term,
 };
 
+use super::happening::Happening;
 use super::member::Member;
-use super::step::Happening;
 use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, View};
 

@@ -8,8 +8,8 @@
 use raft::{Configuration, ConfigurationChange, MemberChange, NodeId, Status};
 
 use super::CoreWorld;
+use super::happening::Happening;
 use super::sometimes::{DISK_IS_NAMED, LEADER_LOSES_DISK};
-use super::step::Happening;
 use super::tallies::{is_held_back, may_elect};
 use crate::chaos::{FaultKind, pick};
 use env::SplitMix;

@@ -5,8 +5,8 @@ use std::time::Duration;
 use raft::{Body, Entry, Fetch, Input, Message, NodeId, SendSnapshot, SnapshotMark};
 
 use super::CoreWorld;
+use super::happening::Happening;
 use super::sometimes::SLOW_WRITE;
-use super::step::Happening;
 use crate::Failure;
 
 /// A stage that stands still is asked again after so long.

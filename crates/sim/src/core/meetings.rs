@@ -7,7 +7,7 @@ use raft::{Body, Entry, Event, Input, LeaseClock, Message, NodeId, ReadMode, Rol
 
 use super::CoreWorld;
 use super::clocks::{lease_of, true_us};
-use super::step::Happening;
+use super::happening::Happening;
 
 /// More questions than a node may keep answers for while its disk stands still.
 const FLOOD: u64 = 1100;

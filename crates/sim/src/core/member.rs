@@ -12,8 +12,8 @@ use raft::{
 
 use super::books::Session;
 use super::clocks::lease_of;
+use super::happening::Happening;
 use super::machine::Cells;
-use super::step::Happening;
 use super::tallies::may_elect;
 
 /// Nanoseconds of a tick.

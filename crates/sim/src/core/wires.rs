@@ -2,9 +2,9 @@
 
 use raft::{Body, Entry, Event, Message, NodeId};
 
+use super::happening::Happening;
 use super::net::CoreNet;
 use super::sometimes::SHORTENED;
-use super::step::Happening;
 use super::{CoreWorld, GROUP};
 use crate::picture::{Kind, describe};
 
