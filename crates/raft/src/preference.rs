@@ -9,7 +9,8 @@
 //! members: among equals nobody is handed anything.
 //!
 //! - *Who campaigns later.* A voter waits half an election timeout longer for each voter above it,
-//!   and half as long after each campaign that led to nothing: those above may be gone.
+//!   but not for the leader that has gone, and half as long after each campaign that led to
+//!   nothing: those above may be gone as well.
 //! - *Who hands over.* A leader below a voter that could lead as well hands over to it, as if
 //!   somebody had asked for it (thesis §3.10). It could lead if it has a vote in C_new and the
 //!   data, was heard within an election timeout, held at this heartbeat what was committed at the
@@ -67,8 +68,11 @@ impl Node {
             return 0;
         }
         let own = self.priority(self.options.id);
+        // This counts for the time when the leader is gone.
+        let leader_id = self.leader_id().filter(|_| !bug(Bug::WaitsForWhoHasGone));
         let is_above = |(node, priority): &(&NodeId, &u32)| {
             **priority > own
+                && leader_id != Some(**node)
                 && configuration.voters.contains(*node)
                 && !configuration.witnesses.contains(*node)
         };

@@ -219,6 +219,7 @@ bugs! {
     HandsOverToTheSilent "this house" "A leader hands over to a voter that it does not hear, or that lags.",
     HandsOverAgainAndAgain "this house" "A hand-over that led to nothing is tried at each timeout.",
     RefusedHandOverIsWaitedFor "T173" "A leader waits its whole time for who was to lead and has answered since.",
+    WaitsForWhoHasGone "T206" "A preferred leader that has died is waited for as the next leader.",
     RestsBelowWhoWasSlow "T174" "A group rests below a preferred voter that was slow a moment ago.",
     HandsOverInAChange "this house" "A leader hands over while members change.",
     WaitsForThePreferredForEver "this house" "A voter waits as long for those above when they are gone.",
