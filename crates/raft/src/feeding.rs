@@ -38,7 +38,7 @@ use crate::seeded::{Bug, bug};
 use crate::{Body, Entries, EntryId, Event, Fetch, LogIndex, Node, NodeId, PeerFault, Tick};
 
 /// A feeder keeps so many questions while it reads old entries; who asked before asks again.
-const QUESTIONS_MAX: usize = 64;
+pub(crate) const QUESTIONS_MAX: usize = 64;
 
 /// What a leader notes of a learner that somebody else may feed.
 #[derive(Clone, Debug, Default, Hash)]

@@ -338,5 +338,5 @@ fn who_was_removed_unawares_can_be_elected_by_a_lost_disk() {
         cluster.stabilize();
     }));
     let said = elected.expect_err("the checker must see it").downcast::<String>().unwrap();
-    assert!(said.contains("One Vote per Term"), "node 1 voted in term 1 before: {said}");
+    assert!(said.contains("Election Safety"), "node 1 led term 1 before: {said}");
 }

@@ -100,7 +100,7 @@ fn check_configurations(node: &Node) -> Result<(), Violation> {
 
 /// How much there is of what others can make grow, and how much there may be, whatever they send.
 #[must_use]
-pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 5] {
+pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 6] {
     let ballots = match &node.role {
         RoleState::PreCandidate(ballots) | RoleState::Candidate { ballots, .. } => ballots.count(),
         RoleState::Follower { .. } | RoleState::Leader(_) => 0,
@@ -113,5 +113,6 @@ pub fn sizes(node: &Node) -> [(&'static str, usize, usize); 5] {
         ("fetches", node.fetching.len(), 64),
         ("bytes that came too early", node.reordered.size_bytes(), node.options.reorder_bytes_max),
         ("reads", node.pending_reads(), node.options.pending_reads_max),
+        ("questions of learners", node.questions.len(), crate::feeding::QUESTIONS_MAX),
     ]
 }

@@ -11,144 +11,17 @@ use raft::invariants::{self, Before};
 use raft::*;
 
 use crate::cluster::{Disk, options};
+use source::Source;
 
-/// Numbers out of bytes; zeros when they have run out.
-struct Source<'a>(&'a [u8]);
-
-impl Source<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        *first
-    }
-
-    fn flag(&mut self) -> bool {
-        self.byte() & 1 == 1
-    }
-
-    /// Mostly small, so that messages often fit; sometimes absurd.
-    fn number(&mut self) -> u64 {
-        match self.byte() {
-            small @ 0..=239 => u64::from(small % 12),
-            240..=247 => u64::from(self.byte()) << 4,
-            248..=251 => 1 << 62,
-            _ => u64::MAX,
-        }
-    }
-
-    fn index(&mut self) -> LogIndex {
-        LogIndex(self.number())
-    }
-
-    fn entry_id(&mut self) -> EntryId {
-        EntryId::new(self.number(), self.number())
-    }
-
-    fn node(&mut self) -> NodeId {
-        NodeId(self.number().saturating_add(1))
-    }
-
-    fn configuration(&mut self) -> Configuration {
-        let mut of = |most: u8| -> std::collections::BTreeSet<NodeId> {
-            let count = self.byte() % most;
-            (0..count).map(|_| NodeId(u64::from(self.byte() % 6) + 1)).collect()
-        };
-        Configuration {
-            voters: of(4),
-            outgoing: of(2),
-            learners: of(2),
-            removed: of(2).into_iter().collect(),
-            ..Configuration::default()
-        }
-    }
-
-    fn mark(&mut self) -> SnapshotMark {
-        SnapshotMark { last: self.entry_id(), configuration: self.configuration() }
-    }
-
-    fn payload(&mut self) -> Payload {
-        match self.byte() % 4 {
-            0 => Payload::Noop,
-            1 => Payload::Configuration(self.configuration().into()),
-            _ => Payload::Command(Bytes::from_static(b"x")),
-        }
-    }
-
-    /// Half of the time a run that follows `prev`.
-    fn entries(&mut self, prev: EntryId) -> Vec<Entry> {
-        let is_run = self.flag();
-        let mut id = prev;
-        (0..self.byte() % 4)
-            .map(|_| {
-                id = if is_run {
-                    let term = Term(id.term.0.max(self.number()));
-                    EntryId { term, index: LogIndex(id.index.0.saturating_add(1)) }
-                } else {
-                    self.entry_id()
-                };
-                Entry { id, payload: self.payload() }
-            })
-            .collect()
-    }
-
-    fn body(&mut self) -> Body {
-        match self.byte() % 19 {
-            0 => Body::PreVote { last: self.entry_id() },
-            1 => Body::PreVoteResponse { granted: self.flag() },
-            2 => Body::RequestVote { last: self.entry_id(), leadership_transfer: self.flag() },
-            3 => Body::RequestVoteResponse { granted: self.flag() },
-            4 | 5 => {
-                let prev = self.entry_id();
-                let (commit_index, session) = (self.index(), self.number() % 2);
-                Body::AppendEntries {
-                    prev,
-                    commit_index,
-                    session,
-                    entries: self.entries(prev).into(),
-                }
-            }
-            6 => Body::AppendEntriesResponse(AppendOutcome::Accepted {
-                session: self.number() % 2,
-                match_index: self.index(),
-            }),
-            7 => Body::AppendEntriesResponse(AppendOutcome::Rejected {
-                session: self.number() % 2,
-                prev_index: self.index(),
-                hint: self.entry_id(),
-            }),
-            8 => Body::Heartbeat { commit_index: self.index(), round: self.number() },
-            9 => Body::HeartbeatResponse { round: self.number(), last_index: self.index() },
-            10 => Body::InstallSnapshot { mark: self.mark().into() },
-            11 => Body::InstallSnapshotResponse { match_index: self.index() },
-            12 => Body::Quiesce { last: self.entry_id(), commit_index: self.index() },
-            13 => Body::TimeoutNow { lease_ended: self.flag() },
-            14 if self.flag() => Body::ReadIndex { context: self.number(), replied: self.flag() },
-            14 => {
-                let index = self.flag().then(|| self.index());
-                Body::ReadIndexResponse { context: self.number(), index }
-            }
-            15 => Body::Pull { prev: self.entry_id() },
-            16 => {
-                let (prev, commit_index) = (self.entry_id(), self.index());
-                Body::PullResponse { prev, commit_index, entries: self.entries(prev).into() }
-            }
-            17 => {
-                let (prev, commit_index) = (self.entry_id(), self.index());
-                Body::CommitIndex { prev, commit_index, session: self.number() % 2 }
-            }
-            _ => {
-                let incarnation = Incarnation(self.number() % 2);
-                Body::Removed { by: self.mark().into(), incarnation }
-            }
-        }
-    }
-}
+mod requests;
+mod source;
 
 struct Host {
     node: Node,
     disk: Disk,
     in_flight: VecDeque<Persist>,
     fetches: VecDeque<Fetch>,
+    snapshots: VecDeque<SendSnapshot>,
     installing: Option<SnapshotMark>,
     handed_out: Option<LogIndex>,
     now: Tick,
@@ -160,8 +33,12 @@ struct Host {
 /// # Panics
 /// When something does not hold.
 pub(crate) fn run(data: &[u8]) {
-    let mut source = Source(data);
+    let mut source = Source::new(data);
     let settings = source.byte();
+    source.is_wide = settings & 32 != 0;
+    // A witness, and a disk with a number, in the wide form alone.
+    let is_witness = settings & 112 == 96;
+    let incarnation = Incarnation(u64::from(settings & 160 == 160));
     let options = Options {
         pre_vote: settings & 1 == 0,
         check_quorum: settings & 2 == 0,
@@ -170,10 +47,13 @@ pub(crate) fn run(data: &[u8]) {
         pending_reads_max: 50,
         cache_bytes_max: 200,
         record_events: false,
+        is_witness,
+        incarnation,
         ..options(1)
     };
     let voters = if settings & 16 == 0 { 1..=3 } else { 1..=1 };
-    let configuration = Configuration::of_voters(voters.map(NodeId));
+    let witnesses = is_witness.then_some(NodeId(1)).into_iter().collect();
+    let configuration = Configuration { witnesses, ..Configuration::of_voters(voters.map(NodeId)) };
     let mark = SnapshotMark { last: EntryId::default(), configuration };
     let disk = Disk { mark, ..Disk::default() };
     let node = Node::new(options.clone(), disk.restored(usize::MAX)).expect("sound options");
@@ -182,24 +62,32 @@ pub(crate) fn run(data: &[u8]) {
         disk,
         in_flight: VecDeque::new(),
         fetches: VecDeque::new(),
+        snapshots: VecDeque::new(),
         installing: None,
         handed_out: None,
         now: Tick(0),
         reads: 0,
     };
     host.input(Input::Tick);
-    while !source.0.is_empty() {
+    while !source.is_empty() {
         host.step(&mut source, &options);
     }
 }
 
 impl Host {
     fn step(&mut self, source: &mut Source<'_>, options: &Options) {
-        match source.byte() % 32 {
+        let kind = source.byte();
+        if source.is_wide && kind >= 192 {
+            return self.ask(source);
+        }
+        match kind % 32 {
             0..=15 => {
                 let (from, term) = (source.node(), Term(source.number()));
                 let body = source.body();
-                self.input(Input::Message(Message::new(from, NodeId(1), term, body)));
+                let message = Message::new(from, NodeId(1), term, body);
+                let incarnation =
+                    if source.is_wide { source.incarnation() } else { message.incarnation };
+                self.input(Input::Message(Message { incarnation, ..message }));
             }
             // The same question over and over, from as many nodes as you like.
             16 => {
@@ -256,6 +144,7 @@ impl Host {
         }
         self.in_flight.extend(output.persists);
         self.fetches.extend(output.fetches);
+        self.snapshots.extend(output.send_snapshots);
         if let Some(last) = output.committed.last() {
             self.handed_out = Some(last.id.index);
         }
@@ -300,6 +189,7 @@ impl Host {
             self.disk.write(persist);
         }
         self.fetches.clear();
+        self.snapshots.clear();
         self.installing = None;
         self.handed_out = None;
         // What the state machine had is never ahead of the log beside it.
