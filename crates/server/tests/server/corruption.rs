@@ -20,24 +20,33 @@ fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..Default::default() }
 }
 
-/// Revisions that the members have made.
+/// Revisions that the members make.
 const PUTS: u64 = 5;
 
 /// Makes a store that has applied as many entries and made as many revisions as the real one, and
-/// has other values: as after a bad memory.
-fn falsify(dir: &Path, term: u64, last_index: u64) {
+/// has other values: as after a bad memory. Both are what the real one says of itself: a member's
+/// status tells of a revision before it tells of the entry that made it, and a store with one more
+/// than the others could not be compared with theirs.
+fn falsify(dir: &Path) {
     let dir = dir.join("data/store");
+    let open = || StoreMachine::open(Arc::new(OsDisk), &dir, StoreOptions::default()).unwrap();
+    let (mut machine, store) = open();
+    let (last, revision) = (machine.applied(), store.revision());
+    machine.shutdown().unwrap();
+    drop(store);
     std::fs::remove_dir_all(&dir).unwrap();
-    let disk = Arc::new(OsDisk);
-    let (mut machine, _) = StoreMachine::open(disk, &dir, StoreOptions::default()).unwrap();
+    let (mut machine, store) = open();
+    // A store begins at revision 1.
+    let puts = u64::try_from(revision - 1).unwrap();
     let entry = |index: u64| {
         let (key, value) = (Bytes::from_static(b"k"), Bytes::from(format!("false {index}")));
         let command = Command::Put(PutRequest { key, value, ..PutRequest::default() });
-        let command = (index + PUTS > last_index).then(|| command.encode());
-        CommittedEntry { id: EntryId::new(term, index), command }
+        let command = (index + puts > last.index.0).then(|| command.encode());
+        CommittedEntry { id: EntryId { index: raft::LogIndex(index), ..last }, command }
     };
-    let entries: Vec<CommittedEntry> = (1..=last_index).map(entry).collect();
+    let entries: Vec<CommittedEntry> = (1..=last.index.0).map(entry).collect();
     machine.apply(&entries, &mut Vec::new()).unwrap();
+    assert_eq!((machine.applied(), store.revision()), (last, revision));
     machine.shutdown().unwrap();
 }
 
@@ -63,7 +72,7 @@ async fn three_that_agree() -> (Vec<Node>, Vec<SocketAddr>) {
     for number in 0..PUTS {
         nodes[0].kv().put(put(&format!("k{number}"))).await.unwrap();
     }
-    // They must have everything in their logs before they crash.
+    // They must have everything in their stores before one ends.
     let revision = nodes[0].server.status().revision;
     within("the others to follow", async {
         while nodes.iter().any(|node| node.server.status().revision < revision) {
@@ -92,12 +101,11 @@ async fn again(at: usize, dir: &Path, address: SocketAddr) -> ServerOptions {
     }
 }
 
-/// Ends the last member as a crash would, and gives it keys of its own.
-fn fall_ill(nodes: &mut Vec<Node>) -> TempDir {
+/// Ends the last member, whose store is then whole on its disk, and gives it keys of its own.
+async fn fall_ill(nodes: &mut Vec<Node>) -> TempDir {
     let ill = nodes.pop().unwrap();
-    let status = ill.server.status();
-    drop(ill.server);
-    falsify(ill.dir.path(), status.term, status.applied_index);
+    ill.server.shutdown().await;
+    falsify(ill.dir.path());
     ill.dir
 }
 
@@ -107,7 +115,7 @@ async fn with_an_ill_one(
     change: impl Fn(&mut ServerOptions),
 ) -> (Vec<Node>, TempDir, server::RunningServer) {
     let (mut nodes, addresses) = three_that_agree().await;
-    let dir = fall_ill(&mut nodes);
+    let dir = fall_ill(&mut nodes).await;
     // It compares its keys with the leader's. Were it elected itself, it had nobody to ask.
     within("a leader among the others", async {
         while nodes[0].kv().put(put("led")).await.is_err() {
@@ -156,7 +164,7 @@ async fn a_member_with_other_keys_does_not_begin_to_serve() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_with_other_keys_does_not_begin_to_serve_as_the_leader_either() {
     let (mut nodes, addresses) = three_that_agree().await;
-    let ill = fall_ill(&mut nodes);
+    let ill = fall_ill(&mut nodes).await;
     let dirs: Vec<TempDir> = nodes.into_iter().map(|node| node.dir).chain([ill]).collect();
     let mut started = Vec::new();
     for (at, dir) in dirs.iter().enumerate() {
