@@ -230,7 +230,8 @@ impl Clients {
         }
     }
 
-    /// Takes the answers that have come. The disks of `ill` were made to fail.
+    /// Takes the answers that have come. The disks of `ill` were made to fail; that of a node that
+    /// has ended may have gone with it under a handler that was still reading.
     ///
     /// # Errors
     /// A client that gets no answer, or a wrong kind of one.
@@ -245,7 +246,7 @@ impl Clients {
         for client in &mut self.clients {
             let Some(pending) = &mut client.pending else { continue };
             let excuses = Excuses {
-                is_ill: ill.contains(&pending.node),
+                is_ill: ill.contains(&pending.node) || !pending.lives(world),
                 compacted: compactions.get(&client.group).map_or(0, Compactions::newest),
             };
             let (node, group) = (pending.node, client.group);

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use env::{Disk, Moment};
-use raft::NodeId;
+use host::{GroupHandle, GroupId};
+use raft::{LogIndex, NodeId, ReadMode};
+use store::StoreMachine;
 
 use super::{A_BOOKMARK, A_COMPACTED_WATCHER, A_SNAPSHOT, Chaos, DONE, FAILED, UNKNOWN};
-use crate::Failure;
 use crate::history::{Found, Outcome, search};
+use crate::{Failure, World};
 
 /// By then whoever asks a member of a cluster that is well has been served: a few election
-/// timeouts, should its leader go just then.
-const SERVED_WITHIN: Duration = Duration::from_secs(5);
+/// timeouts, should its leader go just then, behind one answer that does not come. A put through a
+/// member that is given a snapshot past it is told of as unknown when its seven seconds are over,
+/// and is asked for again.
+const SERVED_WITHIN: Duration = Duration::from_secs(12);
 
 /// An honest history is explained at the first try, with a step for each operation. One that needs
 /// so many more is not decided, which is a failure.
@@ -33,17 +37,13 @@ impl Chaos {
         if !all_are_on || self.clients.waiting_count() > 0 {
             return Ok(false);
         }
+        let guarded = matches!(self.plan.options.reads, ReadMode::LeaseGuard { .. });
+        let for_ever = guarded || self.plan.has_leases;
         let is_even = self.groups.iter().all(|group| {
-            let at = |node: &NodeId| {
-                let handle = world.group(*node, *group)?;
-                let status = handle.status();
-                let is_even = status.last_index == handle.applied_index();
-                is_even.then_some((status.last_index, status.term, status.leader_id?))
-            };
-            let first = at(&nodes[0]);
             let revision = self.cluster.store_of(nodes[0], *group).revision();
-            first.is_some()
-                && nodes.iter().all(|node| at(node) == first)
+            let goal = for_ever.then(|| self.goals.entry(*group).or_default());
+            is_even(world, goal, &nodes, *group)
+                && nodes.iter().all(|n| self.cluster.store_of(*n, *group).revision() == revision)
                 && self.watchers.have_seen_all(world, *group, revision)
         });
         Ok(is_even && (self.core.is_some() || self.members_are_settled()))
@@ -149,4 +149,37 @@ impl Chaos {
         self.census.add(super::A_WATCHER_OF_THE_API, self.watchers.by_api);
         self.census.add(A_BOOKMARK, self.watchers.bookmarks_seen);
     }
+}
+
+/// Whether these nodes, which owe nobody an answer, follow one leader, and have applied all that is
+/// in their logs; or all up to a goal, which is where they were when they were first asked. For a
+/// leader whose log is its lease appends for ever, as does one that notes what is left of clients'
+/// leases; and where ways are long, something of one of the groups is under way whenever one looks.
+fn is_even(
+    world: &World<StoreMachine>,
+    goal: Option<&mut LogIndex>,
+    nodes: &[NodeId],
+    group: GroupId,
+) -> bool {
+    let known: Option<Vec<_>> = nodes.iter().map(|node| world.group(*node, group)).collect();
+    let Some(known) = known else { return false };
+    let last = known.iter().map(|handle| handle.status().last_index).max().unwrap_or_default();
+    let (goal, is_exact) = match goal {
+        Some(goal) if *goal > LogIndex(0) => (*goal, false),
+        Some(goal) => {
+            *goal = last;
+            (last, false)
+        }
+        None => (last, true),
+    };
+    let is_there = |handle: &GroupHandle<_>| {
+        let (applied, status) = (handle.applied_index(), handle.status());
+        applied >= goal && (!is_exact || status.last_index == applied)
+    };
+    let leader = |handle: &GroupHandle<_>| {
+        let status = handle.status();
+        Some((status.term, status.leader_id?))
+    };
+    let first = leader(&known[0]);
+    first.is_some() && known.iter().all(|handle| leader(handle) == first && is_there(handle))
 }

@@ -155,6 +155,8 @@ pub struct Chaos {
     crash_installing_before: u64,
     /// Who must be well at present; all if nobody is named.
     core: Option<Vec<NodeId>>,
+    /// How far each log went when they owed nobody an answer any more, where it never rests.
+    goals: BTreeMap<GroupId, raft::LogIndex>,
     census: Census,
 }
 
@@ -203,6 +205,7 @@ impl Chaos {
             later: Vec::new(),
             crash_installing_before: 0,
             core: None,
+            goals: BTreeMap::new(),
             census: Census::default(),
             plan,
         }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use raft::NodeId;
+use host::{Goal, MemberAttributes};
+use raft::{Configuration, NodeId};
 
 use super::{A_CORE, Chaos};
 use crate::Failure;
@@ -27,8 +28,9 @@ impl Chaos {
         Ok(turn)
     }
 
-    /// The voters of all groups, if they are the same for every node that has ever run, and have
-    /// their disks.
+    /// The voters of all groups, if they are the same for every node that has ever run, have their
+    /// disks, and will stay: a learner that is to vote, or to take a voter's place, does so as soon
+    /// as it can, whoever waits for a majority of those before.
     pub(super) fn settled_voters(&self) -> Option<Vec<NodeId>> {
         let world = &self.cluster.world;
         let nodes = world.nodes();
@@ -43,7 +45,12 @@ impl Chaos {
         };
         let voters = known().next()?.voters;
         let are_there = voters.iter().all(|voter| nodes.contains(voter));
-        let agree = known().all(|known| known.voters == voters && !known.is_joint());
+        let only_learn = |known: &Configuration| {
+            let goal = |id: &NodeId| MemberAttributes::of(known, *id).goal;
+            known.learners.iter().all(|id| goal(id) == Goal::Learn)
+        };
+        let will_stay = |known: &Configuration| !known.is_joint() && only_learn(known);
+        let agree = known().all(|known| known.voters == voters && will_stay(&known));
         (is_settled && are_there && agree).then(|| voters.into_iter().collect())
     }
 
@@ -54,6 +61,7 @@ impl Chaos {
         core: Option<Vec<NodeId>>,
     ) -> Result<u64, Failure> {
         self.core = core;
+        self.goals.clear();
         self.mend_all();
         self.operator.be_patient(self.cluster.world.now());
         let timeout_ms = self.plan.options.election_timeout_ms.max(TIMEOUT_MIN_MS);

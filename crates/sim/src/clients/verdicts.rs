@@ -97,7 +97,7 @@ pub(crate) const UNREADABLE: &str = "etcdserver: reading a value from disk faile
 /// What excuses an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Excuses {
-    /// The disk of whoever was asked was made to fail.
+    /// The disk of whoever was asked was made to fail, or went with it.
     pub(super) is_ill: bool,
     /// What is before this revision may be gone.
     pub(super) compacted: i64,
