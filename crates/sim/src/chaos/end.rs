@@ -164,14 +164,12 @@ fn is_even(
     let known: Option<Vec<_>> = nodes.iter().map(|node| world.group(*node, group)).collect();
     let Some(known) = known else { return false };
     let last = known.iter().map(|handle| handle.status().last_index).max().unwrap_or_default();
-    let (goal, is_exact) = match goal {
-        Some(goal) if *goal > LogIndex(0) => (*goal, false),
-        Some(goal) => {
-            *goal = last;
-            (last, false)
-        }
-        None => (last, true),
-    };
+    let is_exact = goal.is_none();
+    let goal = goal.map_or(last, |goal| {
+        // A new leader may have cut off what nobody else had.
+        *goal = if *goal == LogIndex(0) { last } else { last.min(*goal) };
+        *goal
+    });
     let is_there = |handle: &GroupHandle<_>| {
         let (applied, status) = (handle.applied_index(), handle.status());
         applied >= goal && (!is_exact || status.last_index == applied)
