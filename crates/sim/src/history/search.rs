@@ -142,11 +142,11 @@ fn hints(history: &History) -> Vec<(i64, bool, u64)> {
             (_, Request::Put { value, .. } | Request::Swap { value, .. }) => {
                 written.get(value).copied()
             }
-            // Whoever began first is taken for the one that did it.
-            (_, Request::Delete { key }) => {
+            // Whoever began first is taken for the one that did it. What has failed did not.
+            (Outcome::Unknown, Request::Delete { key }) => {
                 deleted.get_mut(key.as_str()).and_then(BTreeSet::pop_first)
             }
-            (_, Request::Revoke { .. } | Request::Get { .. } | Request::Scan { .. }) => None,
+            _ => None,
         };
         let looks = matches!(
             (&operation.request, &operation.outcome),

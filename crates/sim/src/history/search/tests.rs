@@ -242,6 +242,32 @@ fn an_unknown_write_may_be_done_late_or_never() {
     );
 }
 
+/// A key that is gone, another that fifteen unknown writes may have changed and did not: whoever
+/// tries these before the delete is lost among them.
+#[test]
+fn a_delete_that_failed_is_not_taken_for_the_one_that_was_done() {
+    let at = |revision, reply| Outcome::Done { revision, reply };
+    let delete = |span, outcome| operation(Request::Delete { key: "k".into() }, span, outcome);
+    let other = |value, span, outcome| {
+        let keys = vec!["other".into()];
+        operation(Request::Put { keys, value, lease: 0 }, span, outcome)
+    };
+    let mut operations =
+        vec![put(1, (0, 9), at(2, Reply::Done)), other(2, (0, 9), at(3, Reply::Done))];
+    operations.push(delete((10, 11), Outcome::Failed));
+    operations.extend((3..18).map(|value| other(value, (12, 19), Outcome::Unknown)));
+    operations.push(delete((20, 25), Outcome::Unknown));
+    let keys = vec!["k".into(), "other".into()];
+    let saw = at(4, Reply::HoldAll(vec![None, Some(2)]));
+    operations.push(operation(Request::Scan { keys, at: None }, (30, 39), saw));
+    let change = |key: &str, value| vec![Change { key: key.into(), value }];
+    let changes =
+        [(2, change("k", Some(1))), (3, change("other", Some(2))), (4, change("k", None))];
+    let history = History { operations, changes: changes.into() };
+    assert_eq!(history.check(), Ok(()));
+    assert_eq!(search(&history, history.operations.len()), Found::Order, "at the first try");
+}
+
 #[test]
 fn a_search_that_is_given_up_says_so() {
     let many = (0..14).map(|value| put(value, (0, 100), done()));
