@@ -59,7 +59,9 @@ impl Bulk {
                 BulkItem::PrepareSpare => self.prepare_spare(),
                 BulkItem::Fetch { group, fetch } => self.fetch(group, fetch)?,
                 BulkItem::Send(snapshot) => self.begin(now, *snapshot),
-                BulkItem::Chunk { from, group, chunk } => self.take_chunk(from, group, chunk),
+                BulkItem::Chunk { from, group, chunk } => {
+                    self.take_chunk((now, from), group, chunk);
+                }
                 BulkItem::Ack { from, group, ack } => self.take_ack(now, from, group, ack),
                 BulkItem::Discard { group, last, transfer } => {
                     let incoming = self.incoming.entry(group).or_default();
@@ -156,10 +158,10 @@ impl Bulk {
         self.tell(group, WorkerEvent::SnapshotSent { group, to, delivered });
     }
 
-    fn take_chunk(&mut self, from: NodeId, group: GroupId, chunk: SnapshotChunk) {
+    fn take_chunk(&mut self, (now, from): (Moment, NodeId), group: GroupId, chunk: SnapshotChunk) {
         let (transfer, term, mark) = (chunk.transfer, chunk.term, chunk.mark.as_ref().clone());
         let incoming = self.incoming.entry(group).or_default();
-        let progress = match incoming.take(&self.staging, from, group, chunk) {
+        let progress = match incoming.take(&self.staging, (now, from), group, chunk) {
             Ok(progress) => progress,
             Err(error) => {
                 let what = if error.kind() == std::io::ErrorKind::InvalidData {
@@ -176,7 +178,8 @@ impl Bulk {
             Progress::Stale => return,
             Progress::Upto(next_offset) => (next_offset, false),
             Progress::JustCompleted(next_offset) => {
-                let staged = Box::new(Staged { from, term, transfer, mark });
+                let begun = incoming.begun();
+                let staged = Box::new(Staged { from, term, transfer, mark, begun });
                 self.tell(group, WorkerEvent::Staged { group, staged });
                 (next_offset, true)
             }

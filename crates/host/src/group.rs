@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::Moment;
-use raft::{LogIndex, Node, NodeId, Tick};
+use raft::{EntryId, LogIndex, Node, NodeId, Tick};
 use wal::GroupId;
 
 use crate::errands::{Asker, Errand, Errands, GroupReport};
@@ -38,6 +38,8 @@ pub(crate) struct Group {
     pub(crate) applied_index: LogIndex,
     /// Applied, and its clients answered: behind `applied_index` for a moment.
     pub(crate) answered_index: LogIndex,
+    /// The snapshot that is being installed, and when it began to come, if it came in this life.
+    pub(crate) installing: Option<(EntryId, Moment)>,
 }
 
 /// What came of a look at all that wait.

@@ -6,7 +6,7 @@
 
 use std::io;
 
-use env::File;
+use env::{File, Moment};
 use raft::{EntryId, NodeId, SnapshotMark, Term};
 use wal::GroupId;
 
@@ -33,6 +33,7 @@ pub(crate) struct Done {
     transfer: u64,
     last: EntryId,
     total_bytes: u64,
+    begun: Moment,
 }
 
 /// A transfer under way.
@@ -45,6 +46,7 @@ pub(crate) struct Coming {
     file: Box<dyn File>,
     next_offset: u64,
     checksum: u32,
+    begun: Moment,
 }
 
 /// What a piece has changed.
@@ -68,7 +70,7 @@ impl Incoming {
     pub(crate) fn take(
         &mut self,
         staging: &Staging,
-        from: NodeId,
+        (now, from): (Moment, NodeId),
         group: GroupId,
         chunk: SnapshotChunk,
     ) -> io::Result<Progress> {
@@ -98,6 +100,7 @@ impl Incoming {
                     file,
                     next_offset: 0,
                     checksum: 0,
+                    begun: now,
                 }));
             }
         }
@@ -112,6 +115,7 @@ impl Incoming {
                 transfer: chunk.transfer,
                 last: chunk.mark.last,
                 total_bytes,
+                begun: coming.begun,
             });
         }
         Ok(progress)
@@ -121,6 +125,16 @@ impl Incoming {
     /// under its name is that one's.
     pub(crate) fn has_again(&self, transfer: u64, last: EntryId) -> bool {
         matches!(self, Self::Done(done) if done.transfer != transfer && done.last == last)
+    }
+
+    /// When the first piece of what comes, or has come, was taken; the beginning of time if nothing
+    /// does.
+    pub(crate) fn begun(&self) -> Moment {
+        match self {
+            Self::Nothing => Moment(0),
+            Self::Coming(coming) => coming.begun,
+            Self::Done(done) => done.begun,
+        }
     }
 
     /// The term of the leader that sends, or has sent.

@@ -58,6 +58,8 @@ pub(crate) struct Staged {
     pub(crate) transfer: u64,
     /// What it includes.
     pub(crate) mark: SnapshotMark,
+    /// When its first piece was taken: the leader had made it by then.
+    pub(crate) begun: Moment,
 }
 
 /// A command on its way into the log.

@@ -58,6 +58,13 @@ pub(crate) struct Forwarded {
     pub(crate) commands: Vec<Bytes>,
 }
 
+/// A command that was handed to the leader of a term, this node or another.
+struct InFlight {
+    term: Term,
+    handed_at: Moment,
+    proposal: Proposal,
+}
+
 /// The commands of one group on this node.
 pub(crate) struct Proposals {
     clients: Arc<dyn Clients>,
@@ -67,8 +74,8 @@ pub(crate) struct Proposals {
     pub(crate) forwarded: Vec<Forwarded>,
     /// Wait for a leader to be known.
     held: Vec<Proposal>,
-    /// Handed to the leader of a term, this node or another, and not answered as far as is known.
-    in_flight: VecDeque<(Term, Proposal)>,
+    /// Handed to a leader, and not answered as far as is known.
+    in_flight: VecDeque<InFlight>,
     /// The newest term in which this node has led since it began; 0 for none.
     led_term: Term,
     /// The first entry of the newest term that was committed here.
@@ -221,13 +228,15 @@ impl Proposals {
     }
 
     fn note_in_flight(&mut self, term: Term, proposals: Vec<Proposal>) {
-        self.in_flight.extend(proposals.into_iter().map(|proposal| (term, proposal)));
+        let handed_at = self.sent_at;
+        let on_its_way = |proposal| InFlight { term, handed_at, proposal };
+        self.in_flight.extend(proposals.into_iter().map(on_its_way));
     }
 
     /// Clients are answered by the applier, in nearly the order of their numbers.
     fn forget_answered(&mut self) {
         let first = self.clients.first_waiting();
-        while let Some((_, proposal)) = self.in_flight.front() {
+        while let Some(InFlight { proposal, .. }) = self.in_flight.front() {
             // Numbers wrap around: the difference, not the number, says which came first.
             if proposal.number.wrapping_sub(first) < u64::MAX / 2 {
                 break;
@@ -242,15 +251,15 @@ impl Proposals {
             let found = self
                 .in_flight
                 .iter()
-                .position(|(sent, proposal)| *sent == term && proposal.number == *number);
+                .position(|sent| sent.term == term && sent.proposal.number == *number);
             // What is not on its way in that term was answered, or handed on again since.
-            let Some((_, proposal)) = found.and_then(|at| self.in_flight.remove(at)) else {
+            let Some(sent) = found.and_then(|at| self.in_flight.remove(at)) else {
                 continue;
             };
             if overloaded {
                 self.clients.fail(*number, ProposeError::Overloaded);
             } else if self.clients.is_waiting(*number) {
-                self.held.push(proposal);
+                self.held.push(sent.proposal);
             }
         }
     }
@@ -271,20 +280,29 @@ impl Proposals {
     /// applied, a client whose answer is on its way would have its command applied twice.
     pub(crate) fn take_back_lost(&mut self, answered: LogIndex) {
         let begins = self.newest_term_begins;
-        let oldest = self.in_flight.front().map(|(term, _)| *term);
+        let oldest = self.in_flight.front().map(|sent| sent.term);
         if answered < begins.index || oldest.is_none_or(|term| term >= begins.term) {
             return;
         }
         let (lost, rest): (Vec<_>, Vec<_>) =
-            self.in_flight.drain(..).partition(|(term, _)| *term < begins.term);
+            self.in_flight.drain(..).partition(|sent| sent.term < begins.term);
         self.in_flight = rest.into();
-        let lost = lost.into_iter().map(|(_, proposal)| proposal);
+        let lost = lost.into_iter().map(|sent| sent.proposal);
         self.waiting.extend(lost.filter(|proposal| self.clients.is_waiting(proposal.number)));
     }
 
-    /// A snapshot has replaced the state: whether what was on its way is in it, nobody can tell.
-    pub(crate) fn forget_in_flight(&mut self) {
-        self.in_flight.clear();
+    /// A snapshot that began to come at this moment has replaced the state. What was handed on
+    /// before may be in it, and is then never applied here: its clients are told at once that
+    /// nobody can tell. What was handed on since was appended, if ever, behind a snapshot that had
+    /// been made by then, and comes in the log. Returns how many were told.
+    pub(crate) fn take_snapshot(&mut self, begun: Moment) -> usize {
+        let (before, since): (Vec<_>, Vec<_>) =
+            self.in_flight.drain(..).partition(|sent| sent.handed_at < begun);
+        self.in_flight = since.into();
+        let numbers = before.into_iter().map(|sent| sent.proposal.number);
+        let waiting: Vec<u64> = numbers.filter(|it| self.clients.is_waiting(*it)).collect();
+        waiting.iter().for_each(|it| self.clients.fail(*it, ProposeError::OutcomeUnknown));
+        waiting.len()
     }
 
     /// There may be a leader for what was held.
@@ -307,7 +325,7 @@ impl Proposals {
             }
         }
         if self.in_flight.len() > IN_FLIGHT_SWEEP_ABOVE {
-            self.in_flight.retain(|(_, proposal)| self.clients.is_waiting(proposal.number));
+            self.in_flight.retain(|sent| self.clients.is_waiting(sent.proposal.number));
         }
         failed + self.clients.fail_expired(now)
     }

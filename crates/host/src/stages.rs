@@ -373,6 +373,7 @@ impl Shared {
             committed_index: applied.index,
             applied_index: applied.index,
             answered_index: applied.index,
+            installing: None,
         };
         let applied = AppliedGroup {
             machine: setup.machine,

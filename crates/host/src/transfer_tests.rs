@@ -85,7 +85,8 @@ fn transfer(bytes: &[u8], mut mangle: impl FnMut(SnapshotChunk) -> Vec<SnapshotC
         }
         let mut done = false;
         for chunk in arrived {
-            let progress = receiver.take(&staging, LEADER, GROUP, chunk).expect("room enough");
+            let progress =
+                receiver.take(&staging, (Moment(0), LEADER), GROUP, chunk).expect("room enough");
             completions += u32::from(matches!(progress, Progress::JustCompleted(_)));
             done |= ack_of(progress).is_some_and(|ack| sender.acknowledge(now, ack));
         }
@@ -144,13 +145,13 @@ fn s5_a_receiver_that_lost_everything_is_sent_everything() {
     let mut receiver = Incoming::default();
     let now = Moment(1);
     let first = sender.next_chunk(now).expect("readable").expect("a piece");
-    let progress = receiver.take(&staging, LEADER, GROUP, first).expect("room");
+    let progress = receiver.take(&staging, (Moment(0), LEADER), GROUP, first).expect("room");
     sender.acknowledge(now, ack_of(progress).expect("an answer"));
     // The receiver restarts: it knows of nothing, and asks for the beginning.
     receiver = Incoming::default();
     let second = sender.next_chunk(now).expect("readable").expect("a piece");
     assert!(second.offset > 0);
-    let progress = receiver.take(&staging, LEADER, GROUP, second).expect("room");
+    let progress = receiver.take(&staging, (Moment(0), LEADER), GROUP, second).expect("room");
     assert_eq!(progress, Progress::Upto(0));
     sender.acknowledge(now, ack_of(progress).expect("an answer"));
     let again = sender.next_chunk(now).expect("readable").expect("a piece");
@@ -186,11 +187,12 @@ fn s9_pieces_of_an_earlier_term_change_nothing() {
     let now = Moment(1);
     let mut is_delivered = false;
     while let Some(chunk) = sender.next_chunk(now).expect("readable") {
-        let progress = receiver.take(&staging, LEADER, GROUP, chunk).expect("room");
+        let progress = receiver.take(&staging, (Moment(0), LEADER), GROUP, chunk).expect("room");
         is_delivered = ack_of(progress).is_some_and(|ack| sender.acknowledge(now, ack));
         if let Some(chunk) = deposed.next_chunk(now).expect("readable") {
             let chunk = SnapshotChunk { term: Term(2), transfer: 12, ..chunk };
-            let progress = receiver.take(&staging, DEPOSED, GROUP, chunk).expect("room");
+            let progress =
+                receiver.take(&staging, (Moment(0), DEPOSED), GROUP, chunk).expect("room");
             assert_eq!(progress, Progress::Stale);
         }
     }
@@ -202,9 +204,11 @@ fn s9_pieces_of_an_earlier_term_change_nothing() {
 fn only_the_file_of_ones_own_transfer_is_discarded() {
     let (mut sender, mut receiver, staging) = (outgoing(&[1]), Incoming::default(), staging());
     let chunk = sender.next_chunk(Moment(1)).expect("readable").expect("a piece");
-    receiver.take(&staging, LEADER, GROUP, chunk.clone()).expect("room");
+    receiver.take(&staging, (Moment(0), LEADER), GROUP, chunk.clone()).expect("room");
     assert!(!receiver.has_again(77, last()));
-    receiver.take(&staging, LEADER, GROUP, SnapshotChunk { transfer: 78, ..chunk }).expect("room");
+    receiver
+        .take(&staging, (Moment(0), LEADER), GROUP, SnapshotChunk { transfer: 78, ..chunk })
+        .expect("room");
     assert!(receiver.has_again(77, last()));
     assert!(!receiver.has_again(78, last()));
 }

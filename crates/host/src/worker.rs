@@ -251,26 +251,30 @@ impl Worker {
         let (last, index) = (mark.last, mark.last.index);
         // Another transfer may have brought the same snapshot while it was installed.
         let _ = self.bulk.push(BulkItem::Discard { group: id, last, transfer: None });
-        self.with_group(id, |group| {
+        let failed = self.with_group(id, |group| {
             group.committed_index = group.committed_index.max(index);
-            group.proposals.forget_in_flight();
+            let begun = group.installing.take().filter(|(of, _)| *of == last);
+            let failed = group.proposals.take_snapshot(begun.map_or(Moment(0), |(_, at)| at));
             group.answered_index = group.answered_index.max(index);
-            group.take_applied(index)
+            group.take_applied(index);
+            failed
         });
+        Counters::add(&self.counters.proposals_failed, failed.unwrap_or(0) as u64);
         self.input(tick, id, Input::SnapshotInstalled(mark.into()));
     }
 
     /// Hands a staged snapshot to the protocol. One that it has no use for must not fill the disk.
     fn take_staged(&mut self, tick: Tick, id: GroupId, staged: Staged) {
-        let Staged { from, term, transfer, mark } = staged;
+        let Staged { from, term, transfer, mark, begun } = staged;
         let (to, last) = (self.options.node_id, mark.last);
         let body = raft::Body::InstallSnapshot { mark: mark.into() };
         self.input(tick, id, Input::Message(raft::Message::new(from, to, term, body)));
-        let is_wanted = self
-            .groups
-            .get(&id)
-            .is_some_and(|group| group.node.mark() == last && group.applied_index < last.index);
-        if !is_wanted {
+        let group = self.groups.get_mut(&id);
+        let wants =
+            |group: &&mut Group| group.node.mark() == last && group.applied_index < last.index;
+        if let Some(group) = group.filter(wants) {
+            group.installing = Some((last, begun));
+        } else {
             let transfer = Some(transfer);
             let _ = self.bulk.push(BulkItem::Discard { group: id, last, transfer });
         }

@@ -153,3 +153,26 @@ fn what_was_answered_is_not_handed_on_again() {
     proposals.hand_on((Moment(0), Tick(5_000)), &mut node, false, &mut sends);
     assert_eq!(node.last().index, last.index.next(), "one of two");
 }
+
+/// T212. Nodes 2 and 3 commit what node 1 handed on, cut their log, and node 1 is given a snapshot:
+/// it never applies its own command, and so never learns of it.
+#[test]
+fn what_may_be_in_a_snapshot_is_told_of_as_unknown_at_once_and_the_rest_comes_in_the_log() {
+    let mut node = leader();
+    let told = Arc::new(Listeners::default());
+    let mut proposals = Proposals::new(Arc::<Listeners>::clone(&told) as Arc<dyn Clients>);
+    for (at, numbers) in [(10, vec![ANSWERED, 1, 2]), (20, vec![3])] {
+        proposals.waiting.extend(numbers.into_iter().map(command));
+        proposals.hand_on((Moment(at), Tick(5_000)), &mut node, false, &mut Sends::new());
+    }
+    assert_eq!(proposals.take_snapshot(Moment(20)), 2);
+    let unknown = [1, 2].map(|number| (number, ProposeError::OutcomeUnknown));
+    assert_eq!(*told.0.lock(), unknown, "who has its answer is told nothing");
+    // What a leader that came later does not have is still taken back.
+    let id = EntryId::new(node.term().0 + 1, 100);
+    let begins = Entry { id, payload: raft::Payload::Noop };
+    proposals.note_committed(&[begins]);
+    proposals.take_back_lost(LogIndex(100));
+    let waiting: Vec<u64> = proposals.waiting.iter().map(|proposal| proposal.number).collect();
+    assert_eq!(waiting, [3]);
+}

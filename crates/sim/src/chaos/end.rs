@@ -12,10 +12,8 @@ use crate::history::{Found, Outcome, search};
 use crate::{Failure, World};
 
 /// By then whoever asks a member of a cluster that is well has been served: a few election
-/// timeouts, should its leader go just then, behind one answer that does not come. A put through a
-/// member that is given a snapshot past it is told of as unknown when its seven seconds are over,
-/// and is asked for again.
-const SERVED_WITHIN: Duration = Duration::from_secs(12);
+/// timeouts, should its leader go just then.
+const SERVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// An honest history is explained at the first try, with a step for each operation. One that needs
 /// so many more is not decided, which is a failure.
