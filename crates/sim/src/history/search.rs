@@ -6,11 +6,23 @@
 //! together. Revisions and what watchers saw are a hint where to look first, and nothing more: an
 //! order is one whether they are right or not. So it says less than [`History::check`] and can be
 //! fooled in other ways: the two are held against each other. With the hint an honest history is
-//! explained at the first try, and one that none explains ends with the steps.
+//! explained at the first try. Should the hint be wrong, three rules keep the search short, and
+//! none of them loses an order:
+//!
+//! - What only looks is done as soon as it can be. It changes nothing, so an order in which it
+//!   comes later is one as well if it comes now.
+//! - What nobody knows the outcome of is not done where it would do nothing: it may be left out, or
+//!   done later.
+//! - A value stays while somebody has still to find it and nobody could write it again.
+//!
+//! One that none explains may still end with the steps.
+
+mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{History, Operation, Outcome, Reply, Request, Value};
+use super::{History, Outcome, Reply, Request, Value};
+use steps::{Step, partition};
 
 /// What a search came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,127 +49,6 @@ pub fn search(history: &History, steps_max: usize) -> Found {
     found
 }
 
-fn keys_of(operation: &Operation) -> &[String] {
-    match &operation.request {
-        Request::Put { keys, .. }
-        | Request::Revoke { keys, .. }
-        | Request::Scan { keys, at: None } => keys,
-        // What was once says nothing of the order now.
-        Request::Scan { at: Some(_), .. } => &[],
-        Request::Swap { key, .. } | Request::Delete { key } | Request::Get { key } => {
-            std::slice::from_ref(key)
-        }
-    }
-}
-
-/// An operation, the places of its keys in a state, and where it may stand in the order.
-struct Step<'a> {
-    operation: &'a Operation,
-    keys: Vec<usize>,
-    hint: (i64, bool, u64),
-}
-
-impl Step<'_> {
-    fn is_unknown(&self) -> bool {
-        self.operation.outcome == Outcome::Unknown
-    }
-
-    fn ends(&self) -> u64 {
-        if self.is_unknown() { u64::MAX } else { self.operation.returned }
-    }
-}
-
-/// Operations that share keys, directly or by others, stay together.
-fn partition(history: &History) -> Vec<Vec<Step<'_>>> {
-    let hints = hints(history);
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut with: Vec<usize> = Vec::new();
-    let mut steps: Vec<Step<'_>> = Vec::new();
-    for (operation, hint) in history.operations.iter().zip(hints) {
-        if operation.outcome == Outcome::Failed || keys_of(operation).is_empty() {
-            continue;
-        }
-        let place = |key| {
-            let place = *names.entry(key).or_insert(with.len());
-            if place == with.len() {
-                with.push(place);
-            }
-            place
-        };
-        let keys: Vec<usize> = keys_of(operation).iter().map(String::as_str).map(place).collect();
-        for key in &keys[1..] {
-            let (one, other) = (root(&with, keys[0]), root(&with, *key));
-            with[one] = other;
-        }
-        steps.push(Step { operation, keys, hint });
-    }
-    let mut parts: BTreeMap<usize, Vec<Step<'_>>> = BTreeMap::new();
-    for step in steps {
-        parts.entry(root(&with, step.keys[0])).or_default().push(step);
-    }
-    parts.into_values().collect()
-}
-
-fn root(with: &[usize], mut key: usize) -> usize {
-    while with[key] != key {
-        key = with[key];
-    }
-    key
-}
-
-/// Where each operation may stand: at its revision, the one that changes something before those
-/// that saw it. What may never have been done comes last.
-fn hints(history: &History) -> Vec<(i64, bool, u64)> {
-    let mut written: BTreeMap<Value, i64> = BTreeMap::new();
-    let mut deleted: BTreeMap<&str, BTreeSet<i64>> = BTreeMap::new();
-    for (revision, change) in
-        history.changes.iter().flat_map(|(at, all)| all.iter().map(|it| (*at, it)))
-    {
-        match change.value {
-            Some(value) => drop(written.insert(value, revision)),
-            None => drop(deleted.entry(&change.key).or_default().insert(revision)),
-        }
-    }
-    for operation in &history.operations {
-        let Outcome::Done { revision, reply } = &operation.outcome else { continue };
-        let deletes = match &operation.request {
-            Request::Delete { .. } => *reply != Reply::Deleted(0),
-            Request::Revoke { .. } => true,
-            // Who sees that a key is gone may name the revision at which it went.
-            Request::Put { .. }
-            | Request::Swap { .. }
-            | Request::Get { .. }
-            | Request::Scan { .. } => false,
-        };
-        for key in keys_of(operation).iter().filter(|_| deletes) {
-            deleted.get_mut(key.as_str()).map(|at| at.remove(revision));
-        }
-    }
-    let mut open: Vec<(usize, &Operation)> = history.operations.iter().enumerate().collect();
-    open.sort_by_key(|(_, operation)| operation.invoked);
-    let mut hints = vec![(i64::MAX, false, 0); open.len()];
-    for (place, operation) in open {
-        let revision = match (&operation.outcome, &operation.request) {
-            (Outcome::Done { revision, .. }, _) => Some(*revision),
-            (_, Request::Put { value, .. } | Request::Swap { value, .. }) => {
-                written.get(value).copied()
-            }
-            // Whoever began first is taken for the one that did it. What has failed did not.
-            (Outcome::Unknown, Request::Delete { key }) => {
-                deleted.get_mut(key.as_str()).and_then(BTreeSet::pop_first)
-            }
-            _ => None,
-        };
-        let looks = matches!(
-            (&operation.request, &operation.outcome),
-            (Request::Get { .. } | Request::Scan { .. }, _)
-                | (_, Outcome::Done { reply: Reply::Holds(_) | Reply::Deleted(0), .. })
-        );
-        hints[place] = (revision.unwrap_or(i64::MAX), looks, operation.invoked);
-    }
-    hints
-}
-
 type State = BTreeMap<usize, Value>;
 
 /// What was not done yet, as bits.
@@ -182,6 +73,8 @@ struct Search<'a> {
     left: Left,
     /// How many are left that must have been done.
     must: usize,
+    /// How many of those must find this value in this key, where nobody could write it again.
+    wanted: BTreeMap<(usize, Value), usize>,
     /// What was left, and the state then, where nothing led on.
     dead: BTreeSet<(Left, State)>,
 }
@@ -193,7 +86,17 @@ impl<'a> Search<'a> {
         by_end.sort_by_key(|place| steps[*place].ends());
         let left = vec![u64::MAX; steps.len().div_ceil(64)];
         let must = steps.iter().filter(|step| !step.is_unknown()).count();
-        Self { steps, by_end, left, must, dead: BTreeSet::new() }
+        let mut writers: BTreeMap<Value, usize> = BTreeMap::new();
+        for value in steps.iter().filter_map(Step::writes) {
+            *writers.entry(value).or_default() += 1;
+        }
+        let mut wanted = BTreeMap::new();
+        for (key, value) in steps.iter().flat_map(Step::finds) {
+            if writers.get(&value) == Some(&1) {
+                *wanted.entry((key, value)).or_default() += 1;
+            }
+        }
+        Self { steps, by_end, left, must, wanted, dead: BTreeSet::new() }
     }
 
     fn is_left(&self, step: usize) -> bool {
@@ -203,8 +106,23 @@ impl<'a> Search<'a> {
     /// Does it, or takes it back.
     fn turn(&mut self, step: usize) {
         self.left[step / 64] ^= 1 << (step % 64);
+        let is_left = self.is_left(step);
         let by = usize::from(!self.steps[step].is_unknown());
-        self.must = if self.is_left(step) { self.must + by } else { self.must - by };
+        self.must = if is_left { self.must + by } else { self.must - by };
+        for found in self.steps[step].finds() {
+            if let Some(count) = self.wanted.get_mut(&found) {
+                *count = if is_left { *count + 1 } else { *count - 1 };
+            }
+        }
+    }
+
+    /// Whether what the step has just changed was a value that somebody has still to find.
+    fn is_missed(&self, step: usize, before: &State, after: &State) -> bool {
+        self.steps[step].keys.iter().any(|key| {
+            let held = before.get(key).filter(|held| after.get(key) != Some(held));
+            let wanted = held.and_then(|value| self.wanted.get(&(*key, *value)));
+            wanted.is_some_and(|count| *count > 0)
+        })
     }
 
     /// Whether there is an order; `None` if the steps are used up.
@@ -247,9 +165,13 @@ impl<'a> Search<'a> {
             }
             let Some(state) = follow(&self.steps[step], &place.state) else { continue };
             self.turn(step);
-            let is_new =
-                self.dead.is_empty() || !self.dead.contains(&(self.left.clone(), state.clone()));
-            if is_new {
+            if self.steps[step].looks() {
+                // Nothing else has to be tried here, should this lead nowhere.
+                place.next = self.steps.len();
+            }
+            let is_dead =
+                !self.dead.is_empty() && self.dead.contains(&(self.left.clone(), state.clone()));
+            if !is_dead && !self.is_missed(step, &place.state, &state) {
                 return Some(Place { done: Some(step), state, next: 0, ended: place.ended });
             }
             self.turn(step);
@@ -259,7 +181,7 @@ impl<'a> Search<'a> {
 }
 
 /// The state after an operation, if it may be done now with the answer that it had. An operation
-/// whose outcome is unknown may do what it would do.
+/// whose outcome is unknown may do what it would do, if that is something.
 fn follow(step: &Step<'_>, state: &State) -> Option<State> {
     let held = state.get(&step.keys[0]).copied();
     let reply = match &step.operation.outcome {
@@ -281,7 +203,6 @@ fn follow(step: &Step<'_>, state: &State) -> Option<State> {
     match (&step.operation.request, reply) {
         (Request::Put { value, .. }, None | Some(Reply::Done)) => with(Some(*value)),
         (Request::Swap { expected, value, .. }, None) if held == *expected => with(Some(*value)),
-        (Request::Swap { .. } | Request::Get { .. } | Request::Scan { .. }, None) => same(true),
         (Request::Scan { .. }, Some(Reply::HoldAll(all))) => {
             let held = step.keys.iter().map(|key| state.get(key).copied());
             same(held.eq(all.iter().copied()))
@@ -295,8 +216,11 @@ fn follow(step: &Step<'_>, state: &State) -> Option<State> {
         (Request::Delete { .. }, Some(Reply::Deleted(count))) if held.is_some() == (*count > 0) => {
             with(None)
         }
-        (Request::Delete { .. }, None) => with(None),
-        (Request::Revoke { .. }, None | Some(Reply::Done)) => with(None),
+        (Request::Delete { .. } | Request::Revoke { .. }, None) => {
+            let is_something = step.keys.iter().any(|key| state.contains_key(key));
+            if is_something { with(None) } else { None }
+        }
+        (Request::Revoke { .. }, Some(Reply::Done)) => with(None),
         (Request::Get { .. }, Some(Reply::Holds(it))) => same(held == *it),
         _ => None,
     }

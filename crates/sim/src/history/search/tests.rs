@@ -1,7 +1,7 @@
 use env::SplitMix;
 
 use super::*;
-use crate::history::Change;
+use crate::history::{Change, Operation};
 
 const STEPS_MAX: usize = 20_000;
 
@@ -184,6 +184,71 @@ fn what_the_search_cannot_explain_the_replay_does_not_explain_either() {
     assert!(replay_alone > 50, "revisions told {replay_alone} more");
 }
 
+/// Tries all orders and all ways to leave out what may be left out, by a state of its own.
+fn has_order(left: &[&Operation], state: &BTreeMap<&str, Value>) -> bool {
+    let first_end = left.iter().filter(|it| it.outcome != Outcome::Unknown).map(|it| it.returned);
+    let Some(first_end) = first_end.min() else { return true };
+    left.iter().enumerate().filter(|(_, it)| it.invoked <= first_end).any(|(place, it)| {
+        let rest = [&left[..place], &left[place + 1..]].concat();
+        // To leave it out and to do nothing is the same.
+        after(it, state).is_some_and(|state| has_order(&rest, &state))
+    })
+}
+
+fn after<'a>(
+    it: &'a Operation,
+    state: &BTreeMap<&'a str, Value>,
+) -> Option<BTreeMap<&'a str, Value>> {
+    let held = |key: &String| state.get(key.as_str()).copied();
+    let mut state_after = state.clone();
+    let reply = match &it.request {
+        Request::Get { key } => Reply::Holds(held(key)),
+        Request::Scan { keys, .. } => Reply::HoldAll(keys.iter().map(held).collect()),
+        Request::Put { keys, value, .. } => {
+            state_after.extend(keys.iter().map(|key| (key.as_str(), *value)));
+            Reply::Done
+        }
+        Request::Swap { key, expected, .. } if held(key) != *expected => Reply::Holds(held(key)),
+        Request::Swap { key, value, .. } => {
+            state_after.insert(key, *value);
+            Reply::Done
+        }
+        Request::Delete { key } => {
+            Reply::Deleted(i64::from(state_after.remove(key.as_str()).is_some()))
+        }
+        Request::Revoke { keys, .. } => {
+            state_after.retain(|key, _| keys.iter().all(|gone| gone != key));
+            Reply::Done
+        }
+    };
+    let is_right = match &it.outcome {
+        Outcome::Failed => false,
+        Outcome::Unknown => true,
+        Outcome::Done { reply: told, .. } => *told == reply,
+    };
+    is_right.then_some(state_after)
+}
+
+/// Revisions are no part of the answer, so the search has its rules against all orders alone.
+#[test]
+fn the_search_finds_an_order_if_and_only_if_there_is_one() {
+    let (mut with, mut without) = (0, 0);
+    for seed in 0..3000 {
+        let mut dice = SplitMix::new(seed ^ 0x0dd);
+        let mut history = good(seed);
+        history.changes.clear();
+        for _ in 0..dice.below(3) {
+            spoil(&mut history, &mut dice);
+        }
+        let left = history.operations.iter().filter(|it| it.outcome != Outcome::Failed);
+        let expect = has_order(&left.collect::<Vec<_>>(), &BTreeMap::new());
+        let found = if expect { Found::Order } else { Found::None };
+        assert_eq!(search(&history, STEPS_MAX), found, "seed {seed}: {history:#?}");
+        *(if expect { &mut with } else { &mut without }) += 1;
+    }
+    assert!(with > 500 && without > 500, "{with} with an order, {without} without");
+}
+
 fn operation(request: Request, span: (u64, u64), outcome: Outcome) -> Operation {
     Operation { request, invoked: span.0, returned: span.1, outcome }
 }
@@ -242,30 +307,81 @@ fn an_unknown_write_may_be_done_late_or_never() {
     );
 }
 
-/// A key that is gone, another that fifteen unknown writes may have changed and did not: whoever
-/// tries these before the delete is lost among them.
+/// Whoever is not taken for the one that deleted the key is tried last, after all writes that may
+/// never have been done.
 #[test]
 fn a_delete_that_failed_is_not_taken_for_the_one_that_was_done() {
-    let at = |revision, reply| Outcome::Done { revision, reply };
     let delete = |span, outcome| operation(Request::Delete { key: "k".into() }, span, outcome);
-    let other = |value, span, outcome| {
-        let keys = vec!["other".into()];
-        operation(Request::Put { keys, value, lease: 0 }, span, outcome)
-    };
-    let mut operations =
-        vec![put(1, (0, 9), at(2, Reply::Done)), other(2, (0, 9), at(3, Reply::Done))];
+    let at = |revision, reply| Outcome::Done { revision, reply };
+    let mut operations = vec![put(1, (0, 9), at(2, Reply::Done))];
     operations.push(delete((10, 11), Outcome::Failed));
-    operations.extend((3..18).map(|value| other(value, (12, 19), Outcome::Unknown)));
+    operations.extend((3..18).map(|value| put(value, (12, 19), Outcome::Unknown)));
     operations.push(delete((20, 25), Outcome::Unknown));
-    let keys = vec!["k".into(), "other".into()];
-    let saw = at(4, Reply::HoldAll(vec![None, Some(2)]));
-    operations.push(operation(Request::Scan { keys, at: None }, (30, 39), saw));
-    let change = |key: &str, value| vec![Change { key: key.into(), value }];
-    let changes =
-        [(2, change("k", Some(1))), (3, change("other", Some(2))), (4, change("k", None))];
-    let history = History { operations, changes: changes.into() };
+    let request = Request::Get { key: "k".into() };
+    operations.push(operation(request, (30, 39), at(3, Reply::Holds(None))));
+    let change = |value| vec![Change { key: "k".into(), value }];
+    let changes = BTreeMap::from([(2, change(Some(1))), (3, change(None))]);
+    let history = History { operations, changes };
     assert_eq!(history.check(), Ok(()));
-    assert_eq!(search(&history, history.operations.len()), Found::Order, "at the first try");
+    assert_eq!(search(&history, 3), Found::Order, "put, delete, get");
+}
+
+/// Fifteen operations that can be at no other place, or at all: each would double the orders.
+#[test]
+fn what_changes_nothing_costs_nothing() {
+    let unknown = |request| operation(request, (0, 9), Outcome::Unknown);
+    let swap = |expected| Request::Swap { key: "k".into(), expected, value: 2 };
+    let seen = Outcome::Done { revision: 0, reply: Reply::Holds(Some(1)) };
+    for it in [
+        unknown(Request::Get { key: "k".into() }),
+        unknown(Request::Scan { keys: vec!["k".into()], at: None }),
+        unknown(swap(Some(77))),
+        operation(swap(None), (0, 60), seen),
+        get(Some(1), (0, 60)),
+    ] {
+        let bad = [put(1, (0, 9), done()), get(Some(66), (20, 29))];
+        let operations: Vec<Operation> = bad.into_iter().chain(vec![it.clone(); 15]).collect();
+        let history = History { operations, changes: BTreeMap::new() };
+        assert_eq!(search(&history, 40), Found::None, "{it:?}");
+    }
+    // A key that is not there may be deleted without end.
+    let gone = unknown(Request::Delete { key: "k".into() });
+    let operations = vec![gone; 15].into_iter().chain([get(Some(66), (20, 29))]).collect();
+    assert_eq!(search(&History { operations, changes: BTreeMap::new() }, 40), Found::None);
+}
+
+#[test]
+fn a_read_without_an_answer_does_not_tie_its_keys_together() {
+    let write = |key: &str, value| {
+        let request = Request::Put { keys: vec![key.into()], value, lease: 0 };
+        operation(request, (0, 9), done())
+    };
+    let keys = vec!["a".into(), "b".into()];
+    let unknown = operation(Request::Scan { keys, at: None }, (0, 9), Outcome::Unknown);
+    let operations = vec![write("a", 1), write("a", 2), write("b", 3), write("b", 4), unknown];
+    let history = History { operations, changes: BTreeMap::new() };
+    assert_eq!(search(&history, 2), Found::Order, "two steps for each key");
+}
+
+/// Without a word of what was changed when, so that there is no hint.
+#[test]
+fn a_value_that_must_still_be_found_is_kept() {
+    let mut operations = vec![put(1, (0, 9), done())];
+    operations.extend((2..17).map(|value| put(value, (10, 19), Outcome::Unknown)));
+    operations.extend([get(Some(1), (30, 39)), get(Some(9), (40, 49)), get(Some(5), (50, 59))]);
+    let history = |operations| History { operations, changes: BTreeMap::new() };
+    let steps_max = 2 * operations.len();
+    assert_eq!(search(&history(operations), steps_max), Found::Order);
+    // Unless somebody writes it again.
+    check(
+        vec![
+            put(1, (0, 9), done()),
+            put(2, (10, 19), done()),
+            put(1, (20, 29), done()),
+            get(Some(1), (30, 39)),
+        ],
+        Found::Order,
+    );
 }
 
 #[test]
