@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use env::Moment;
 use host::{CallContext, CallError, CallReply, CallTarget};
 use raft::Term;
-use store::{Command, LeaseId};
+use store::{Command, LeaseId, Lessor};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -32,48 +33,69 @@ const ASK_RETRY: Duration = Duration::from_millis(50);
 /// Keeps the deadlines while this member leads; runs until the server goes away.
 pub(crate) async fn run(member: Arc<Member>) {
     let mut changes = member.leadership.subscribe();
-    let mut leads_in: Option<Term> = None;
     let stopping = Arc::clone(&member);
     let stopping = stopping.stopping();
     tokio::pin!(stopping);
     loop {
-        let now_leads_in = member.leadership.leads_in();
-        if now_leads_in != leads_in {
-            change_role(&member, now_leads_in);
-            leads_in = now_leads_in;
-        }
-        let wait = match leads_in {
-            Some(term) => {
-                checkpoint(&member, term);
-                revoke_expired(&member, term)
+        let leads_in = member.leadership.leads_in();
+        give_up_another_reign(&member, leads_in);
+        let work = async {
+            match leads_in {
+                Some(term) => keep(&member, term).await,
+                None => std::future::pending().await,
             }
-            None => Duration::MAX,
         };
         tokio::select! {
             () = &mut stopping => return,
             changed = changes.changed() => if changed.is_err() { return },
-            () = sleep(wait) => {}
+            () = work => {}
         }
     }
 }
 
-async fn sleep(wait: Duration) {
-    if wait == Duration::MAX {
-        std::future::pending().await
-    } else {
-        tokio::time::sleep(wait).await;
+/// A new term of the same leader is a new reign: others may have led in between.
+fn give_up_another_reign(member: &Arc<Member>, leads_in: Option<Term>) {
+    let mut lessor = member.lessor.lock();
+    if lessor.is_leading() && lessor.leads_in() != leads_in {
+        lessor.demote(&member.store);
     }
 }
 
-fn change_role(member: &Arc<Member>, leads_in: Option<Term>) {
+/// Does what is due, and returns when there may be more.
+async fn keep(member: &Arc<Member>, term: Term) {
+    let wait = if member.lessor.lock().is_leading() {
+        checkpoint(member, term);
+        revoke_expired(member, term)
+    } else {
+        take_over(member, term).await
+    };
+    tokio::time::sleep(wait).await;
+}
+
+/// Begins to keep the deadlines, once this member has applied a word of its own term and so all
+/// that leaders before wrote of them ([`Lessor::promote`](store::Lessor::promote)). Returns how
+/// long to wait.
+async fn take_over(member: &Arc<Member>, term: Term) -> Duration {
+    let nothing = Command::LeaseCheckpoint { remaining: Vec::new() };
+    if let Err(error) = member.propose_as_leader(term, &nothing).await {
+        tracing::debug!(?error, "the deadlines of leases are not taken over yet");
+        return ASK_RETRY;
+    }
+    member.lessor.lock().promote(member.clock.now(), term, &member.store);
+    Duration::ZERO
+}
+
+/// What the lessor says, which is up to date; nothing unless this member keeps the deadlines in the
+/// term in which it leads.
+fn ask_lessor<T>(
+    member: &Arc<Member>,
+    question: impl FnOnce(&mut Lessor, Moment) -> T,
+) -> Option<T> {
+    let now = member.clock.now();
+    let leads_in = member.leadership.leads_in()?;
     let mut lessor = member.lessor.lock();
-    // A new term of the same leader is a new reign: others may have led in between.
-    if lessor.is_leading() {
-        lessor.demote(&member.store);
-    }
-    if leads_in.is_some() {
-        lessor.promote(member.clock.now(), &member.store);
-    }
+    lessor.observe(now, &member.store);
+    (lessor.leads_in() == Some(leads_in)).then(|| question(&mut lessor, now))
 }
 
 /// Writes down what leases have left, so that the next leader does not begin with their full time.
@@ -137,70 +159,61 @@ pub(crate) async fn answer_here(
     member: &Arc<Member>,
     question: Question,
 ) -> Result<Answer, ApiError> {
-    if !member.leadership.is_leader() {
-        return Ok(Answer::NotLeader);
-    }
     let answer = match question {
         Question::Renew(id) => renew(member, id).await?,
-        Question::TimeToLive { .. } => None,
+        Question::TimeToLive { .. } => Answer::NoSuchLease,
     };
-    member.read_barrier().await?;
-    if !member.leadership.is_leader() {
-        return Ok(Answer::NotLeader);
+    if answer == Answer::NotLeader {
+        return Ok(answer);
     }
-    let lessor_has = |id| {
-        let mut lessor = member.lessor.lock();
-        lessor.observe(member.clock.now(), &member.store);
-        lessor.has(id)
+    member.read_barrier().await?;
+    let id = match question {
+        Question::Renew(id) | Question::TimeToLive { id, .. } => id,
     };
-    Ok(match (answer, question) {
-        // The barrier brought what was in the log before this member led, and was not applied yet:
-        // the leader before may have ended the lease.
-        (Some(Answer::Known(_)), Question::Renew(id)) if !lessor_has(id) => Answer::NoSuchLease,
-        (Some(answer), _) => answer,
+    let Some(is_there) = ask_lessor(member, |lessor, _| lessor.has(id)) else {
+        return Ok(Answer::NotLeader);
+    };
+    match (answer, question) {
+        (Answer::Known(_), Question::Renew(_)) if !is_there => Ok(Answer::NoSuchLease),
         // A lease that was granted a moment ago, by another member: the barrier brought it.
-        (None, Question::Renew(id)) => renew(member, id).await?.unwrap_or(Answer::NoSuchLease),
-        (None, Question::TimeToLive { id, keys }) => time_to_live(member, id, keys),
-    })
+        (Answer::NoSuchLease, Question::Renew(id)) if is_there => renew(member, id).await,
+        (answer, Question::Renew(_)) => Ok(answer),
+        (_, Question::TimeToLive { id, keys }) => Ok(time_to_live(member, id, keys)),
+    }
 }
 
 /// Gives a lease its full time again. If less is written down for it, that is mended first: the
 /// next leader would end the lease early otherwise. `checkpointing` keeps a checkpoint that is
 /// under way from coming into the log behind the one that mends it.
-async fn renew(member: &Arc<Member>, id: LeaseId) -> Result<Option<Answer>, ApiError> {
-    let is_shortened = {
-        let now = member.clock.now();
-        let mut lessor = member.lessor.lock();
-        lessor.observe(now, &member.store);
-        lessor.is_shortened(id)
-    };
+async fn renew(member: &Arc<Member>, id: LeaseId) -> Result<Answer, ApiError> {
+    let known = ask_lessor(member, |lessor, _| (lessor.leads_in(), lessor.is_shortened(id)));
+    let Some((Some(term), is_shortened)) = known else { return Ok(Answer::NotLeader) };
     let Some(lease) = member.store.lease(id).filter(|_| is_shortened) else {
         return Ok(renew_now(member, id));
     };
-    let Some(term) = member.leadership.leads_in() else { return Ok(Some(Answer::NotLeader)) };
     let _turn = member.checkpointing.lock().await;
     let command = Command::LeaseCheckpoint { remaining: vec![(id, lease.ttl)] };
     member.propose_as_leader(term, &command).await?;
     Ok(renew_now(member, id))
 }
 
-fn renew_now(member: &Arc<Member>, id: LeaseId) -> Option<Answer> {
-    let now = member.clock.now();
-    let mut lessor = member.lessor.lock();
-    lessor.observe(now, &member.store);
-    let ttl = lessor.renew(id, now)?;
-    member.metrics.lease_renewed.add(1);
-    Some(Answer::Known(LeaseLife { ttl, granted_ttl: ttl, keys: Vec::new() }))
+fn renew_now(member: &Arc<Member>, id: LeaseId) -> Answer {
+    match ask_lessor(member, |lessor, now| lessor.renew(id, now)) {
+        None => Answer::NotLeader,
+        Some(None) => Answer::NoSuchLease,
+        Some(Some(ttl)) => {
+            member.metrics.lease_renewed.add(1);
+            Answer::Known(LeaseLife { ttl, granted_ttl: ttl, keys: Vec::new() })
+        }
+    }
 }
 
 fn time_to_live(member: &Arc<Member>, id: LeaseId, keys: bool) -> Answer {
-    let now = member.clock.now();
-    let remaining = {
-        let mut lessor = member.lessor.lock();
-        lessor.observe(now, &member.store);
-        lessor.remaining(id, now)
+    let remaining = match ask_lessor(member, |lessor, now| lessor.remaining(id, now)) {
+        None => return Answer::NotLeader,
+        Some(None) => return Answer::NoSuchLease,
+        Some(Some(remaining)) => remaining,
     };
-    let Some(remaining) = remaining else { return Answer::NoSuchLease };
     let keys = if keys { member.store.lease_keys(id) } else { Vec::new() };
     let ttl = i64::try_from(remaining.remaining.as_secs()).unwrap_or(i64::MAX);
     Answer::Known(LeaseLife { ttl, granted_ttl: remaining.granted_ttl, keys })

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use env::Moment;
+use raft::Term;
 
 use crate::request::LeaseId;
 use crate::store::{LeaseChange, LeaseChanges, Store};
@@ -14,7 +15,8 @@ use crate::store::{LeaseChange, LeaseChanges, Store};
 /// element with a `checkpoint_at`.
 #[derive(Debug, Default)]
 pub struct Lessor {
-    leading: bool,
+    /// The term in which this node keeps the deadlines, if it does.
+    leads_in: Option<Term>,
     leases: BTreeMap<LeaseId, Deadline>,
     by_deadline: BTreeSet<(Moment, LeaseId)>,
     by_checkpoint: BTreeSet<(Moment, LeaseId)>,
@@ -58,17 +60,28 @@ impl Lessor {
         Self { checkpoint_interval, ..Self::default() }
     }
 
+    /// The term in which this node keeps the deadlines, if it does.
+    #[must_use]
+    pub fn leads_in(&self) -> Option<Term> {
+        self.leads_in
+    }
+
     /// Whether this node keeps the deadlines.
     #[must_use]
     pub fn is_leading(&self) -> bool {
-        self.leading
+        self.leads_in.is_some()
     }
 
     /// The node leads from now on: every lease gets its full time (or what a checkpoint says it had
     /// left), since nobody knows when it was last kept alive. So a change of leader can only make
     /// a lease longer.
-    pub fn promote(&mut self, now: Moment, store: &Store) {
-        self.leading = true;
+    ///
+    /// The state must have all that leaders before wrote down. One wrote that a lease has a second
+    /// left, and then, since it was kept alive, that it has its full minute again; whoever begins
+    /// between the two ends it after a second. An entry of the node's own term that is applied,
+    /// such as a checkpoint of nothing, says that the state has it all.
+    pub fn promote(&mut self, now: Moment, term: Term, store: &Store) {
+        self.leads_in = Some(term);
         store.subscribe_lease_changes();
         self.reload(now, store);
     }
@@ -82,7 +95,7 @@ impl Lessor {
     /// Takes up leases that were granted or revoked since the last call. The leader calls it before
     /// it renews, asks or expires.
     pub fn observe(&mut self, now: Moment, store: &Store) {
-        if !self.leading {
+        if self.leads_in.is_none() {
             return;
         }
         match store.take_lease_changes() {

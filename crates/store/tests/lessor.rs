@@ -10,6 +10,8 @@ use store::*;
 
 const RETRY: Duration = Duration::from_secs(1);
 
+const TERM: raft::Term = raft::Term(1);
+
 fn at(seconds: u64) -> Moment {
     Moment(seconds * 1_000_000_000)
 }
@@ -18,7 +20,7 @@ fn at(seconds: u64) -> Moment {
 fn a_lease_expires_after_its_time_unless_it_is_renewed() {
     let mut h = Harness::new();
     let mut lessor = Lessor::new();
-    lessor.promote(at(0), &h.store);
+    lessor.promote(at(0), TERM, &h.store);
     h.grant(1).unwrap();
     h.grant(2).unwrap();
     lessor.observe(at(0), &h.store);
@@ -41,7 +43,7 @@ fn a_lease_expires_after_its_time_unless_it_is_renewed() {
 fn expiry_is_limited_and_the_oldest_come_first() {
     let mut h = Harness::new();
     let mut lessor = Lessor::new();
-    lessor.promote(at(0), &h.store);
+    lessor.promote(at(0), TERM, &h.store);
     for id in 1..=5 {
         h.grant(id).unwrap();
         lessor.observe(at(10 - id.unsigned_abs()), &h.store);
@@ -60,7 +62,7 @@ fn a_new_leader_gives_full_time_or_what_a_checkpoint_says() {
     h.apply(Command::LeaseCheckpoint { remaining: vec![(LeaseId(1), 3), (LeaseId(9), 1)] })
         .unwrap();
     let mut lessor = Lessor::new();
-    lessor.promote(at(50), &h.store);
+    lessor.promote(at(50), TERM, &h.store);
     assert_eq!(lessor.next_deadline(), Some(at(53)));
     assert!(lessor.expired(at(52), 9, RETRY).is_empty());
     lessor.demote(&h.store);
@@ -77,7 +79,7 @@ fn a_restore_is_read_anew_and_known_leases_keep_their_time() {
     }
     ahead.grant(2).unwrap();
     let mut lessor = Lessor::new();
-    lessor.promote(at(0), &h.store);
+    lessor.promote(at(0), TERM, &h.store);
     let mut snapshot = host::StateMachine::snapshot(&mut ahead.machine).unwrap();
     host::StateMachine::restore(&mut h.machine, snapshot.last(), &mut *snapshot).unwrap();
     lessor.observe(at(5), &h.store);
@@ -95,7 +97,7 @@ fn a_restore_is_read_anew_and_known_leases_keep_their_time() {
 fn checkpoints_tell_what_is_left_and_a_renewal_has_to_mend_them() {
     let mut h = Harness::new();
     let mut lessor = Lessor::with_checkpoints(Duration::from_secs(4));
-    lessor.promote(at(0), &h.store);
+    lessor.promote(at(0), TERM, &h.store);
     h.grant(1).unwrap();
     h.grant(2).unwrap();
     lessor.observe(at(0), &h.store);
@@ -110,7 +112,7 @@ fn checkpoints_tell_what_is_left_and_a_renewal_has_to_mend_them() {
     assert_eq!(left, Duration::from_secs(5), "writing it down changes nothing here");
 
     let mut next = Lessor::with_checkpoints(Duration::from_secs(4));
-    next.promote(at(6), &h.store);
+    next.promote(at(6), TERM, &h.store);
     let left = |lessor: &Lessor, id, now| lessor.remaining(LeaseId(id), at(now)).unwrap().remaining;
     assert_eq!(left(&next, 1, 6), Duration::from_secs(6), "later than it was, never earlier");
     assert_eq!(left(&next, 2, 6), Duration::from_secs(10), "nothing was written down");
@@ -120,7 +122,7 @@ fn checkpoints_tell_what_is_left_and_a_renewal_has_to_mend_them() {
     assert_eq!(next.renew(LeaseId(1), at(7)), Some(10));
     assert!(!next.is_shortened(LeaseId(1)));
     let mut last = Lessor::with_checkpoints(Duration::from_secs(4));
-    last.promote(at(8), &h.store);
+    last.promote(at(8), TERM, &h.store);
     assert_eq!(left(&last, 1, 8), Duration::from_secs(10), "the renewal is not forgotten");
 }
 
@@ -129,7 +131,7 @@ fn checkpoints_tell_what_is_left_and_a_renewal_has_to_mend_them() {
 fn ten_thousand_leases_that_end_at_once_are_told_in_pieces() {
     let mut h = Harness::new();
     let mut lessor = Lessor::new();
-    lessor.promote(at(0), &h.store);
+    lessor.promote(at(0), TERM, &h.store);
     for id in 1..=10_000 {
         h.grant(id).unwrap();
     }

@@ -203,7 +203,10 @@ impl Cluster {
             | Body::CommitIndex { commit_index, .. }
             | Body::Heartbeat { commit_index, .. }
             | Body::Quiesce { commit_index, .. } => {
-                let leads = self.leaders.get(term) == Some(from);
+                let leads = match self.leaders.get(term) {
+                    Some(leader) => leader == from,
+                    None => self.led_unseen(*term, *from),
+                };
                 require(leads, "only the leader of a term speaks as one", said)?;
                 let known = self.committed.last_key_value().map_or(0, |(index, _)| index.0);
                 require(commit_index.0 <= known, "nobody invents a commit", said)?;
@@ -234,6 +237,19 @@ impl Cluster {
             | Body::ReadIndexResponse { .. }
             | Body::Removed { .. } => Ok(()),
         }
+    }
+
+    /// Whether a node may have led in a term in which nobody was seen to lead. A host hands its
+    /// node all that came while it stood still, and the last vote may come right before the first
+    /// word of a later leader. Those who voted have said so.
+    fn led_unseen(&mut self, term: Term, id: NodeId) -> bool {
+        let votes = |voter| self.votes.get(&(term, voter)) == Some(&id);
+        let mut known = self.configurations.values();
+        let is_elected = known.any(|known| known.is_quorum(Decision::Election, &votes));
+        if is_elected {
+            self.leaders.insert(term, id);
+        }
+        is_elected
     }
 
     fn observe_vote(

@@ -89,6 +89,7 @@ impl Chaos {
     }
 
     pub(super) fn mend_all(&mut self) {
+        self.crash_installing_before = 0;
         self.mend_net();
         for node in self.cluster.world.nodes() {
             self.resume(node);

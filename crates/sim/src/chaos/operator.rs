@@ -33,6 +33,8 @@ pub(super) struct Operator {
     newcomers: Vec<NodeId>,
     /// When each was asked for.
     asked_at: BTreeMap<NodeId, Moment>,
+    /// When a change was last left without an answer that is certain.
+    left_open_at: Option<Moment>,
     /// Since when nothing is held up any more.
     patient_since: Moment,
 }
@@ -60,6 +62,13 @@ impl Operator {
 
     pub(super) fn is_idle(&self) -> bool {
         self.errands.is_empty()
+    }
+
+    /// Whether nothing that was asked for may still begin. A leader holds a change until it may
+    /// make it, and goes on with it when whoever brought it is gone.
+    pub(super) fn is_done_with(&self, now: Moment) -> bool {
+        let may_begin = |since: Moment| now < self.patient_since.max(since).after(BEGUN_WITHIN);
+        self.is_idle() && !self.left_open_at.is_some_and(may_begin)
     }
 
     /// What was held up goes on from now: what was asked before may take as long once more.
@@ -147,7 +156,7 @@ impl Chaos {
                         }
                     }
                     // Nobody knows what became of it.
-                    Some(Err(_)) | None => {}
+                    Some(Err(_)) | None => self.operator.left_open_at = Some(world.now()),
                 }
             }
         }

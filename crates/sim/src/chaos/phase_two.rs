@@ -34,7 +34,7 @@ impl Chaos {
     pub(super) fn settled_voters(&self) -> Option<Vec<NodeId>> {
         let world = &self.cluster.world;
         let nodes = world.nodes();
-        let is_settled = self.spoiled.is_none() && self.operator.is_idle();
+        let is_settled = self.spoiled.is_none() && self.operator.is_done_with(world.now());
         let known = || {
             let of = |node: &NodeId| {
                 let groups = self.groups.iter();

@@ -97,10 +97,10 @@ impl Chaos {
     }
 
     fn bearable(&self, by: Bearable) -> Vec<NodeId> {
-        if self.spoiled.is_some() || !self.operator.is_idle() {
+        let world = &self.cluster.world;
+        if self.spoiled.is_some() || !self.operator.is_done_with(world.now()) {
             return Vec::new();
         }
-        let world = &self.cluster.world;
         let mut nodes = world.nodes();
         for group in &self.groups {
             let its = by(world, *group);

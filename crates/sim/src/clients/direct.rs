@@ -86,7 +86,11 @@ impl Direct {
                         Ok(Outcome::Failed)
                     }
                     Ok(Err(error)) => Err(wrong(request, &error)),
-                    Err(_) => Ok(Outcome::Failed),
+                    Err(ReadError::NoLeader | ReadError::TimedOut | ReadError::Stopped) => {
+                        Ok(Outcome::Failed)
+                    }
+                    // Nothing of what they ask for may be refused.
+                    Err(error) => Err(Failure::new(ERRORS, format!("{request:?}: {error:?}"))),
                 })
             }
         }

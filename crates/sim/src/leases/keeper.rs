@@ -20,11 +20,15 @@ const REVOKE_RETRY: Duration = Duration::from_secs(1);
 /// Leases at a time.
 const AT_ONCE_MAX: usize = 100;
 
+const NOTHING: Command = Command::LeaseCheckpoint { remaining: Vec::new() };
+
 /// Keeps the deadlines while its node leads; of one life of its node.
 #[derive(Debug)]
 pub(super) struct Keeper {
     pub(super) life: u64,
     leads_in: Option<Term>,
+    /// A word of its own in the log, behind all that leaders before wrote of leases.
+    taking_over: Option<Slot<Proposed>>,
     lessor: Lessor,
     /// A checkpoint under way: no renewal that mends one may be overtaken by it.
     writing: Option<Slot<Proposed>>,
@@ -65,7 +69,8 @@ pub(super) enum Renewed {
 impl Keeper {
     pub(super) fn new(life: u64) -> Self {
         let lessor = Lessor::with_checkpoints(CHECKPOINT_INTERVAL);
-        Self { life, leads_in: None, lessor, writing: None, renewals: Vec::new() }
+        let (leads_in, taking_over, writing) = (None, None, None);
+        Self { life, leads_in, taking_over, lessor, writing, renewals: Vec::new() }
     }
 
     /// A client asks this node to keep a lease alive.
@@ -83,14 +88,13 @@ impl Keeper {
             if self.lessor.is_leading() {
                 self.lessor.demote(store);
             }
-            if leads_in.is_some() {
-                self.lessor.promote(now, store);
-            }
             self.leads_in = leads_in;
+            self.taking_over = leads_in.map(|term| propose(handle, term, &NOTHING));
         }
+        self.take_over(now, handle, store);
         let is_written = |slot: &Slot<Proposed>| slot.lock().expect("one thread").is_some();
         self.writing.take_if(|slot| is_written(slot));
-        if let Some(term) = leads_in {
+        if let Some(term) = self.lessor.leads_in() {
             self.lessor.observe(now, store);
             self.checkpoint(now, term, handle);
             for id in self.lessor.expired(now, AT_ONCE_MAX, REVOKE_RETRY) {
@@ -99,6 +103,20 @@ impl Keeper {
         }
         for renewal in std::mem::take(&mut self.renewals) {
             self.go_on(renewal, now, handle, store);
+        }
+    }
+
+    /// Begins to keep the deadlines when its own word is applied.
+    fn take_over(&mut self, now: Moment, handle: &Handle, store: &Store) {
+        let (Some(term), Some(slot)) = (self.leads_in, &self.taking_over) else { return };
+        let told = slot.lock().expect("one thread").take();
+        match told {
+            None => {}
+            Some(Ok(Ok(_))) => {
+                self.taking_over = None;
+                self.lessor.promote(now, term, store);
+            }
+            Some(Ok(Err(_)) | Err(_)) => self.taking_over = Some(propose(handle, term, &NOTHING)),
         }
     }
 
@@ -115,7 +133,7 @@ impl Keeper {
 
     fn go_on(&mut self, mut renewal: Renewal, now: Moment, handle: &Handle, store: &Store) {
         let (id, answer) = (LeaseId(renewal.lease), Arc::clone(&renewal.answer));
-        let Some(term) = self.leads_in else { return tell(&answer, Renewed::Unknown) };
+        let Some(term) = self.lessor.leads_in() else { return tell(&answer, Renewed::Unknown) };
         renewal.step = match renewal.step {
             Step::Begin if self.lessor.is_shortened(id) && self.writing.is_some() => Step::Begin,
             Step::Begin if self.lessor.is_shortened(id) => {
@@ -198,7 +216,10 @@ mod tests {
         assert!(cluster.world.run_until(SOON, |_| store.lease(id).is_some()));
 
         let mut keeper = Keeper::new(1);
-        keeper.work(cluster.world.now(), &handle, &store);
+        assert!(cluster.world.run_until(SOON, |world| {
+            keeper.work(world.now(), &handle, &store);
+            keeper.lessor.is_leading()
+        }));
         cluster.world.pause_stage(leader, Stage::Applier);
         drop(propose(&handle, term, &Command::LeaseRevoke { id }));
         let is_committed = || handle.status().commit_index > handle.status().applied_index;
@@ -211,5 +232,36 @@ mod tests {
             answer.lock().unwrap().is_some()
         }));
         assert_eq!(*answer.lock().unwrap(), Some(Renewed::NoSuchLease));
+    }
+
+    /// T213. A leader wrote down that a lease has a second left, and then, since it was kept alive,
+    /// that it has its full time again. Its successor has applied the first when it is elected.
+    #[test]
+    fn a_leader_keeps_no_deadlines_before_it_has_applied_what_leaders_before_wrote_of_them() {
+        let mut cluster = Cluster::started(3);
+        let leader = cluster.world.leader(GROUP).unwrap();
+        let (id, ttl) = (LeaseId(7), 60);
+        let handle = cluster.world.group(leader, GROUP).unwrap();
+        let term = handle.status().term;
+        let checkpoint = |left| Command::LeaseCheckpoint { remaining: vec![(id, left)] };
+        drop(propose(&handle, term, &Command::LeaseGrant { id, ttl }));
+        drop(propose(&handle, term, &checkpoint(1)));
+        let store = cluster.store(leader);
+        let has_a_second = |store: &Store| store.lease(id).is_some_and(|it| it.remaining_ttl == 1);
+        assert!(cluster.world.run_until(SOON, |_| has_a_second(&store)));
+        cluster.world.pause_stage(leader, Stage::Applier);
+        drop(propose(&handle, term, &checkpoint(ttl)));
+        let is_committed = || handle.status().commit_index > handle.status().applied_index;
+        assert!(cluster.world.run_until(SOON, |_| is_committed()));
+
+        let mut keeper = Keeper::new(1);
+        keeper.work(cluster.world.now(), &handle, &store);
+        cluster.world.resume(leader);
+        assert!(cluster.world.run_until(SOON, |world| {
+            keeper.work(world.now(), &handle, &store);
+            keeper.lessor.is_leading()
+        }));
+        let left = keeper.lessor.remaining(id, cluster.world.now()).unwrap().remaining;
+        assert!(left > Duration::from_secs(50), "{left:?} left");
     }
 }
