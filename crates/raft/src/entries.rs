@@ -11,46 +11,47 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, Range};
 
-use crate::Entry;
+use crate::{Entry, Payload};
 
 /// A run of entries, or a part of one, that is shared and never changes. Reads like a slice; to
 /// clone it costs nothing that depends on its length. It keeps the whole run in memory of which it
 /// is a part.
 #[derive(Clone, Default)]
 pub struct Entries {
-    run: Run,
+    /// The entries lie beside their count: whoever looks at one goes one step, and a run costs one
+    /// allocation. Nothing in most messages and outputs.
+    run: Option<Arc<[Entry]>>,
     /// Invariant: within the run.
     begin: usize,
     /// Invariant: within the run, at or behind `begin`.
     end: usize,
 }
 
-/// What is shared.
-#[derive(Clone, Default)]
-enum Run {
-    /// As in most messages and outputs.
-    #[default]
-    Nothing,
-    /// As where clients come one at a time: the entry lies beside its count, and not behind a list.
-    One(Arc<Entry>),
-    Many(Arc<Vec<Entry>>),
-}
-
-impl Run {
-    fn as_slice(&self) -> &[Entry] {
-        match self {
-            Self::Nothing => &[],
-            Self::One(entry) => core::slice::from_ref(entry),
-            Self::Many(entries) => entries,
-        }
-    }
-}
-
 impl Entries {
     /// No entries.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
-        Self { run: Run::Nothing, begin: 0, end: 0 }
+        Self { run: None, begin: 0, end: 0 }
+    }
+
+    fn of(run: Arc<[Entry]>) -> Self {
+        let end = run.len();
+        if end == 0 { Self::new() } else { Self { run: Some(run), begin: 0, end } }
+    }
+
+    /// How many there are, which can be said without a look at them.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.begin
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.end == self.begin
     }
 
     /// A part of these, by places. Panics if `places` reaches beyond the end, as a slice does.
@@ -74,6 +75,7 @@ impl Entries {
     }
 
     /// Drops the first `count`, or all.
+    #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         self.begin = self.end.min(self.begin + count);
     }
@@ -81,26 +83,30 @@ impl Entries {
     /// The entries as a list of one's own: moved if nobody else holds them, copied otherwise.
     #[must_use]
     pub fn into_vec(self) -> Vec<Entry> {
-        let (begin, end) = (self.begin, self.end);
-        let mut entries = match self.run {
-            Run::Nothing => Vec::new(),
-            Run::One(entry) => alloc::vec![Arc::unwrap_or_clone(entry)],
-            Run::Many(entries) => match Arc::try_unwrap(entries) {
-                Ok(entries) => entries,
-                Err(shared) => return shared[begin..end].to_vec(),
-            },
-        };
-        entries.truncate(end);
-        entries.drain(..begin);
+        let mut entries = Vec::with_capacity(self.len());
+        self.append_to(&mut entries);
         entries
+    }
+
+    /// The same, behind what is in `list`.
+    pub(crate) fn append_to(self, list: &mut Vec<Entry>) {
+        let Some(mut run) = self.run else { return };
+        let places = self.begin..self.end;
+        let Some(own) = Arc::get_mut(&mut run) else { return list.extend_from_slice(&run[places]) };
+        let taken = |entry: &mut Entry| Entry {
+            id: entry.id,
+            payload: core::mem::replace(&mut entry.payload, Payload::Noop),
+        };
+        list.extend(own[places].iter_mut().map(taken));
     }
 }
 
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
-        &self.run.as_slice()[self.begin..self.end]
+        self.run.as_ref().map_or(&[], |run| &run[self.begin..self.end])
     }
 }
 
@@ -112,22 +118,24 @@ impl AsRef<[Entry]> for Entries {
 
 impl From<Entry> for Entries {
     fn from(entry: Entry) -> Self {
-        Self { run: Run::One(Arc::new(entry)), begin: 0, end: 1 }
+        Self { run: Some(Arc::new([entry])), begin: 0, end: 1 }
     }
 }
 
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        match entries.len() {
-            0 | 1 => entries.into_iter().next().map_or_else(Self::new, Self::from),
-            end => Self { run: Run::Many(Arc::new(entries)), begin: 0, end },
-        }
+        Self::of(entries.into())
     }
 }
 
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let mut entries = entries.into_iter();
+        let (least, most) = entries.size_hint();
+        if Some(least) == most {
+            return Self::of(entries.collect());
+        }
+        // Who cannot say how many there are would be gathered in a list first; there may be one.
         let Some(first) = entries.next() else { return Self::new() };
         let Some(second) = entries.next() else { return first.into() };
         let mut all = Vec::with_capacity(2 + entries.size_hint().0);

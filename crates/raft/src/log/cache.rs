@@ -74,7 +74,15 @@ impl Cache {
     }
 
     /// Drops the oldest entries until the budget holds, but none behind `upto`.
+    #[inline]
     pub(crate) fn evict(&mut self, upto: LogIndex, bytes_max: usize) {
+        // Asked with every output and every input, and there is nearly always room.
+        if self.size_bytes > bytes_max {
+            self.make_room(upto, bytes_max);
+        }
+    }
+
+    fn make_room(&mut self, upto: LogIndex, bytes_max: usize) {
         while self.size_bytes > bytes_max {
             let Some(run) = self.runs.front_mut() else { return };
             let mut count = 0;
@@ -97,12 +105,12 @@ impl Cache {
 
     /// Makes one run of all that lies at `from` or behind, so that whoever reads there shares it.
     pub(crate) fn gather(&mut self, from: LogIndex) {
-        let Some((begin, _)) = self.find(from).filter(|(begin, _)| begin + 1 < self.runs.len())
-        else {
-            return;
-        };
+        if self.runs.back().is_none_or(|newest| first_of(newest) <= from) {
+            return; // One run already.
+        }
+        let Some((begin, _)) = self.find(from) else { return };
         let mut gathered = Vec::with_capacity(self.runs.range(begin..).map(|run| run.len()).sum());
-        self.runs.drain(begin..).for_each(|run| gathered.append(&mut run.into_vec()));
+        self.runs.drain(begin..).for_each(|run| run.append_to(&mut gathered));
         self.runs.push_back(gathered.into());
     }
 
@@ -115,20 +123,17 @@ impl Cache {
     fn find(&self, index: LogIndex) -> Option<(usize, usize)> {
         // What is wanted is at the end, mostly: look there before searching all.
         const NEAR: usize = 4;
-        let newest = self.runs.back()?;
-        let first = first_of(newest);
-        if first <= index {
-            let is_here = index <= last_of(newest);
-            return is_here.then(|| (self.runs.len() - 1, distance(first, index)));
-        }
-        for (place, run) in self.runs.iter().enumerate().rev().skip(1).take(NEAR) {
-            if first_of(run) <= index {
-                return Some((place, distance(first_of(run), index)));
+        for place in (0..self.runs.len()).rev().take(NEAR) {
+            let run = &self.runs[place];
+            let first = first_of(run);
+            if first <= index {
+                let within = distance(first, index);
+                return (within < run.len()).then_some((place, within));
             }
         }
-        let place = self.runs.partition_point(|run| last_of(run) < index);
-        let first = first_of(&self.runs[place]);
-        (first <= index).then(|| (place, distance(first, index)))
+        let behind = self.runs.partition_point(|run| first_of(run) <= index);
+        let place = behind.checked_sub(1)?;
+        Some((place, distance(first_of(&self.runs[place]), index)))
     }
 
     /// The entries from this place on.
