@@ -43,6 +43,14 @@ impl Node {
             && durable > own.match_index
         {
             own.acknowledge(durable);
+            self.count_acknowledged(durable);
+        }
+    }
+
+    /// A member holds the log up to `index`. Whoever makes a quorum for more than is committed holds
+    /// more than that itself: of three the last to answer is not counted.
+    pub(crate) fn count_acknowledged(&mut self, index: LogIndex) {
+        if index > self.commit_index {
             self.advance_commit_index();
         }
     }

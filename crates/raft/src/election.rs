@@ -20,25 +20,31 @@ pub(crate) enum Campaign {
 }
 
 impl Node {
+    #[inline]
     pub(crate) fn tell_time(&mut self, now: Tick) {
         // A clock that goes back would be the host's bug; standing still is the harmless answer.
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
-            self.reset_election_timer();
-            if let Some((min, max)) = self.options.first_election_ticks {
-                let first = self.jitter.election_timeout_ticks(min, max - min + 1);
-                self.campaign_at = Some(self.now.after(first));
-            }
-            // What is in the log was there by now.
-            self.log_grew_at = self.now;
-            // The last life may have promised its vote to a leader a moment ago.
-            if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
-                self.leader_heard_at = Some(self.now);
-            }
-            // Alone in the group there is nobody to disturb and nobody to wait for.
-            if self.is_sole_voter() {
-                self.campaign_at = Some(self.now);
-            }
+            self.begin_time();
+        }
+    }
+
+    /// The first time that this life is told.
+    fn begin_time(&mut self) {
+        self.reset_election_timer();
+        if let Some((min, max)) = self.options.first_election_ticks {
+            let first = self.jitter.election_timeout_ticks(min, max - min + 1);
+            self.campaign_at = Some(self.now.after(first));
+        }
+        // What is in the log was there by now.
+        self.log_grew_at = self.now;
+        // The last life may have promised its vote to a leader a moment ago.
+        if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
+            self.leader_heard_at = Some(self.now);
+        }
+        // Alone in the group there is nobody to disturb and nobody to wait for.
+        if self.is_sole_voter() {
+            self.campaign_at = Some(self.now);
         }
     }
 

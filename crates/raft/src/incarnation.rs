@@ -109,17 +109,20 @@ impl Node {
                 | Body::HeartbeatResponse { .. }
                 | Body::InstallSnapshotResponse { .. }
         );
+        if !answers {
+            return;
+        }
         let last_index = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let newest_round = leader.reads.newest_round();
         let Some(member) = leader.member(from) else { return };
+        if member.incarnation == incarnation && member.heard_at.is_some() {
+            return;
+        }
         // Nobody can tell whether an unnamed disk is the one that is named now: an older host that
         // was upgraded names the disk it had, another in its place one that is new. Its book begins
         // anew either way, as a question; who held all of it counts again after one round trip.
         let was_unnamed = !member.incarnation.is_known();
-        if !answers || member.incarnation == incarnation && member.heard_at.is_some() {
-            return;
-        }
         let had_a_book = member.heard_at.is_some() && !bug(Bug::UnnamedDisksVouchForNamed);
         let has_changed = member.incarnation != incarnation && (!was_unnamed || had_a_book);
         member.heard_at = Some(self.now);
@@ -142,11 +145,16 @@ impl Node {
     /// Puts the disks that were heard on record, unless another change is under way. A voter's
     /// record stays; a learner vouches for nothing, so that it may come with a new disk. `may_wait`
     /// as for the change of members that is to follow.
+    #[inline]
     pub(crate) fn record_disks(&mut self, may_wait: bool) {
         let RoleState::Leader(leader) = &self.role else { return };
-        if !leader.has_unrecorded || self.may_begin_change(may_wait).is_err() {
-            return;
+        if leader.has_unrecorded && self.may_begin_change(may_wait).is_ok() {
+            self.record_heard_disks();
         }
+    }
+
+    fn record_heard_disks(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
         let current = self.configurations.current();
         let mut next = current.clone();
         for member in &leader.members {

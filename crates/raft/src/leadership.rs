@@ -121,11 +121,12 @@ impl Node {
     /// and with a slow majority of disks beside it nothing would tell them. A leader that cannot
     /// write makes room; and does not campaign until its disk is back.
     pub(crate) fn watch_writes(&mut self) {
-        // Alone, there is nobody to make room for.
-        if !matches!(self.role, RoleState::Leader(_)) || self.is_sole_voter() {
+        // Nearly always there is no stall, and that is quickly seen.
+        if !self.is_write_stalled() || bug(Bug::StalledLeaderGoesOn) {
             return;
         }
-        if self.is_write_stalled() && !bug(Bug::StalledLeaderGoesOn) {
+        // Alone, there is nobody to make room for.
+        if matches!(self.role, RoleState::Leader(_)) && !self.is_sole_voter() {
             let term = self.current_term();
             self.record(|| Event::WriteStalled { term });
             self.become_follower(term, None);

@@ -51,10 +51,9 @@ pub struct Output {
 }
 
 impl Output {
-    /// Becomes what `from` is, which is empty afterwards.
+    /// Becomes what `from` is, which is empty afterwards, but for persists and messages: those are
+    /// kept elsewhere.
     pub(crate) fn refill(&mut self, from: &mut Self) {
-        refill(&mut self.persists, &mut from.persists);
-        refill(&mut self.messages, &mut from.messages);
         self.committed = core::mem::take(&mut from.committed);
         refill(&mut self.reads, &mut from.reads);
         refill(&mut self.fetches, &mut from.fetches);

@@ -25,11 +25,24 @@ use crate::{
 impl Node {
     /// Sends every follower what it should have by now.
     pub(crate) fn replicate(&mut self) {
-        let RoleState::Leader(leader) = &self.role else { return };
-        for place in 0..leader.members.len() + leader.leaving.len() {
-            // One message at a time, until the window is full or the follower has everything.
-            while self.replicate_to(place) {}
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return;
         }
+        // Sending changes nothing of what counts for it.
+        let witness_limit = self.witness_hears_upto(self.log.last().index);
+        let RoleState::Leader(leader) = &self.role else { return };
+        let leavers = leader.leaving.len();
+        for place in 0..leader.members.len() + leavers {
+            // One message at a time, until the window is full or the follower has everything.
+            while self.replicate_to(place, witness_limit) {}
+        }
+        if leavers > 0 {
+            self.forget_leavers();
+        }
+    }
+
+    /// Those that were told the last they are told, or cannot be.
+    fn forget_leavers(&mut self) {
         let (mark, commit_index) = (self.log.mark().index, self.commit_index);
         if let RoleState::Leader(leader) = &mut self.role {
             let options = &self.options;
@@ -44,8 +57,7 @@ impl Node {
     }
 
     /// Sends one message to one follower; says whether another may follow at once.
-    fn replicate_to(&mut self, place: usize) -> bool {
-        let witness_limit = self.witness_hears_upto(self.log.last().index);
+    fn replicate_to(&mut self, place: usize, witness_limit: LogIndex) -> bool {
         let RoleState::Leader(leader) = &mut self.role else { return false };
         let last_word = leader.last_word_at(place);
         let member = leader.book_at(place);
@@ -237,7 +249,7 @@ impl Node {
             ProgressState::Snapshot { .. } | ProgressState::Replicate(_) => {}
         }
         if is_news {
-            self.advance_commit_index();
+            self.count_acknowledged(match_index);
             self.continue_transfer(from);
         }
     }
