@@ -39,6 +39,11 @@ impl Load {
     }
 }
 
+/// The place of a node among three, by its id.
+pub(crate) fn place_of(id: u64) -> usize {
+    usize::try_from(id - 1).unwrap_or(0)
+}
+
 /// Three nodes in one thread, the first of which leads.
 pub(crate) trait Group: Sized {
     fn new() -> Self;
