@@ -30,6 +30,7 @@ impl Node {
     }
 
     /// The first time that this life is told.
+    #[cold]
     fn begin_time(&mut self) {
         self.reset_election_timer();
         if let Some((min, max)) = self.options.first_election_ticks {
@@ -95,7 +96,8 @@ impl Node {
             && !self.is_write_stalled()
     }
 
-    /// Does what time has made due.
+    /// Does what time has made due. Nearly always that is nothing, which is seen here.
+    #[inline]
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
         self.expire_awaited();
@@ -104,12 +106,29 @@ impl Node {
         }
         self.watch_writes();
         self.refuse_reordered();
-        let RoleState::Leader(leader) = &self.role else {
-            if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
-                self.campaign(Campaign::Timeout);
+        if let RoleState::Leader(leader) = &self.role {
+            let regular = leader.heartbeat_at.min(leader.quorum_check_at);
+            let has_more = leader.transfer.is_some()
+                || !leader.staged.is_empty()
+                || leader.guard.deferral.is_some();
+            if regular <= self.now || has_more {
+                self.handle_leaders_time();
             }
-            return;
-        };
+        } else if self.campaign_at.is_some_and(|at| at <= self.now) {
+            self.campaign_if_allowed();
+        }
+    }
+
+    #[cold]
+    fn campaign_if_allowed(&mut self) {
+        if self.may_campaign() {
+            self.campaign(Campaign::Timeout);
+        }
+    }
+
+    #[inline(never)]
+    fn handle_leaders_time(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
         let (beat, check) = (leader.heartbeat_at, leader.quorum_check_at);
         if check <= self.now {
             self.check_quorum();

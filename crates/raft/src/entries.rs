@@ -132,7 +132,7 @@ impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let mut entries = entries.into_iter();
         let (least, most) = entries.size_hint();
-        if Some(least) == most {
+        if Some(least) == most && least > 1 {
             return Self::of(entries.collect());
         }
         // Who cannot say how many there are would be gathered in a list first; there may be one.

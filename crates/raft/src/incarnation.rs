@@ -102,6 +102,7 @@ impl Node {
     }
 
     /// A member answers its leader: by which disk?
+    #[inline]
     pub(crate) fn look_at_disk(&mut self, from: NodeId, incarnation: Incarnation, body: &Body) {
         let answers = matches!(
             body,
@@ -109,9 +110,13 @@ impl Node {
                 | Body::HeartbeatResponse { .. }
                 | Body::InstallSnapshotResponse { .. }
         );
-        if !answers {
-            return;
+        if answers {
+            self.look_at_answering_disk(from, incarnation);
         }
+    }
+
+    #[inline(never)]
+    fn look_at_answering_disk(&mut self, from: NodeId, incarnation: Incarnation) {
         let last_index = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let newest_round = leader.reads.newest_round();
@@ -147,14 +152,17 @@ impl Node {
     /// as for the change of members that is to follow.
     #[inline]
     pub(crate) fn record_disks(&mut self, may_wait: bool) {
-        let RoleState::Leader(leader) = &self.role else { return };
-        if leader.has_unrecorded && self.may_begin_change(may_wait).is_ok() {
-            self.record_heard_disks();
+        if matches!(&self.role, RoleState::Leader(leader) if leader.has_unrecorded) {
+            self.record_heard_disks(may_wait);
         }
     }
 
-    fn record_heard_disks(&mut self) {
+    #[cold]
+    fn record_heard_disks(&mut self, may_wait: bool) {
         let RoleState::Leader(leader) = &self.role else { return };
+        if self.may_begin_change(may_wait).is_err() {
+            return;
+        }
         let current = self.configurations.current();
         let mut next = current.clone();
         for member in &leader.members {

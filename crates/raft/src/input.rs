@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
-    ClockInterval, ConfigurationChange, Entry, KeyedCommand, LogIndex, Message, NodeId,
+    ClockInterval, ConfigurationChange, Entry, KeyedCommand, LogIndex, Message, Node, NodeId,
     PersistNumber, ReadRequest, SnapshotMark, Timeouts,
 };
 
@@ -84,6 +84,36 @@ pub enum Input {
     /// The host has not heard from another node for an election timeout. Needed only where groups
     /// rest ([`quiesce_after_ticks`](crate::Options::quiesce_after_ticks)).
     PeerLost(NodeId),
+}
+
+impl Node {
+    /// Any of them, and above all those that do not come with every entry.
+    pub(crate) fn take(&mut self, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::PeerLost(peer) => self.wake_by(Some(peer)),
+            Input::Clock(interval) => self.hear_clock(interval),
+            Input::Message(message) => self.step(message),
+            // The refusal is for callers of the doors with a result; here nobody waits for it.
+            Input::Propose(commands) => drop(self.propose_commands(commands)),
+            Input::ProposeKeyed(commands) => drop(self.propose_keyed_commands(commands)),
+            Input::Read(request) => self.queue_read(request),
+            Input::Replied(index) => self.note_replied(index),
+            Input::Persisted(number) => self.handle_persisted(number),
+            Input::Applied(index) => self.handle_applied(index),
+            Input::Fetched { from, entries } => self.handle_fetched(from, entries),
+            Input::Compact { upto } => self.compact(upto),
+            Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
+            Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
+            Input::TransferLeadership { to } => drop(self.begin_transfer_in_time(to)),
+            Input::StepDown => drop(self.begin_rest()),
+            Input::Campaign => drop(self.begin_campaign()),
+            Input::SetTimeouts(timeouts) => drop(self.change_timeouts(timeouts)),
+            Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
+            Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
+            Input::AbandonChange => drop(self.abandon()),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //! since the crash that loses #3 and keeps #2 loses the entry.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
@@ -121,6 +122,7 @@ impl Persister {
     }
 
     /// What must be written, for the output, but for its entries; at most one.
+    #[inline]
     pub(crate) fn take_pending(&mut self, now: Tick) -> Option<Persist> {
         let pending = self.pending.take()?;
         self.pending_from = None;
@@ -188,16 +190,16 @@ impl Persister {
 
 impl Node {
     /// What must be written, with the entries as the log has them.
-    pub(crate) fn take_persist(&mut self) -> Option<Persist> {
+    pub(crate) fn take_persist_into(&mut self, persists: &mut Vec<Persist>) {
         let last = self.log.last().index;
         let from = self.persister.pending_from().filter(|from| *from <= last);
-        let mut persist = self.persister.take_pending(self.now)?;
+        let Some(mut persist) = self.persister.take_pending(self.now) else { return };
         if let Some(from) = from {
             // Nothing is dropped from memory that was not handed out, and only what is durable is.
             let entries = self.log.read(from, last, usize::MAX);
             persist.entries = entries.expect("what is not durable yet is in memory");
         }
-        Some(persist)
+        persists.push(persist);
     }
 }
 

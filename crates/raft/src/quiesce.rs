@@ -36,6 +36,7 @@ impl Node {
         }
     }
 
+    #[cold]
     fn end_rest(&mut self) {
         self.is_resting = false;
         // Who was woken stays up for a while: there may be more to come.
@@ -70,6 +71,7 @@ impl Node {
         }
     }
 
+    #[cold]
     fn end_rest_by(&mut self, by: Option<NodeId>) {
         self.end_rest();
         let leader_id = self.leader_id().filter(|id| Some(*id) != by && *id != self.options.id);

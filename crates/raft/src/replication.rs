@@ -61,24 +61,23 @@ impl Node {
         let RoleState::Leader(leader) = &mut self.role else { return false };
         let last_word = leader.last_word_at(place);
         let member = leader.book_at(place);
-        if member.id == self.options.id {
+        let is_told = member.was_told_all(self.log.last().index, self.commit_index);
+        if is_told || member.id == self.options.id {
             return false;
         }
         let to = member.id;
-        let feeder = Feeder {
+        let mut feeder = Feeder {
             options: &self.options,
             log: &self.log,
+            outbox: &mut self.outbox,
+            term: self.hard_state.current_term,
             commit_index: self.commit_index,
             witness_limit,
             last_word,
         };
         match feeder.feed(member) {
             Feed::Quiet => false,
-            Feed::Send(body) => {
-                let is_behind = member.next_index <= self.log.last().index;
-                self.send_as_leader(to, body);
-                is_behind
-            }
+            Feed::Sent => member.next_index <= self.log.last().index,
             Feed::Fetch(fetch) => {
                 self.fetch(fetch);
                 false
@@ -119,22 +118,21 @@ impl Node {
             {
                 continue;
             }
-            let to = member.id;
-            let feeder = Feeder {
+            let mut feeder = Feeder {
                 options: &self.options,
                 log: &self.log,
+                outbox: &mut self.outbox,
+                term: self.hard_state.current_term,
                 commit_index: self.commit_index,
                 witness_limit,
                 last_word,
             };
-            if let Some(body) = feeder.append(member, entries.clone()) {
-                self.send_as_leader(to, body);
-            }
+            // Where the log has gone meanwhile, the next output says what helps.
+            let _is_sent = feeder.append(member, entries.clone());
         }
     }
 
-    /// What a leader says of its log leaves at once, while its own disk is still writing: the
-    /// entry counts nowhere before it is durable there.
+    /// What a leader says leaves at once.
     pub(crate) fn send_as_leader(&mut self, to: NodeId, body: Body) {
         let message = self.message(to, self.current_term(), body);
         self.outbox.send(message);

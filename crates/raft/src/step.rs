@@ -48,29 +48,35 @@ impl Node {
             return self.fault(from, PeerFault::OtherDisk);
         }
         match term.cmp(&self.current_term()) {
-            Ordering::Less => self.handle_lower_term(from, term, &body),
-            Ordering::Equal => {
-                self.look_at_disk(from, incarnation, &body);
-                self.dispatch(from, term, body);
+            Ordering::Less => return self.handle_lower_term(from, term, &body),
+            Ordering::Equal => self.look_at_disk(from, incarnation, &body),
+            Ordering::Greater => {
+                if !self.begin_higher_term(from, term, &body) {
+                    return;
+                }
             }
-            Ordering::Greater => self.handle_higher_term(from, term, body),
         }
+        self.dispatch(from, term, body);
     }
 
-    /// A higher term ends whatever this node was doing in its own, with three exceptions.
-    fn handle_higher_term(&mut self, from: NodeId, term: Term, body: Body) {
-        match &body {
+    /// A higher term ends whatever this node was doing in its own, with three exceptions. Says
+    /// whether there is more to do: the message is of the current term now.
+    fn begin_higher_term(&mut self, from: NodeId, term: Term, body: &Body) -> bool {
+        match body {
             // A pre-vote is about a term that nobody has begun yet.
             Body::PreVote { last } if !bug(Bug::PreVoteRaisesTheTerm) => {
-                return self.handle_pre_vote(from, term, *last);
+                self.handle_pre_vote(from, term, *last);
+                return false;
             }
             Body::PreVoteResponse { granted: true } => {
-                return self.handle_pre_vote_response(from, term, true);
+                self.handle_pre_vote_response(from, term, true);
+                return false;
             }
             // A node that cannot hear the leader must not depose it (thesis §4.2.3). It is not even
             // answered: an answer would carry no news that helps it.
             Body::RequestVote { leadership_transfer: false, .. } if self.hears_a_leader() => {
-                return self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
+                self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
+                return false;
             }
             // These come from the leader of that term.
             Body::AppendEntries { .. }
@@ -83,7 +89,7 @@ impl Node {
             Body::AppendEntriesResponse(_) | Body::HeartbeatResponse { .. }
                 if bug(Bug::HigherTermInAnAnswerIsIgnored) =>
             {
-                return;
+                return false;
             }
             Body::PreVote { .. }
             | Body::PreVoteResponse { granted: false }
@@ -102,7 +108,7 @@ impl Node {
         if bug(Bug::HigherTermIsPermission) && matches!(body, Body::RequestVoteResponse { .. }) {
             self.set_hard_state(HardState { current_term: term, voted_for: Some(self.id()) });
         }
-        self.dispatch(from, term, body);
+        true
     }
 
     /// Requests are rejected with the current term, so that the sender learns of it (E11);

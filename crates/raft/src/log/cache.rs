@@ -82,6 +82,7 @@ impl Cache {
         }
     }
 
+    #[inline(never)]
     fn make_room(&mut self, upto: LogIndex, bytes_max: usize) {
         while self.size_bytes > bytes_max {
             let Some(run) = self.runs.front_mut() else { return };
@@ -120,19 +121,27 @@ impl Cache {
     }
 
     /// The place of the run that has the entry at `index`, and the entry's place in it.
+    #[inline]
     fn find(&self, index: LogIndex) -> Option<(usize, usize)> {
-        // What is wanted is at the end, mostly: look there before searching all.
-        const NEAR: usize = 4;
-        for place in (0..self.runs.len()).rev().take(NEAR) {
-            let run = &self.runs[place];
-            let first = first_of(run);
-            if first <= index {
-                let within = distance(first, index);
-                return (within < run.len()).then_some((place, within));
-            }
+        // What is wanted is in the newest, mostly.
+        let newest = self.runs.back()?;
+        let first = first_of(newest);
+        if first > index {
+            return self.find_older(index);
         }
-        let behind = self.runs.partition_point(|run| first_of(run) <= index);
-        let place = behind.checked_sub(1)?;
+        let within = distance(first, index);
+        (within < newest.len()).then(|| (self.runs.len() - 1, within))
+    }
+
+    /// The same of an entry before the newest run: look near its end before searching all.
+    #[inline(never)]
+    fn find_older(&self, index: LogIndex) -> Option<(usize, usize)> {
+        const NEAR: usize = 4;
+        let older = self.runs.len() - 1;
+        let is_before = |run: &Entries| first_of(run) <= index;
+        let mut near = (older.saturating_sub(NEAR)..older).rev();
+        let place = near.find(|place| is_before(&self.runs[*place]));
+        let place = place.or_else(|| self.runs.partition_point(is_before).checked_sub(1))?;
         Some((place, distance(first_of(&self.runs[place]), index)))
     }
 
@@ -143,17 +152,27 @@ impl Cache {
 
     /// The entries of `from..=last` that fit into `bytes_max`, at least one; `None` if `from` is
     /// not here. Shared if they lie in one run, copied together if not.
+    #[inline]
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         // One entry at a time is read as it was appended.
-        if let Some(newest @ [entry]) = self.runs.back().map(|run| &run[..])
-            && entry.id.index == from
+        if let Some(newest) = self.runs.back()
+            && first_of(newest) == from
+            && newest.len() == 1
             && from <= last
         {
             debug_assert_eq!(fitting(newest, last, bytes_max), 1, "one always fits");
-            return self.runs.back().cloned();
+            return Some(newest.clone());
         }
+        self.read_part(from, last, bytes_max)
+    }
+
+    #[inline(never)]
+    fn read_part(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         let at @ (run, place) = self.find(from)?;
         let first = &self.runs[run];
+        if first.len() == 1 && from == last {
+            return Some(first.clone());
+        }
         let mut count = fitting(&first[place..], last, bytes_max);
         if place + count == first.len() && last_of(first) < last {
             count = fitting(self.iter_at(at), last, bytes_max);
