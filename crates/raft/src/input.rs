@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::{
-    ClockInterval, ConfigurationChange, Entry, KeyedCommand, LogIndex, Message, Node, NodeId,
+    ClockInterval, ConfigurationChange, Entry, KeyedCommand, LogIndex, Message, NodeId,
     PersistNumber, ReadRequest, SnapshotMark, Timeouts,
 };
 
@@ -86,40 +86,58 @@ pub enum Input {
     PeerLost(NodeId),
 }
 
-impl Node {
-    /// Any of them, and above all those that do not come with every entry.
-    pub(crate) fn take(&mut self, input: Input) {
-        match input {
-            Input::Tick => {}
-            Input::PeerLost(peer) => self.wake_by(Some(peer)),
-            Input::Clock(interval) => self.hear_clock(interval),
-            Input::Message(message) => self.step(message),
-            // The refusal is for callers of the doors with a result; here nobody waits for it.
-            Input::Propose(commands) => drop(self.propose_commands(commands)),
-            Input::ProposeKeyed(commands) => drop(self.propose_keyed_commands(commands)),
-            Input::Read(request) => self.queue_read(request),
-            Input::Replied(index) => self.note_replied(index),
-            Input::Persisted(number) => self.handle_persisted(number),
-            Input::Applied(index) => self.handle_applied(index),
-            Input::Fetched { from, entries } => self.handle_fetched(from, entries),
-            Input::Compact { upto } => self.compact(upto),
-            Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
-            Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
-            Input::TransferLeadership { to } => drop(self.begin_transfer_in_time(to)),
-            Input::StepDown => drop(self.begin_rest()),
-            Input::Campaign => drop(self.begin_campaign()),
-            Input::SetTimeouts(timeouts) => drop(self.change_timeouts(timeouts)),
-            Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
-            Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
-            Input::AbandonChange => drop(self.abandon()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Output, ReadMode};
+    use crate::{Body, Configuration, EntryId, Node, Options, Output, Payload, ReadMode};
+    use crate::{Restored, Term, Tick};
+
+    /// What comes with every entry has a door of its own, which does what the input does: tells the
+    /// time, takes it in, and does what is due by then.
+    #[test]
+    fn doors_of_their_own_do_what_the_inputs_do() {
+        let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
+        let options = Options { record_events: true, ..Options::new(NodeId(1), 1) };
+        let node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
+        let (mut one, mut other) = (node.clone(), node);
+        let entry = Entry { id: EntryId::new(1, 1), payload: Payload::Command("x".into()) };
+        let body = Body::AppendEntries {
+            prev: EntryId::default(),
+            commit_index: LogIndex(1),
+            session: 0,
+            entries: entry.into(),
+        };
+        let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
+        let look = |node: &mut Node| alloc::format!("{:?} {node:?}", node.take_output());
+
+        one.handle(Tick(1), Input::Message(message.clone()));
+        other.receive(Tick(1), message.clone());
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(2), Input::Persisted(PersistNumber(1)));
+        other.persisted(Tick(2), PersistNumber(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        assert_eq!(one.commit_index(), LogIndex(1));
+        one.handle(Tick(3), Input::Applied(LogIndex(1)));
+        other.applied(Tick(3), LogIndex(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        // By now the election timeout is over, and so is whatever was in time a moment ago.
+        one.handle(Tick(100_000), Input::Applied(LogIndex(1)));
+        other.applied(Tick(100_000), LogIndex(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(200_000), Input::Persisted(PersistNumber(1)));
+        other.persisted(Tick(200_000), PersistNumber(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(300_000), Input::Message(message.clone()));
+        other.receive(Tick(300_000), message);
+        assert_eq!(look(&mut one), look(&mut other));
+        // An answer that nobody asked for keeps no timer from being over.
+        let body = Body::HeartbeatResponse { round: 0, last_index: LogIndex(0) };
+        let late = Message::new(NodeId(2), NodeId(1), Term(1), body);
+        one.handle(Tick(400_000), Input::Message(late.clone()));
+        other.receive(Tick(400_000), late);
+        assert_eq!(look(&mut one), look(&mut other));
+        assert_eq!(one.role(), crate::Role::PreCandidate);
+    }
 
     /// Inputs and outputs are moved with every message: what is large and rare lies in a box.
     #[test]

@@ -89,17 +89,31 @@ impl Node {
     }
 
     /// One thing has happened, at `now`. Never blocks, and never panics on what a peer sent.
-    // Three inputs come with every entry. A host mostly names the one that it hands in, and where
-    // this is a part of the host nothing is left of the choice.
-    #[expect(clippy::wildcard_enum_match_arm, reason = "`take` names them all")]
-    #[inline(always)]
     pub fn handle(&mut self, now: Tick, input: Input) {
         self.tell_time(now);
         match input {
+            Input::Tick => {}
+            Input::PeerLost(peer) => self.wake_by(Some(peer)),
+            Input::Clock(interval) => self.hear_clock(interval),
             Input::Message(message) => self.step(message),
+            // The refusal is for callers of the doors below; here nobody waits for it.
+            Input::Propose(commands) => drop(self.propose_commands(commands)),
+            Input::ProposeKeyed(commands) => drop(self.propose_keyed_commands(commands)),
+            Input::Read(request) => self.queue_read(request),
+            Input::Replied(index) => self.note_replied(index),
             Input::Persisted(number) => self.handle_persisted(number),
             Input::Applied(index) => self.handle_applied(index),
-            other => self.take(other),
+            Input::Fetched { from, entries } => self.handle_fetched(from, entries),
+            Input::Compact { upto } => self.compact(upto),
+            Input::SnapshotSent { to, delivered } => self.handle_snapshot_sent(to, delivered),
+            Input::SnapshotInstalled(mark) => self.handle_snapshot_installed(&mark),
+            Input::TransferLeadership { to } => drop(self.begin_transfer_in_time(to)),
+            Input::StepDown => drop(self.begin_rest()),
+            Input::Campaign => drop(self.begin_campaign()),
+            Input::SetTimeouts(timeouts) => drop(self.change_timeouts(timeouts)),
+            Input::PauseElections(are_paused) => self.set_elections_paused(are_paused),
+            Input::ChangeConfiguration(change) => drop(self.begin_change(&change)),
+            Input::AbandonChange => drop(self.abandon()),
         }
         self.handle_time();
     }

@@ -21,11 +21,13 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Queues a message that says nothing the disk does not know.
+    #[inline]
     pub(crate) fn send(&mut self, message: Message) {
         self.ready.push(message);
     }
 
     /// Queues a message that may leave once `after` is durable; `durable` is what is so now.
+    #[inline]
     pub(crate) fn send_after(
         &mut self,
         after: PersistNumber,
@@ -58,8 +60,11 @@ impl Outbox {
         }
         // A follower mostly has one answer that waits, and for just this.
         if let [(after, _)] = &self.held[..] {
-            let released = if *after <= durable { self.held.pop() } else { None };
-            return self.ready.extend(released.map(|(_, message)| message));
+            if *after <= durable {
+                let (_, message) = self.held.swap_remove(0);
+                self.ready.push(message);
+            }
+            return;
         }
         let released = self.held.extract_if(.., |(after, _)| *after <= durable);
         self.ready.extend(released.map(|(_, message)| message));

@@ -10,7 +10,7 @@ use core::cmp::Ordering;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    AppendOutcome, Body, Event, HardState, LogIndex, Message, Node, NodeId, PeerFault, Term,
+    AppendOutcome, Body, Event, HardState, LogIndex, Message, Node, NodeId, PeerFault, Term, Tick,
 };
 
 /// Numbers above this cannot be reached by electing and appending; a peer that sends one is
@@ -18,6 +18,14 @@ use crate::{
 pub(crate) const PLAUSIBLE_MAX: u64 = 1 << 62;
 
 impl Node {
+    /// A message came from a peer: [`Input::Message`](crate::Input::Message), for a host that has
+    /// it in its hands. A message is large to be wrapped, and it comes with every entry.
+    pub fn receive(&mut self, now: Tick, message: Message) {
+        self.tell_time(now);
+        self.step(message);
+        self.handle_time();
+    }
+
     pub(crate) fn step(&mut self, message: Message) {
         let Message { from, to, term, incarnation, body } = message;
         let is_mine = to == self.options.id || bug(Bug::TakesTheMailOfOthers);
@@ -248,6 +256,7 @@ impl Node {
     }
 
     /// A message of this node.
+    #[inline]
     pub(crate) fn message(&self, to: NodeId, term: Term, body: Body) -> Message {
         Message { from: self.options.id, to, term, incarnation: self.options.incarnation, body }
     }
@@ -262,6 +271,7 @@ impl Node {
     }
 
     /// Queues an answer that also says that the log up to `index` is durable.
+    #[inline]
     pub(crate) fn answer_when_durable(&mut self, to: NodeId, index: LogIndex, body: Body) {
         let message = self.message(to, self.current_term(), body);
         let after = if bug(Bug::AnswersBeforeItIsDurable) {

@@ -51,7 +51,7 @@ impl Host {
     /// Takes in what has come, and does all that follows, until nothing does.
     fn settle(&mut self, now: Tick, place: usize, inboxes: &mut [VecDeque<Message>; 3]) {
         while let Some(message) = inboxes[place].pop_front() {
-            self.node.handle(now, Input::Message(message));
+            self.node.receive(now, message);
         }
         loop {
             let output = &mut self.output;
@@ -80,10 +80,10 @@ impl Host {
                 }
             }
             if let Some(number) = persisted {
-                self.node.handle(now, Input::Persisted(number));
+                self.node.persisted(now, number);
             }
             if let Some(index) = applied {
-                self.node.handle(now, Input::Applied(index));
+                self.node.applied(now, index);
                 self.cut(now, index);
             }
             if persisted.is_none() && applied.is_none() {

@@ -21,6 +21,7 @@ pub(crate) struct LogSlice {
 
 impl LogSlice {
     /// A place in the log, and nothing that follows it.
+    #[inline]
     pub(crate) fn place(leader_term: Term, prev: EntryId) -> Result<Self, PeerFault> {
         let origin_is_zero =
             (prev.index.0 == 0) == (prev.term.0 == 0) || bug(Bug::MalformedEntriesAreTaken);
@@ -30,6 +31,7 @@ impl LogSlice {
         Ok(Self { prev, entries: Entries::new() })
     }
 
+    #[inline]
     pub(crate) fn new(
         leader_term: Term,
         prev: EntryId,
