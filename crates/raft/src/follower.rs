@@ -120,6 +120,10 @@ impl Node {
     /// Compares, and changes nothing.
     fn fit(&self, slice: &LogSlice) -> Fit {
         let prev = slice.prev();
+        // What follows the end of this log is new from its first entry on.
+        if prev == self.log.last() {
+            return Fit::Follows { skip: 0 };
+        }
         // L8: what is before the mark is committed, here and therefore there.
         let is_here = self.log.contains(prev)
             || bug(Bug::NoConsistencyCheck) && prev.index <= self.log.last().index;

@@ -275,4 +275,18 @@ mod tests {
         );
         assert_eq!(persister.of_index(LogIndex(5)), PersistNumber(1));
     }
+
+    /// A write that is still gathered here is on no disk, and the disk waits for nothing else.
+    #[test]
+    fn what_was_not_handed_out_has_not_landed() {
+        let mut persister = Persister::new(LogIndex(0));
+        write(&mut persister, 1..=1);
+        drop(persister.take_pending(Tick(0), Entries::new()));
+        write(&mut persister, 2..=2);
+        persister.landed(PersistNumber(1), Tick(5));
+        assert_eq!(persister.durable_index(), LogIndex(1));
+        assert_eq!(persister.waiting_since(), None);
+        drop(persister.take_pending(Tick(7), Entries::new()));
+        assert_eq!(persister.waiting_since(), Some(Tick(7)));
+    }
 }

@@ -154,25 +154,32 @@ impl Cache {
     /// not here. Shared if they lie in one run, copied together if not.
     #[inline]
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
-        // One entry at a time is read as it was appended.
-        if let Some(newest) = self.runs.back()
-            && first_of(newest) == from
-            && newest.len() == 1
-            && from <= last
+        // One entry at a time is read as it was appended, and has at most one behind it.
+        if from == last
+            && let Some(run) = self.run_of_one(from)
         {
-            debug_assert_eq!(fitting(newest, last, bytes_max), 1, "one always fits");
-            return Some(newest.clone());
+            debug_assert_eq!(fitting(run, last, bytes_max), 1, "one always fits");
+            return Some(run.clone());
         }
         self.read_part(from, last, bytes_max)
+    }
+
+    /// The newest run, or the one before, if it is this entry alone.
+    #[inline]
+    fn run_of_one(&self, index: LogIndex) -> Option<&Entries> {
+        let newest = self.runs.back()?;
+        let run = if first_of(newest) > index {
+            self.runs.get(self.runs.len().checked_sub(2)?)?
+        } else {
+            newest
+        };
+        (run.len() == 1 && first_of(run) == index).then_some(run)
     }
 
     #[inline(never)]
     fn read_part(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         let at @ (run, place) = self.find(from)?;
         let first = &self.runs[run];
-        if first.len() == 1 && from == last {
-            return Some(first.clone());
-        }
         let mut count = fitting(&first[place..], last, bytes_max);
         if place + count == first.len() && last_of(first) < last {
             count = fitting(self.iter_at(at), last, bytes_max);
@@ -195,6 +202,11 @@ impl Cache {
 
     /// Bytes of the entries of `first..=last` that are here.
     pub(crate) fn size_bytes_of(&self, first: LogIndex, last: LogIndex) -> usize {
+        if first == last
+            && let Some([entry]) = self.run_of_one(first).map(|run| &run[..])
+        {
+            return entry.size_bytes();
+        }
         // If the first is not here, all that is here may be behind it.
         let entries = self.iter_at(self.find(first).unwrap_or_default());
         let entries = entries.skip_while(|entry| entry.id.index < first);
@@ -228,31 +240,37 @@ mod tests {
 
     /// Every read of a cache in several runs is that of one in a single run, whatever was cut off
     /// at either end.
+    fn check(pieces: &[core::ops::RangeInclusive<u64>], front: u64, back: u64) {
+        let (mut runs, mut one) = (Cache::default(), Cache::default());
+        pieces.iter().cloned().map(entries).for_each(|run| runs.push(run));
+        one.push(entries(3..=11));
+        for cache in [&mut runs, &mut one] {
+            cache.truncate(LogIndex(back));
+            cache.evict(LogIndex(front), 0);
+        }
+        assert_eq!(indexes(runs.iter()), (front + 1..back).collect::<Vec<_>>());
+        assert_eq!(runs.size_bytes(), one.size_bytes());
+        for (from, last) in (0..14).flat_map(|from| (from..14).map(move |last| (from, last))) {
+            let (from, last) = (LogIndex(from), LogIndex(last));
+            for bytes_max in [0, 70, usize::MAX] {
+                let read = runs.read(from, last, bytes_max);
+                assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
+            }
+            assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
+            assert_eq!(runs.contains(from), one.contains(from));
+            let mut gathered = runs.clone();
+            gathered.gather(from);
+            assert_eq!(indexes(gathered.iter()), indexes(runs.iter()));
+        }
+    }
+
     #[test]
     fn runs_are_not_seen() {
+        let singles: Vec<_> = (3..=11).map(|index| index..=index).collect();
         for (front, back) in (3..=12).flat_map(|front| (front..=12).map(move |back| (front, back)))
         {
-            let (mut runs, mut one) = (Cache::default(), Cache::default());
-            [3..=3, 4..=7, 8..=9, 10..=11].map(entries).into_iter().for_each(|run| runs.push(run));
-            one.push(entries(3..=11));
-            for cache in [&mut runs, &mut one] {
-                cache.truncate(LogIndex(back));
-                cache.evict(LogIndex(front), 0);
-            }
-            assert_eq!(indexes(runs.iter()), (front + 1..back).collect::<Vec<_>>());
-            assert_eq!(runs.size_bytes(), one.size_bytes());
-            for (from, last) in (0..14).flat_map(|from| (from..14).map(move |last| (from, last))) {
-                let (from, last) = (LogIndex(from), LogIndex(last));
-                for bytes_max in [0, 70, usize::MAX] {
-                    let read = runs.read(from, last, bytes_max);
-                    assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
-                }
-                assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
-                assert_eq!(runs.contains(from), one.contains(from));
-                let mut gathered = runs.clone();
-                gathered.gather(from);
-                assert_eq!(indexes(gathered.iter()), indexes(runs.iter()));
-            }
+            check(&[3..=3, 4..=7, 8..=9, 10..=11], front, back);
+            check(&singles, front, back);
         }
     }
 

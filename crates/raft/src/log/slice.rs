@@ -110,6 +110,8 @@ mod tests {
                     let slice = LogSlice::new(Term(leader_term), prev, entries, false);
                     let expected = is_sound_by_the_list(leader_term, prev, names);
                     assert_eq!(slice.is_ok(), expected, "{prev} then {names:?} of {leader_term}");
+                    let is_place = LogSlice::place(Term(leader_term), prev).is_ok();
+                    assert_eq!(is_place, is_sound_by_the_list(leader_term, prev, &[]), "{prev}");
                     sound += u32::from(expected);
                 }
             }
