@@ -56,8 +56,10 @@ impl Host {
         loop {
             let output = &mut self.output;
             self.node.take_output_into(output);
-            for message in output.messages.drain(..) {
-                inboxes[place_of(message.to.0)].push_back(message);
+            if !output.messages.is_empty() {
+                for message in output.messages.drain(..) {
+                    inboxes[place_of(message.to.0)].push_back(message);
+                }
             }
             let persisted = output.persists.last().map(|persist| persist.number);
             for persist in &mut output.persists {
