@@ -159,7 +159,8 @@ impl Node {
             self.output.committed = entries;
         } else {
             let before = core::mem::take(&mut self.output.committed);
-            self.output.committed = before.into_iter().chain(entries).collect();
+            let count = before.len() + entries.len();
+            self.output.committed = Entries::gather(count, before.into_iter().chain(entries));
         }
     }
 

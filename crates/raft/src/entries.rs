@@ -83,21 +83,21 @@ impl Entries {
     /// The entries as a list of one's own: moved if nobody else holds them, copied otherwise.
     #[must_use]
     pub fn into_vec(self) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(self.len());
-        self.append_to(&mut entries);
-        entries
-    }
-
-    /// The same, behind what is in `list`.
-    pub(crate) fn append_to(self, list: &mut Vec<Entry>) {
-        let Some(mut run) = self.run else { return };
+        let Some(mut run) = self.run else { return Vec::new() };
         let places = self.begin..self.end;
-        let Some(own) = Arc::get_mut(&mut run) else { return list.extend_from_slice(&run[places]) };
+        let Some(own) = Arc::get_mut(&mut run) else { return run[places].to_vec() };
         let taken = |entry: &mut Entry| Entry {
             id: entry.id,
             payload: core::mem::replace(&mut entry.payload, Payload::Noop),
         };
-        list.extend(own[places].iter_mut().map(taken));
+        own[places].iter_mut().map(taken).collect()
+    }
+
+    /// The next `count` of `entries` as one run. They are written where they stay: a list of them
+    /// would have to be copied, since the counts are to lie before the entries.
+    pub(crate) fn gather(count: usize, entries: impl Iterator<Item = Entry>) -> Self {
+        let mut entries = entries;
+        Self::of((0..count).map(|_| entries.next().expect("they were counted")).collect())
     }
 }
 

@@ -1,7 +1,6 @@
 //! The recent tail of the log in memory: what followers and the state machine will want next.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use crate::{Entries, Entry, LogIndex};
 
@@ -110,9 +109,9 @@ impl Cache {
             return; // One run already.
         }
         let Some((begin, _)) = self.find(from) else { return };
-        let mut gathered = Vec::with_capacity(self.runs.range(begin..).map(|run| run.len()).sum());
-        self.runs.drain(begin..).for_each(|run| run.append_to(&mut gathered));
-        self.runs.push_back(gathered.into());
+        let count = self.runs.range(begin..).map(Entries::len).sum();
+        let gathered = Entries::gather(count, self.runs.drain(begin..).flatten());
+        self.runs.push_back(gathered);
     }
 
     /// Whether the entry at `index` is here.
@@ -180,14 +179,20 @@ impl Cache {
     fn read_part(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         let at @ (run, place) = self.find(from)?;
         let first = &self.runs[run];
-        let mut count = fitting(&first[place..], last, bytes_max);
+        let mut count = if bytes_max == usize::MAX {
+            // As for the disk: all of them, and no sizes matter.
+            let end = self.runs.back().map_or(from, last_of).min(last).next();
+            distance(from, end)
+        } else {
+            fitting(&first[place..], last, bytes_max)
+        };
         if place + count == first.len() && last_of(first) < last {
             count = fitting(self.iter_at(at), last, bytes_max);
         }
         if place + count <= first.len() {
             return Some(first.slice(place..place + count));
         }
-        Some(self.iter_at(at).take(count).cloned().collect())
+        Some(Entries::gather(count, self.iter_at(at).cloned()))
     }
 
     /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
@@ -226,6 +231,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::{EntryId, Payload};
 
@@ -255,6 +262,10 @@ mod tests {
             for bytes_max in [0, 70, usize::MAX] {
                 let read = runs.read(from, last, bytes_max);
                 assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
+            }
+            if let Some(all) = runs.read(from, last, usize::MAX) {
+                let expected: Vec<u64> = (from.0..=last.0.min(back - 1).min(11)).collect();
+                assert_eq!(indexes(&all), expected, "{from} to {last}");
             }
             assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
             assert_eq!(runs.contains(from), one.contains(from));
