@@ -160,7 +160,7 @@ impl Node {
         } else {
             let before = core::mem::take(&mut self.output.committed);
             let count = before.len() + entries.len();
-            self.output.committed = Entries::gather(count, before.into_iter().chain(entries));
+            self.output.committed = Entries::gather(count, [before, entries]);
         }
     }
 

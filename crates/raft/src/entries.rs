@@ -11,7 +11,7 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, Range};
 
-use crate::{Entry, Payload};
+use crate::{Entry, EntryId, Payload};
 
 /// A run of entries, or a part of one, that is shared and never changes. Reads like a slice; to
 /// clone it costs nothing that depends on its length. It keeps the whole run in memory of which it
@@ -93,11 +93,29 @@ impl Entries {
         own[places].iter_mut().map(taken).collect()
     }
 
-    /// The next `count` of `entries` as one run. They are written where they stay: a list of them
-    /// would have to be copied, since the counts are to lie before the entries.
-    pub(crate) fn gather(count: usize, entries: impl Iterator<Item = Entry>) -> Self {
-        let mut entries = entries;
-        Self::of((0..count).map(|_| entries.next().expect("they were counted")).collect())
+    /// These runs as one, of `count` entries together. The entries change places with nothing in
+    /// the new run, or are copied if somebody else holds them: a list in between would have to be
+    /// copied as well, since the entries are to lie behind their counts.
+    pub(crate) fn gather(count: usize, runs: impl IntoIterator<Item = Self>) -> Self {
+        let nothing = |_| Entry { id: EntryId::default(), payload: Payload::Noop };
+        let mut gathered: Arc<[Entry]> = (0..count).map(nothing).collect();
+        let mut room = Arc::get_mut(&mut gathered).expect("nobody else has it yet");
+        for entries in runs {
+            let (here, behind) = room.split_at_mut(entries.len());
+            entries.move_to(here);
+            room = behind;
+        }
+        assert!(room.is_empty(), "as many entries as were counted");
+        Self::of(gathered)
+    }
+
+    fn move_to(self, room: &mut [Entry]) {
+        let Some(mut run) = self.run else { return };
+        let places = self.begin..self.end;
+        match Arc::get_mut(&mut run) {
+            Some(own) => room.swap_with_slice(&mut own[places]),
+            None => room.clone_from_slice(&run[places]),
+        }
     }
 }
 
@@ -187,7 +205,6 @@ impl fmt::Debug for Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntryId, Payload};
 
     fn run(len: u64) -> Entries {
         (1..=len)

@@ -110,7 +110,7 @@ impl Cache {
         }
         let Some((begin, _)) = self.find(from) else { return };
         let count = self.runs.range(begin..).map(Entries::len).sum();
-        let gathered = Entries::gather(count, self.runs.drain(begin..).flatten());
+        let gathered = Entries::gather(count, self.runs.drain(begin..));
         self.runs.push_back(gathered);
     }
 
@@ -192,7 +192,15 @@ impl Cache {
         if place + count <= first.len() {
             return Some(first.slice(place..place + count));
         }
-        Some(Entries::gather(count, self.iter_at(at).cloned()))
+        let (mut begin, mut rest) = (place, count);
+        let parts = self.runs.range(run..).map_while(|run| {
+            let end = run.len().min(begin + rest);
+            let part = (rest > 0).then(|| run.slice(begin..end))?;
+            rest -= part.len();
+            begin = 0;
+            Some(part)
+        });
+        Some(Entries::gather(count, parts))
     }
 
     /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
