@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
-use crate::{Entries, Entry, Event, Fetch, LogIndex, Node, SnapshotMark};
+use crate::{Entries, Entry, Event, Fetch, LogIndex, Node, SnapshotMark, Tick};
 
 /// Where the state machine stands.
 ///
@@ -111,6 +111,14 @@ impl ApplyQueue {
 }
 
 impl Node {
+    /// The state machine has applied all entries up to and including this index:
+    /// [`Input::Applied`](crate::Input::Applied).
+    pub fn applied(&mut self, now: Tick, index: LogIndex) {
+        self.tell_time(now);
+        self.handle_applied(index);
+        self.handle_time();
+    }
+
     /// Puts what is committed and durable into the output, within the window.
     pub(crate) fn hand_out_committed(&mut self) {
         if self.apply.is_installing() {
@@ -151,7 +159,8 @@ impl Node {
             self.output.committed = entries;
         } else {
             let before = core::mem::take(&mut self.output.committed);
-            self.output.committed = before.into_iter().chain(entries).collect();
+            let count = before.len() + entries.len();
+            self.output.committed = Entries::gather(count, [before, entries]);
         }
     }
 

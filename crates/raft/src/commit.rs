@@ -20,9 +20,17 @@
 use crate::quorum::MatchQuorum;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
-use crate::{Event, LogIndex, Node, PersistNumber};
+use crate::{Event, LogIndex, Node, PersistNumber, Tick};
 
 impl Node {
+    /// Everything up to and including this persist is durable:
+    /// [`Input::Persisted`](crate::Input::Persisted).
+    pub fn persisted(&mut self, now: Tick, number: PersistNumber) {
+        self.tell_time(now);
+        self.handle_persisted(number);
+        self.handle_time();
+    }
+
     /// The disk has caught up to `number`: what waited for it happens now.
     pub(crate) fn handle_persisted(&mut self, number: PersistNumber) {
         self.persister.landed(number, self.now);
@@ -43,6 +51,14 @@ impl Node {
             && durable > own.match_index
         {
             own.acknowledge(durable);
+            self.count_acknowledged(durable);
+        }
+    }
+
+    /// A member holds the log up to `index`. Whoever makes a quorum for more than is committed
+    /// holds more than that itself: of three the last to answer is not counted.
+    pub(crate) fn count_acknowledged(&mut self, index: LogIndex) {
+        if index > self.commit_index {
             self.advance_commit_index();
         }
     }

@@ -20,25 +20,32 @@ pub(crate) enum Campaign {
 }
 
 impl Node {
+    #[inline]
     pub(crate) fn tell_time(&mut self, now: Tick) {
         // A clock that goes back would be the host's bug; standing still is the harmless answer.
         self.now = self.now.max(now);
         if self.campaign_at.is_none() {
-            self.reset_election_timer();
-            if let Some((min, max)) = self.options.first_election_ticks {
-                let first = self.jitter.election_timeout_ticks(min, max - min + 1);
-                self.campaign_at = Some(self.now.after(first));
-            }
-            // What is in the log was there by now.
-            self.log_grew_at = self.now;
-            // The last life may have promised its vote to a leader a moment ago.
-            if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
-                self.leader_heard_at = Some(self.now);
-            }
-            // Alone in the group there is nobody to disturb and nobody to wait for.
-            if self.is_sole_voter() {
-                self.campaign_at = Some(self.now);
-            }
+            self.begin_time();
+        }
+    }
+
+    /// The first time that this life is told.
+    #[cold]
+    fn begin_time(&mut self) {
+        self.reset_election_timer();
+        if let Some((min, max)) = self.options.first_election_ticks {
+            let first = self.jitter.election_timeout_ticks(min, max - min + 1);
+            self.campaign_at = Some(self.now.after(first));
+        }
+        // What is in the log was there by now.
+        self.log_grew_at = self.now;
+        // The last life may have promised its vote to a leader a moment ago.
+        if self.options.lease_drift_ppm.is_some() && !bug(Bug::PromiseEndsWithACrash) {
+            self.leader_heard_at = Some(self.now);
+        }
+        // Alone in the group there is nobody to disturb and nobody to wait for.
+        if self.is_sole_voter() {
+            self.campaign_at = Some(self.now);
         }
     }
 
@@ -89,7 +96,8 @@ impl Node {
             && !self.is_write_stalled()
     }
 
-    /// Does what time has made due.
+    /// Does what time has made due. Nearly always that is nothing, which is seen here.
+    #[inline]
     pub(crate) fn handle_time(&mut self) {
         self.expire_forwarded_reads();
         self.expire_awaited();
@@ -98,12 +106,29 @@ impl Node {
         }
         self.watch_writes();
         self.refuse_reordered();
-        let RoleState::Leader(leader) = &self.role else {
-            if self.campaign_at.is_some_and(|at| at <= self.now) && self.may_campaign() {
-                self.campaign(Campaign::Timeout);
+        if let RoleState::Leader(leader) = &self.role {
+            let regular = leader.heartbeat_at.min(leader.quorum_check_at);
+            let has_more = leader.transfer.is_some()
+                || !leader.staged.is_empty()
+                || leader.guard.deferral.is_some();
+            if regular <= self.now || has_more {
+                self.handle_leaders_time();
             }
-            return;
-        };
+        } else if self.campaign_at.is_some_and(|at| at <= self.now) {
+            self.campaign_if_allowed();
+        }
+    }
+
+    #[cold]
+    fn campaign_if_allowed(&mut self) {
+        if self.may_campaign() {
+            self.campaign(Campaign::Timeout);
+        }
+    }
+
+    #[inline(never)]
+    fn handle_leaders_time(&mut self) {
+        let RoleState::Leader(leader) = &self.role else { return };
         let (beat, check) = (leader.heartbeat_at, leader.quorum_check_at);
         if check <= self.now {
             self.check_quorum();

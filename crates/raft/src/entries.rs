@@ -11,46 +11,47 @@ use core::fmt;
 use core::hash::{Hash, Hasher};
 use core::ops::{Deref, Range};
 
-use crate::Entry;
+use crate::{Entry, EntryId, Payload};
 
 /// A run of entries, or a part of one, that is shared and never changes. Reads like a slice; to
 /// clone it costs nothing that depends on its length. It keeps the whole run in memory of which it
 /// is a part.
 #[derive(Clone, Default)]
 pub struct Entries {
-    run: Run,
+    /// The entries lie beside their count: whoever looks at one goes one step, and a run costs one
+    /// allocation. Nothing in most messages and outputs.
+    run: Option<Arc<[Entry]>>,
     /// Invariant: within the run.
     begin: usize,
     /// Invariant: within the run, at or behind `begin`.
     end: usize,
 }
 
-/// What is shared.
-#[derive(Clone, Default)]
-enum Run {
-    /// As in most messages and outputs.
-    #[default]
-    Nothing,
-    /// As where clients come one at a time: the entry lies beside its count, and not behind a list.
-    One(Arc<Entry>),
-    Many(Arc<Vec<Entry>>),
-}
-
-impl Run {
-    fn as_slice(&self) -> &[Entry] {
-        match self {
-            Self::Nothing => &[],
-            Self::One(entry) => core::slice::from_ref(entry),
-            Self::Many(entries) => entries,
-        }
-    }
-}
-
 impl Entries {
     /// No entries.
     #[must_use]
+    #[inline]
     pub const fn new() -> Self {
-        Self { run: Run::Nothing, begin: 0, end: 0 }
+        Self { run: None, begin: 0, end: 0 }
+    }
+
+    fn of(run: Arc<[Entry]>) -> Self {
+        let end = run.len();
+        if end == 0 { Self::new() } else { Self { run: Some(run), begin: 0, end } }
+    }
+
+    /// How many there are, which can be said without a look at them.
+    #[must_use]
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.end - self.begin
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.end == self.begin
     }
 
     /// A part of these, by places. Panics if `places` reaches beyond the end, as a slice does.
@@ -74,6 +75,7 @@ impl Entries {
     }
 
     /// Drops the first `count`, or all.
+    #[inline]
     pub(crate) fn advance(&mut self, count: usize) {
         self.begin = self.end.min(self.begin + count);
     }
@@ -81,26 +83,48 @@ impl Entries {
     /// The entries as a list of one's own: moved if nobody else holds them, copied otherwise.
     #[must_use]
     pub fn into_vec(self) -> Vec<Entry> {
-        let (begin, end) = (self.begin, self.end);
-        let mut entries = match self.run {
-            Run::Nothing => Vec::new(),
-            Run::One(entry) => alloc::vec![Arc::unwrap_or_clone(entry)],
-            Run::Many(entries) => match Arc::try_unwrap(entries) {
-                Ok(entries) => entries,
-                Err(shared) => return shared[begin..end].to_vec(),
-            },
+        let Some(mut run) = self.run else { return Vec::new() };
+        let places = self.begin..self.end;
+        let Some(own) = Arc::get_mut(&mut run) else { return run[places].to_vec() };
+        let taken = |entry: &mut Entry| Entry {
+            id: entry.id,
+            payload: core::mem::replace(&mut entry.payload, Payload::Noop),
         };
-        entries.truncate(end);
-        entries.drain(..begin);
-        entries
+        own[places].iter_mut().map(taken).collect()
+    }
+
+    /// These runs as one, of `count` entries together. The entries change places with nothing in
+    /// the new run, or are copied if somebody else holds them: a list in between would have to be
+    /// copied as well, since the entries are to lie behind their counts.
+    pub(crate) fn gather(count: usize, runs: impl IntoIterator<Item = Self>) -> Self {
+        let nothing = |_| Entry { id: EntryId::default(), payload: Payload::Noop };
+        let mut gathered: Arc<[Entry]> = (0..count).map(nothing).collect();
+        let mut room = Arc::get_mut(&mut gathered).expect("nobody else has it yet");
+        for entries in runs {
+            let (here, behind) = room.split_at_mut(entries.len());
+            entries.move_to(here);
+            room = behind;
+        }
+        assert!(room.is_empty(), "as many entries as were counted");
+        Self::of(gathered)
+    }
+
+    fn move_to(self, room: &mut [Entry]) {
+        let Some(mut run) = self.run else { return };
+        let places = self.begin..self.end;
+        match Arc::get_mut(&mut run) {
+            Some(own) => room.swap_with_slice(&mut own[places]),
+            None => room.clone_from_slice(&run[places]),
+        }
     }
 }
 
 impl Deref for Entries {
     type Target = [Entry];
 
+    #[inline]
     fn deref(&self) -> &[Entry] {
-        &self.run.as_slice()[self.begin..self.end]
+        self.run.as_ref().map_or(&[], |run| &run[self.begin..self.end])
     }
 }
 
@@ -112,22 +136,24 @@ impl AsRef<[Entry]> for Entries {
 
 impl From<Entry> for Entries {
     fn from(entry: Entry) -> Self {
-        Self { run: Run::One(Arc::new(entry)), begin: 0, end: 1 }
+        Self { run: Some(Arc::new([entry])), begin: 0, end: 1 }
     }
 }
 
 impl From<Vec<Entry>> for Entries {
     fn from(entries: Vec<Entry>) -> Self {
-        match entries.len() {
-            0 | 1 => entries.into_iter().next().map_or_else(Self::new, Self::from),
-            end => Self { run: Run::Many(Arc::new(entries)), begin: 0, end },
-        }
+        Self::of(entries.into())
     }
 }
 
 impl FromIterator<Entry> for Entries {
     fn from_iter<I: IntoIterator<Item = Entry>>(entries: I) -> Self {
         let mut entries = entries.into_iter();
+        let (least, most) = entries.size_hint();
+        if Some(least) == most && least > 1 {
+            return Self::of(entries.collect());
+        }
+        // Who cannot say how many there are would be gathered in a list first; there may be one.
         let Some(first) = entries.next() else { return Self::new() };
         let Some(second) = entries.next() else { return first.into() };
         let mut all = Vec::with_capacity(2 + entries.size_hint().0);
@@ -179,7 +205,6 @@ impl fmt::Debug for Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EntryId, Payload};
 
     fn run(len: u64) -> Entries {
         (1..=len)

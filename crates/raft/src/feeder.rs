@@ -1,23 +1,28 @@
 //! What a leader sends one member next: entries, a question, the news of a commit, or nothing.
 
+use crate::outbox::Outbox;
 use crate::progress::{Progress, ProgressState};
 use crate::seeded::{Bug, bug};
 use crate::witness::withhold;
-use crate::{Body, Entries, Entry, EntryId, Fetch, LogIndex};
+use crate::{Body, Entries, Entry, EntryId, Fetch, LogIndex, Message, Term};
 
 /// What feeding one follower came to.
 pub(crate) enum Feed {
     /// Nothing to say now.
     Quiet,
-    Send(Body),
+    /// It is in the outbox.
+    Sent,
     Fetch(Fetch),
     NeedsSnapshot,
 }
 
-/// What is needed to write an AppendEntries, borrowed apart from the books.
+/// What is needed to write an AppendEntries, borrowed apart from the books. It is written where it
+/// leaves: a message is large to be handed on.
 pub(crate) struct Feeder<'a> {
     pub(crate) options: &'a crate::Options,
     pub(crate) log: &'a crate::log::Log,
+    pub(crate) outbox: &'a mut Outbox,
+    pub(crate) term: Term,
     pub(crate) commit_index: LogIndex,
     /// Witnesses are told no entry behind it.
     pub(crate) witness_limit: LogIndex,
@@ -26,7 +31,7 @@ pub(crate) struct Feeder<'a> {
 }
 
 impl Feeder<'_> {
-    pub(crate) fn feed(&self, member: &mut Progress) -> Feed {
+    pub(crate) fn feed(&mut self, member: &mut Progress) -> Feed {
         if member.fed.is_left_alone {
             let is_here = member.next_index > self.log.mark().index;
             let asks = member.wants_nudge && is_here;
@@ -54,7 +59,10 @@ impl Feeder<'_> {
         let from = member.next_index;
         let bytes_max = self.options.append_batch_bytes_max;
         match self.log.read(from, last, bytes_max) {
-            Some(entries) => self.append(member, entries).map_or(Feed::Quiet, Feed::Send),
+            Some(entries) => match self.append(member, entries) {
+                true => Feed::Sent,
+                false => Feed::Quiet,
+            },
             None => Feed::Fetch(Fetch { from, to: last.next(), bytes_max }),
         }
     }
@@ -62,28 +70,38 @@ impl Feeder<'_> {
     /// An AppendEntries without entries: it asks, and tells the commit index as well. If the log
     /// was cut up to where this follower stands, and what was on its way got lost, only a snapshot
     /// helps.
-    fn nudge(&self, member: &mut Progress) -> Feed {
-        self.append(member, Entries::new()).map_or(Feed::NeedsSnapshot, Feed::Send)
+    fn nudge(&mut self, member: &mut Progress) -> Feed {
+        if self.append(member, Entries::new()) { Feed::Sent } else { Feed::NeedsSnapshot }
     }
 
     /// There is nothing to ask: what was sent is on its way or acknowledged.
-    fn tell_commit(&self, member: &mut Progress) -> Feed {
+    fn tell_commit(&mut self, member: &mut Progress) -> Feed {
         let Some(prev) = self.log.id_at(member.next_index.previous()) else {
             return Feed::NeedsSnapshot;
         };
         member.commit_sent = self.commit_index.min(prev.index);
         let (commit_index, session) = (self.commit_index, member.session);
-        Feed::Send(Body::CommitIndex { prev, commit_index, session })
+        self.send(member, Body::CommitIndex { prev, commit_index, session });
+        Feed::Sent
     }
 
-    /// Writes the message and books it; `None` if the log no longer has the place before it.
-    pub(crate) fn append(&self, member: &mut Progress, mut entries: Entries) -> Option<Body> {
+    /// What a leader says of its log leaves at once, while its own disk is still writing: the
+    /// entry counts nowhere before it is durable there.
+    #[inline]
+    fn send(&mut self, member: &Progress, body: Body) {
+        let (from, incarnation) = (self.options.id, self.options.incarnation);
+        self.outbox.send(Message { from, to: member.id, term: self.term, incarnation, body });
+    }
+
+    /// Writes the message and books it; `false` if the log no longer has the place before it.
+    pub(crate) fn append(&mut self, member: &mut Progress, mut entries: Entries) -> bool {
         if member.is_witness {
             entries = withhold(&entries, self.witness_limit);
         }
         let prev = match self.log.id_at(member.next_index.previous()) {
+            Some(prev) => prev,
             None if bug(Bug::PlaceBeforeTheLogIsZero) => EntryId::default(),
-            prev => prev?,
+            None => return false,
         };
         let last = entries.last().map_or(prev.index, |entry| entry.id.index);
         if !entries.is_empty() {
@@ -97,20 +115,27 @@ impl Feeder<'_> {
                 }
                 member.next_index = last.next();
             }
-            ProgressState::Snapshot { .. } => return None,
+            ProgressState::Snapshot { .. } => return false,
         }
         member.wants_nudge = false;
         member.commit_sent = member.commit_sent.max(self.commit_index.min(last));
-        Some(Body::AppendEntries {
-            prev,
-            commit_index: self.commit_index,
-            session: member.session,
-            entries,
-        })
+        let (commit_index, session) = (self.commit_index, member.session);
+        self.send(member, Body::AppendEntries { prev, commit_index, session, entries });
+        true
     }
 }
 
 impl Progress {
+    /// Whether there is nothing to feed, which is seen at once: it was sent all entries and told
+    /// the commit, and is asked nothing.
+    #[inline]
+    pub(crate) fn was_told_all(&self, last: LogIndex, commit_index: LogIndex) -> bool {
+        self.next_index > last
+            && self.commit_sent >= commit_index
+            && !self.wants_nudge
+            && matches!(self.state, ProgressState::Replicate(_))
+    }
+
     /// Whether nothing with entries may go to this member now.
     pub(crate) fn is_paused(&self, options: &crate::Options) -> bool {
         match &self.state {

@@ -80,12 +80,11 @@ impl Node {
         session: u64,
     ) {
         self.learn_group_commit(leader_commit);
-        let slice = LogSlice::new(self.current_term(), prev, Entries::new(), self.is_witness());
-        let fit = match slice {
-            Ok(slice) => self.fit(&slice),
+        let place = match LogSlice::place(self.current_term(), prev) {
+            Ok(place) => place,
             Err(fault) => return self.fault(from, fault),
         };
-        match fit {
+        match self.fit(&place) {
             Fit::ConflictsWithCommitted => self.fault(from, PeerFault::ConflictsWithCommitted),
             Fit::Gap if !bug(Bug::NewsNeedsNoPlace) => self.reject_append(from, session, prev),
             Fit::Gap | Fit::Follows { .. } => {
@@ -121,6 +120,10 @@ impl Node {
     /// Compares, and changes nothing.
     fn fit(&self, slice: &LogSlice) -> Fit {
         let prev = slice.prev();
+        // What follows the end of this log is new from its first entry on.
+        if prev == self.log.last() {
+            return Fit::Follows { skip: 0 };
+        }
         // L8: what is before the mark is committed, here and therefore there.
         let is_here = self.log.contains(prev)
             || bug(Bug::NoConsistencyCheck) && prev.index <= self.log.last().index;

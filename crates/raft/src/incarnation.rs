@@ -102,6 +102,7 @@ impl Node {
     }
 
     /// A member answers its leader: by which disk?
+    #[inline]
     pub(crate) fn look_at_disk(&mut self, from: NodeId, incarnation: Incarnation, body: &Body) {
         let answers = matches!(
             body,
@@ -109,17 +110,24 @@ impl Node {
                 | Body::HeartbeatResponse { .. }
                 | Body::InstallSnapshotResponse { .. }
         );
+        if answers {
+            self.look_at_answering_disk(from, incarnation);
+        }
+    }
+
+    #[inline(never)]
+    fn look_at_answering_disk(&mut self, from: NodeId, incarnation: Incarnation) {
         let last_index = self.log.last().index;
         let RoleState::Leader(leader) = &mut self.role else { return };
         let newest_round = leader.reads.newest_round();
         let Some(member) = leader.member(from) else { return };
+        if member.incarnation == incarnation && member.heard_at.is_some() {
+            return;
+        }
         // Nobody can tell whether an unnamed disk is the one that is named now: an older host that
         // was upgraded names the disk it had, another in its place one that is new. Its book begins
         // anew either way, as a question; who held all of it counts again after one round trip.
         let was_unnamed = !member.incarnation.is_known();
-        if !answers || member.incarnation == incarnation && member.heard_at.is_some() {
-            return;
-        }
         let had_a_book = member.heard_at.is_some() && !bug(Bug::UnnamedDisksVouchForNamed);
         let has_changed = member.incarnation != incarnation && (!was_unnamed || had_a_book);
         member.heard_at = Some(self.now);
@@ -142,9 +150,17 @@ impl Node {
     /// Puts the disks that were heard on record, unless another change is under way. A voter's
     /// record stays; a learner vouches for nothing, so that it may come with a new disk. `may_wait`
     /// as for the change of members that is to follow.
+    #[inline]
     pub(crate) fn record_disks(&mut self, may_wait: bool) {
+        if matches!(&self.role, RoleState::Leader(leader) if leader.has_unrecorded) {
+            self.record_heard_disks(may_wait);
+        }
+    }
+
+    #[cold]
+    fn record_heard_disks(&mut self, may_wait: bool) {
         let RoleState::Leader(leader) = &self.role else { return };
-        if !leader.has_unrecorded || self.may_begin_change(may_wait).is_err() {
+        if self.may_begin_change(may_wait).is_err() {
             return;
         }
         let current = self.configurations.current();

@@ -89,7 +89,55 @@ pub enum Input {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Output, ReadMode};
+    use crate::{Body, Configuration, EntryId, Node, Options, Output, Payload, ReadMode};
+    use crate::{Restored, Term, Tick};
+
+    /// What comes with every entry has a door of its own, which does what the input does: tells the
+    /// time, takes it in, and does what is due by then.
+    #[test]
+    fn doors_of_their_own_do_what_the_inputs_do() {
+        let voters = Configuration::of_voters([1, 2, 3].map(NodeId));
+        let options = Options { record_events: true, ..Options::new(NodeId(1), 1) };
+        let node = Node::new(options, Restored::bootstrap(voters)).expect("sound options");
+        let (mut one, mut other) = (node.clone(), node);
+        let entry = Entry { id: EntryId::new(1, 1), payload: Payload::Command("x".into()) };
+        let body = Body::AppendEntries {
+            prev: EntryId::default(),
+            commit_index: LogIndex(1),
+            session: 0,
+            entries: entry.into(),
+        };
+        let message = Message::new(NodeId(2), NodeId(1), Term(1), body);
+        let look = |node: &mut Node| alloc::format!("{:?} {node:?}", node.take_output());
+
+        one.handle(Tick(1), Input::Message(message.clone()));
+        other.receive(Tick(1), message.clone());
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(2), Input::Persisted(PersistNumber(1)));
+        other.persisted(Tick(2), PersistNumber(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        assert_eq!(one.commit_index(), LogIndex(1));
+        one.handle(Tick(3), Input::Applied(LogIndex(1)));
+        other.applied(Tick(3), LogIndex(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        // By now the election timeout is over, and so is whatever was in time a moment ago.
+        one.handle(Tick(100_000), Input::Applied(LogIndex(1)));
+        other.applied(Tick(100_000), LogIndex(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(200_000), Input::Persisted(PersistNumber(1)));
+        other.persisted(Tick(200_000), PersistNumber(1));
+        assert_eq!(look(&mut one), look(&mut other));
+        one.handle(Tick(300_000), Input::Message(message.clone()));
+        other.receive(Tick(300_000), message);
+        assert_eq!(look(&mut one), look(&mut other));
+        // An answer that nobody asked for keeps no timer from being over.
+        let body = Body::HeartbeatResponse { round: 0, last_index: LogIndex(0) };
+        let late = Message::new(NodeId(2), NodeId(1), Term(1), body);
+        one.handle(Tick(400_000), Input::Message(late.clone()));
+        other.receive(Tick(400_000), late);
+        assert_eq!(look(&mut one), look(&mut other));
+        assert_eq!(one.role(), crate::Role::PreCandidate);
+    }
 
     /// Inputs and outputs are moved with every message: what is large and rare lies in a box.
     #[test]

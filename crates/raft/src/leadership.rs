@@ -120,12 +120,17 @@ impl Node {
     /// T1: heartbeats go on while a disk hangs, so the others would follow this leader for ever,
     /// and with a slow majority of disks beside it nothing would tell them. A leader that cannot
     /// write makes room; and does not campaign until its disk is back.
+    #[inline]
     pub(crate) fn watch_writes(&mut self) {
-        // Alone, there is nobody to make room for.
-        if !matches!(self.role, RoleState::Leader(_)) || self.is_sole_voter() {
-            return;
-        }
         if self.is_write_stalled() && !bug(Bug::StalledLeaderGoesOn) {
+            self.make_way();
+        }
+    }
+
+    #[cold]
+    fn make_way(&mut self) {
+        // Alone, there is nobody to make room for.
+        if matches!(self.role, RoleState::Leader(_)) && !self.is_sole_voter() {
             let term = self.current_term();
             self.record(|| Event::WriteStalled { term });
             self.become_follower(term, None);

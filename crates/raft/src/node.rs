@@ -96,7 +96,7 @@ impl Node {
             Input::PeerLost(peer) => self.wake_by(Some(peer)),
             Input::Clock(interval) => self.hear_clock(interval),
             Input::Message(message) => self.step(message),
-            // The refusal is for callers of the door below; here nobody waits for it.
+            // The refusal is for callers of the doors below; here nobody waits for it.
             Input::Propose(commands) => drop(self.propose_commands(commands)),
             Input::ProposeKeyed(commands) => drop(self.propose_keyed_commands(commands)),
             Input::Read(request) => self.queue_read(request),
@@ -292,9 +292,8 @@ impl Node {
         self.replicate();
         self.hand_out_committed();
         output.refill(&mut self.output);
-        if let Some(persist) = self.take_persist() {
-            output.persists.push(persist);
-        }
+        output.persists.clear();
+        self.take_persist_into(&mut output.persists);
         self.outbox.take_into(&mut output.messages);
     }
 

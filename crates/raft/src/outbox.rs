@@ -21,11 +21,13 @@ pub(crate) struct Outbox {
 
 impl Outbox {
     /// Queues a message that says nothing the disk does not know.
+    #[inline]
     pub(crate) fn send(&mut self, message: Message) {
         self.ready.push(message);
     }
 
     /// Queues a message that may leave once `after` is durable; `durable` is what is so now.
+    #[inline]
     pub(crate) fn send_after(
         &mut self,
         after: PersistNumber,
@@ -54,6 +56,14 @@ impl Outbox {
     /// Lets go what waited for the disk.
     pub(crate) fn release(&mut self, durable: PersistNumber) {
         if self.held.is_empty() {
+            return;
+        }
+        // A follower mostly has one answer that waits, and for just this.
+        if let [(after, _)] = &self.held[..] {
+            if *after <= durable {
+                let (_, message) = self.held.swap_remove(0);
+                self.ready.push(message);
+            }
             return;
         }
         let released = self.held.extract_if(.., |(after, _)| *after <= durable);

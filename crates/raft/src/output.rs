@@ -51,11 +51,13 @@ pub struct Output {
 }
 
 impl Output {
-    /// Becomes what `from` is, which is empty afterwards.
+    /// Becomes what `from` is, which is empty afterwards, but for persists and messages: those are
+    /// kept elsewhere.
     pub(crate) fn refill(&mut self, from: &mut Self) {
-        refill(&mut self.persists, &mut from.persists);
-        refill(&mut self.messages, &mut from.messages);
-        self.committed = core::mem::take(&mut from.committed);
+        self.committed = Entries::new();
+        if !from.committed.is_empty() {
+            core::mem::swap(&mut self.committed, &mut from.committed);
+        }
         refill(&mut self.reads, &mut from.reads);
         refill(&mut self.fetches, &mut from.fetches);
         refill(&mut self.slow_followers, &mut from.slow_followers);

@@ -16,6 +16,7 @@
 //! since the crash that loses #3 and keeps #2 loses the entry.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
 use crate::seeded::{Bug, bug};
@@ -31,8 +32,11 @@ struct Flight {
 /// Numbers writes and remembers which of them have landed.
 #[derive(Clone, Debug, Hash)]
 pub(crate) struct Persister {
-    /// What the next output will carry; its flight is the last of `flights`.
-    pending: Option<Persist>,
+    /// The next output will carry a write; its number is the newest, and its flight the last.
+    is_pending: bool,
+    /// What it will carry. Invariant: nothing if it is not pending.
+    pending_mark: Option<MarkWrite>,
+    pending_hard_state: Option<HardState>,
     /// The first of the entries that it will carry; the others are the log's from there on.
     pending_from: Option<LogIndex>,
     /// Invariant: numbers rise by one.
@@ -49,7 +53,9 @@ pub(crate) struct Persister {
 impl Persister {
     pub(crate) fn new(durable_index: LogIndex) -> Self {
         Self {
-            pending: None,
+            is_pending: false,
+            pending_mark: None,
+            pending_hard_state: None,
             pending_from: None,
             flights: VecDeque::new(),
             newest: PersistNumber(0),
@@ -60,13 +66,13 @@ impl Persister {
         }
     }
 
-    fn pending(&mut self) -> &mut Persist {
-        self.pending.get_or_insert_with(|| {
-            self.newest = PersistNumber(self.newest.0 + 1);
-            self.flights
-                .push_back(Flight { number: self.newest, proves_index: LogIndex::default() });
-            Persist { number: self.newest, mark: None, hard_state: None, entries: Entries::new() }
-        })
+    fn begin_pending(&mut self) {
+        if self.is_pending {
+            return;
+        }
+        self.is_pending = true;
+        self.newest = PersistNumber(self.newest.0 + 1);
+        self.flights.push_back(Flight { number: self.newest, proves_index: LogIndex::default() });
     }
 
     fn prove_when_landed(&mut self, index: LogIndex) {
@@ -76,7 +82,8 @@ impl Persister {
 
     pub(crate) fn write_hard_state(&mut self, hard_state: HardState) {
         let voted_for = hard_state.voted_for.filter(|_| !bug(Bug::VoteIsNotWritten));
-        self.pending().hard_state = Some(HardState { voted_for, ..hard_state });
+        self.begin_pending();
+        self.pending_hard_state = Some(HardState { voted_for, ..hard_state });
         self.hard_state = self.newest;
     }
 
@@ -84,7 +91,7 @@ impl Persister {
     /// `first` on is overwritten.
     pub(crate) fn write_entries(&mut self, first: LogIndex, last: LogIndex) {
         self.cut_back(first.previous());
-        self.pending();
+        self.begin_pending();
         self.pending_from = Some(self.pending_from.map_or(first, |from| from.min(first)));
         self.prove_when_landed(last);
     }
@@ -93,7 +100,8 @@ impl Persister {
     pub(crate) fn write_mark(&mut self, write: MarkWrite, kept: LogIndex) {
         let last = write.mark.last.index;
         let is_reset = write.reset;
-        self.pending().mark = Some(write);
+        self.begin_pending();
+        self.pending_mark = Some(write);
         if !is_reset {
             // What the mark stands for need not be written any more.
             self.pending_from = self.pending_from.map(|from| from.max(last.next()));
@@ -120,12 +128,17 @@ impl Persister {
         self.pending_from
     }
 
-    /// What must be written, for the output, but for its entries; at most one.
-    pub(crate) fn take_pending(&mut self, now: Tick) -> Option<Persist> {
-        let pending = self.pending.take()?;
+    /// What must be written, for the output; at most one. `entries` are those from
+    /// [`pending_from`](Self::pending_from) on.
+    #[inline]
+    pub(crate) fn take_pending(&mut self, now: Tick, entries: Entries) -> Option<Persist> {
+        if !core::mem::take(&mut self.is_pending) {
+            return None;
+        }
         self.pending_from = None;
         self.waiting_since.get_or_insert(now);
-        Some(pending)
+        let (mark, hard_state) = (self.pending_mark.take(), self.pending_hard_state.take());
+        Some(Persist { number: self.newest, mark, hard_state, entries })
     }
 
     /// Since when the disk has had something to write and nothing has landed.
@@ -135,7 +148,7 @@ impl Persister {
 
     /// Notes that all up to `number` is on disk.
     pub(crate) fn landed(&mut self, number: PersistNumber, now: Tick) {
-        let issued = self.pending.as_ref().map_or(self.newest.0, |pending| pending.number.0 - 1);
+        let issued = self.newest.0 - u64::from(self.is_pending);
         assert!(number.0 <= issued, "persist {} completed, but only {issued} exist", number.0);
         while let Some(flight) = pop_front_if(&mut self.flights, |flight| flight.number <= number) {
             self.durable_index = self.durable_index.max(flight.proves_index);
@@ -152,8 +165,7 @@ impl Persister {
         let landed = self.durable.0;
         let numbers = [&mut self.newest, &mut self.durable, &mut self.hard_state];
         let in_flight = self.flights.iter_mut().map(|flight| &mut flight.number);
-        let pending = self.pending.iter_mut().map(|pending| &mut pending.number);
-        for number in numbers.into_iter().chain(in_flight).chain(pending) {
+        for number in numbers.into_iter().chain(in_flight) {
             number.0 = number.0.saturating_sub(landed);
         }
         self.waiting_since = self.waiting_since.map(|_| Tick(0));
@@ -188,16 +200,19 @@ impl Persister {
 
 impl Node {
     /// What must be written, with the entries as the log has them.
-    pub(crate) fn take_persist(&mut self) -> Option<Persist> {
-        let last = self.log.last().index;
-        let from = self.persister.pending_from().filter(|from| *from <= last);
-        let mut persist = self.persister.take_pending(self.now)?;
-        if let Some(from) = from {
-            // Nothing is dropped from memory that was not handed out, and only what is durable is.
-            let entries = self.log.read(from, last, usize::MAX);
-            persist.entries = entries.expect("what is not durable yet is in memory");
+    pub(crate) fn take_persist_into(&mut self, persists: &mut Vec<Persist>) {
+        if !self.persister.is_pending {
+            return;
         }
-        Some(persist)
+        let last = self.log.last().index;
+        let entries = match self.persister.pending_from {
+            // Nothing is dropped from memory that was not handed out, and only what is durable is.
+            Some(from) if from <= last => {
+                self.log.read(from, last, usize::MAX).expect("what is not durable yet is in memory")
+            }
+            Some(_) | None => Entries::new(),
+        };
+        persists.extend(self.persister.take_pending(self.now, entries));
     }
 }
 
@@ -214,12 +229,12 @@ mod tests {
     fn late_completion_proves_only_what_still_stands() {
         let mut persister = Persister::new(LogIndex(4));
         write(&mut persister, 5..=8);
-        drop(persister.take_pending(Tick(0)));
+        drop(persister.take_pending(Tick(0), Entries::new()));
         write(&mut persister, 7..=7);
-        drop(persister.take_pending(Tick(0)));
+        drop(persister.take_pending(Tick(0), Entries::new()));
         // The very entry comes back; the crash that keeps #2 and loses #3 would lose it again.
         write(&mut persister, 7..=8);
-        drop(persister.take_pending(Tick(0)));
+        drop(persister.take_pending(Tick(0), Entries::new()));
 
         persister.landed(PersistNumber(1), Tick(0));
         assert_eq!(persister.durable_index(), LogIndex(6));
@@ -235,7 +250,7 @@ mod tests {
         let mut persister = Persister::new(LogIndex(0));
         for index in 1..=2 {
             write(&mut persister, index..=index);
-            drop(persister.take_pending(Tick(0)));
+            drop(persister.take_pending(Tick(0), Entries::new()));
         }
         persister.landed(PersistNumber(2), Tick(0));
         persister.landed(PersistNumber(1), Tick(0));
@@ -251,9 +266,27 @@ mod tests {
         write(&mut persister, 4..=5);
         persister.write_hard_state(HardState::default());
         assert_eq!(persister.pending_from(), Some(LogIndex(1)));
-        let persist = persister.take_pending(Tick(0)).expect("something was written");
+        let persist =
+            persister.take_pending(Tick(0), Entries::new()).expect("something was written");
         assert_eq!(persister.pending_from(), None);
-        assert_eq!((persist.number, persister.take_pending(Tick(0))), (PersistNumber(1), None));
+        assert_eq!(
+            (persist.number, persister.take_pending(Tick(0), Entries::new())),
+            (PersistNumber(1), None)
+        );
         assert_eq!(persister.of_index(LogIndex(5)), PersistNumber(1));
+    }
+
+    /// A write that is still gathered here is on no disk, and the disk waits for nothing else.
+    #[test]
+    fn what_was_not_handed_out_has_not_landed() {
+        let mut persister = Persister::new(LogIndex(0));
+        write(&mut persister, 1..=1);
+        drop(persister.take_pending(Tick(0), Entries::new()));
+        write(&mut persister, 2..=2);
+        persister.landed(PersistNumber(1), Tick(5));
+        assert_eq!(persister.durable_index(), LogIndex(1));
+        assert_eq!(persister.waiting_since(), None);
+        drop(persister.take_pending(Tick(7), Entries::new()));
+        assert_eq!(persister.waiting_since(), Some(Tick(7)));
     }
 }

@@ -29,10 +29,16 @@ impl Node {
         self.wake_by(None);
     }
 
+    #[inline]
     pub(crate) fn wake(&mut self) {
-        if !core::mem::take(&mut self.is_resting) {
-            return;
+        if self.is_resting {
+            self.end_rest();
         }
+    }
+
+    #[cold]
+    fn end_rest(&mut self) {
+        self.is_resting = false;
         // Who was woken stays up for a while: there may be more to come.
         self.active_at = self.now;
         self.put_hand_over_off();
@@ -58,11 +64,18 @@ impl Node {
 
     /// The same, for a reason that this node's leader may not know of: it is told, unless it is
     /// `by`, who gets an answer or is lost. Said once: if that is lost it may cost a term.
+    #[inline]
     pub(crate) fn wake_by(&mut self, by: Option<NodeId>) {
-        let has_rested = self.is_resting;
-        self.wake();
+        if self.is_resting {
+            self.end_rest_by(by);
+        }
+    }
+
+    #[cold]
+    fn end_rest_by(&mut self, by: Option<NodeId>) {
+        self.end_rest();
         let leader_id = self.leader_id().filter(|id| Some(*id) != by && *id != self.options.id);
-        if let (true, Some(leader_id)) = (has_rested && !bug(Bug::WakesAlone), leader_id) {
+        if let Some(leader_id) = leader_id.filter(|_| !bug(Bug::WakesAlone)) {
             let last_index = self.log.last().index;
             self.answer(leader_id, Body::HeartbeatResponse { round: 0, last_index });
         }

@@ -137,13 +137,21 @@ impl ForwardedReads {
 
 impl Node {
     /// Starts one round for all reads that wait, once this leader may answer any.
+    #[inline]
     pub(crate) fn begin_read_round(&mut self) {
+        if matches!(&self.role, RoleState::Leader(leader) if !leader.reads.waiting.is_empty()) {
+            self.begin_waiting_round();
+        }
+    }
+
+    #[inline(never)]
+    fn begin_waiting_round(&mut self) {
         let (id, index) = (self.options.id, self.commit_index);
         let RoleState::Leader(leader) = &mut self.role else { return };
         // Until the no-op is committed the commit index may be behind what earlier leaders
         // committed, and acknowledged to their clients.
         let may_read = index >= leader.first_index || bug(Bug::ReadsBeforeTheNoop);
-        if leader.reads.waiting.is_empty() || !may_read {
+        if !may_read {
             return;
         }
         let round = leader.reads.newest + 1;
@@ -286,7 +294,15 @@ impl Node {
     }
 
     /// Questions or answers get lost; whoever waits is told to ask again.
+    #[inline]
     pub(crate) fn expire_forwarded_reads(&mut self) {
+        if !self.forwarded.sent.is_empty() {
+            self.give_up_questions();
+        }
+    }
+
+    #[inline(never)]
+    fn give_up_questions(&mut self) {
         let now = self.now;
         while let Some(question) =
             pop_front_if(&mut self.forwarded.sent, |question| question.give_up_at <= now)

@@ -169,7 +169,15 @@ impl Node {
     }
 
     /// Answers what the commit index, or an election, has decided.
+    #[inline]
     pub(crate) fn answer_awaited(&mut self) {
+        if !self.awaited.waiting.is_empty() {
+            self.answer_committed();
+        }
+    }
+
+    #[inline(never)]
+    fn answer_committed(&mut self) {
         while let Some((index, Awaited { context, term })) =
             self.awaited.pop_up_to(self.commit_index)
         {
@@ -179,7 +187,15 @@ impl Node {
     }
 
     /// A write that is not committed here for an election timeout may be anywhere.
+    #[inline]
     pub(crate) fn expire_awaited(&mut self) {
+        if !self.awaited.deadlines.is_empty() {
+            self.give_up_awaited();
+        }
+    }
+
+    #[inline(never)]
+    fn give_up_awaited(&mut self) {
         let now = self.now;
         while let Some((_, key)) = pop_front_if(&mut self.awaited.deadlines, |(at, _)| *at <= now) {
             if let Some(Awaited { context, term }) = self.awaited.waiting.remove(&key) {

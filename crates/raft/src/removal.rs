@@ -55,7 +55,9 @@ impl Removal {
 
     /// A leader was heard: this node is a member.
     pub(crate) fn forget_claims(&mut self) {
-        self.claims.clear();
+        if !self.claims.is_empty() {
+            self.claims.clear();
+        }
     }
 }
 

@@ -122,10 +122,15 @@ impl Node {
     }
 
     /// What is missing does not come: the leader is told.
+    #[inline]
     pub(crate) fn refuse_reordered(&mut self) {
-        if self.reordered.give_up_at.is_none_or(|at| at > self.now) {
-            return;
+        if self.reordered.give_up_at.is_some_and(|at| at <= self.now) {
+            self.refuse_first_reordered();
         }
+    }
+
+    #[cold]
+    fn refuse_first_reordered(&mut self) {
         let first = self.reordered.waiting.pop_first();
         self.reordered.clear();
         if let (Some((_, first)), Some(leader_id)) = (first, self.leader_id()) {

@@ -25,11 +25,24 @@ use crate::{
 impl Node {
     /// Sends every follower what it should have by now.
     pub(crate) fn replicate(&mut self) {
-        let RoleState::Leader(leader) = &self.role else { return };
-        for place in 0..leader.members.len() + leader.leaving.len() {
-            // One message at a time, until the window is full or the follower has everything.
-            while self.replicate_to(place) {}
+        if !matches!(self.role, RoleState::Leader(_)) {
+            return;
         }
+        // Sending changes nothing of what counts for it.
+        let witness_limit = self.witness_hears_upto(self.log.last().index);
+        let RoleState::Leader(leader) = &self.role else { return };
+        let leavers = leader.leaving.len();
+        for place in 0..leader.members.len() + leavers {
+            // One message at a time, until the window is full or the follower has everything.
+            while self.replicate_to(place, witness_limit) {}
+        }
+        if leavers > 0 {
+            self.forget_leavers();
+        }
+    }
+
+    /// Those that were told the last they are told, or cannot be.
+    fn forget_leavers(&mut self) {
         let (mark, commit_index) = (self.log.mark().index, self.commit_index);
         if let RoleState::Leader(leader) = &mut self.role {
             let options = &self.options;
@@ -44,29 +57,27 @@ impl Node {
     }
 
     /// Sends one message to one follower; says whether another may follow at once.
-    fn replicate_to(&mut self, place: usize) -> bool {
-        let witness_limit = self.witness_hears_upto(self.log.last().index);
+    fn replicate_to(&mut self, place: usize, witness_limit: LogIndex) -> bool {
         let RoleState::Leader(leader) = &mut self.role else { return false };
         let last_word = leader.last_word_at(place);
         let member = leader.book_at(place);
-        if member.id == self.options.id {
+        let is_told = member.was_told_all(self.log.last().index, self.commit_index);
+        if is_told || member.id == self.options.id {
             return false;
         }
         let to = member.id;
-        let feeder = Feeder {
+        let mut feeder = Feeder {
             options: &self.options,
             log: &self.log,
+            outbox: &mut self.outbox,
+            term: self.hard_state.current_term,
             commit_index: self.commit_index,
             witness_limit,
             last_word,
         };
         match feeder.feed(member) {
             Feed::Quiet => false,
-            Feed::Send(body) => {
-                let is_behind = member.next_index <= self.log.last().index;
-                self.send_as_leader(to, body);
-                is_behind
-            }
+            Feed::Sent => member.next_index <= self.log.last().index,
             Feed::Fetch(fetch) => {
                 self.fetch(fetch);
                 false
@@ -107,22 +118,21 @@ impl Node {
             {
                 continue;
             }
-            let to = member.id;
-            let feeder = Feeder {
+            let mut feeder = Feeder {
                 options: &self.options,
                 log: &self.log,
+                outbox: &mut self.outbox,
+                term: self.hard_state.current_term,
                 commit_index: self.commit_index,
                 witness_limit,
                 last_word,
             };
-            if let Some(body) = feeder.append(member, entries.clone()) {
-                self.send_as_leader(to, body);
-            }
+            // Where the log has gone meanwhile, the next output says what helps.
+            let _is_sent = feeder.append(member, entries.clone());
         }
     }
 
-    /// What a leader says of its log leaves at once, while its own disk is still writing: the
-    /// entry counts nowhere before it is durable there.
+    /// What a leader says leaves at once.
     pub(crate) fn send_as_leader(&mut self, to: NodeId, body: Body) {
         let message = self.message(to, self.current_term(), body);
         self.outbox.send(message);
@@ -237,7 +247,7 @@ impl Node {
             ProgressState::Snapshot { .. } | ProgressState::Replicate(_) => {}
         }
         if is_news {
-            self.advance_commit_index();
+            self.count_acknowledged(match_index);
             self.continue_transfer(from);
         }
     }

@@ -10,7 +10,7 @@ use core::cmp::Ordering;
 use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{
-    AppendOutcome, Body, Event, HardState, LogIndex, Message, Node, NodeId, PeerFault, Term,
+    AppendOutcome, Body, Event, HardState, LogIndex, Message, Node, NodeId, PeerFault, Term, Tick,
 };
 
 /// Numbers above this cannot be reached by electing and appending; a peer that sends one is
@@ -18,6 +18,14 @@ use crate::{
 pub(crate) const PLAUSIBLE_MAX: u64 = 1 << 62;
 
 impl Node {
+    /// A message came from a peer: [`Input::Message`](crate::Input::Message), for a host that has
+    /// it in its hands. A message is large to be wrapped, and it comes with every entry.
+    pub fn receive(&mut self, now: Tick, message: Message) {
+        self.tell_time(now);
+        self.step(message);
+        self.handle_time();
+    }
+
     pub(crate) fn step(&mut self, message: Message) {
         let Message { from, to, term, incarnation, body } = message;
         let is_mine = to == self.options.id || bug(Bug::TakesTheMailOfOthers);
@@ -48,29 +56,35 @@ impl Node {
             return self.fault(from, PeerFault::OtherDisk);
         }
         match term.cmp(&self.current_term()) {
-            Ordering::Less => self.handle_lower_term(from, term, &body),
-            Ordering::Equal => {
-                self.look_at_disk(from, incarnation, &body);
-                self.dispatch(from, term, body);
+            Ordering::Less => return self.handle_lower_term(from, term, &body),
+            Ordering::Equal => self.look_at_disk(from, incarnation, &body),
+            Ordering::Greater => {
+                if !self.begin_higher_term(from, term, &body) {
+                    return;
+                }
             }
-            Ordering::Greater => self.handle_higher_term(from, term, body),
         }
+        self.dispatch(from, term, body);
     }
 
-    /// A higher term ends whatever this node was doing in its own, with three exceptions.
-    fn handle_higher_term(&mut self, from: NodeId, term: Term, body: Body) {
-        match &body {
+    /// A higher term ends whatever this node was doing in its own, with three exceptions. Says
+    /// whether there is more to do: the message is of the current term now.
+    fn begin_higher_term(&mut self, from: NodeId, term: Term, body: &Body) -> bool {
+        match body {
             // A pre-vote is about a term that nobody has begun yet.
             Body::PreVote { last } if !bug(Bug::PreVoteRaisesTheTerm) => {
-                return self.handle_pre_vote(from, term, *last);
+                self.handle_pre_vote(from, term, *last);
+                return false;
             }
             Body::PreVoteResponse { granted: true } => {
-                return self.handle_pre_vote_response(from, term, true);
+                self.handle_pre_vote_response(from, term, true);
+                return false;
             }
             // A node that cannot hear the leader must not depose it (thesis §4.2.3). It is not even
             // answered: an answer would carry no news that helps it.
             Body::RequestVote { leadership_transfer: false, .. } if self.hears_a_leader() => {
-                return self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
+                self.refuse_vote(from, term, crate::VoteRefusal::LeaderAlive);
+                return false;
             }
             // These come from the leader of that term.
             Body::AppendEntries { .. }
@@ -83,7 +97,7 @@ impl Node {
             Body::AppendEntriesResponse(_) | Body::HeartbeatResponse { .. }
                 if bug(Bug::HigherTermInAnAnswerIsIgnored) =>
             {
-                return;
+                return false;
             }
             Body::PreVote { .. }
             | Body::PreVoteResponse { granted: false }
@@ -102,7 +116,7 @@ impl Node {
         if bug(Bug::HigherTermIsPermission) && matches!(body, Body::RequestVoteResponse { .. }) {
             self.set_hard_state(HardState { current_term: term, voted_for: Some(self.id()) });
         }
-        self.dispatch(from, term, body);
+        true
     }
 
     /// Requests are rejected with the current term, so that the sender learns of it (E11);
@@ -242,6 +256,7 @@ impl Node {
     }
 
     /// A message of this node.
+    #[inline]
     pub(crate) fn message(&self, to: NodeId, term: Term, body: Body) -> Message {
         Message { from: self.options.id, to, term, incarnation: self.options.incarnation, body }
     }
@@ -256,6 +271,7 @@ impl Node {
     }
 
     /// Queues an answer that also says that the log up to `index` is durable.
+    #[inline]
     pub(crate) fn answer_when_durable(&mut self, to: NodeId, index: LogIndex, body: Body) {
         let message = self.message(to, self.current_term(), body);
         let after = if bug(Bug::AnswersBeforeItIsDurable) {

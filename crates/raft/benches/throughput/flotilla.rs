@@ -8,7 +8,9 @@ use raft::{
 };
 use raft::{LogIndex, Tick};
 
-use crate::load::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, CUT_EVERY, Group, KEPT, Load};
+use crate::load::{
+    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, CUT_EVERY, Group, KEPT, Load, place_of,
+};
 
 struct Host {
     node: Node,
@@ -16,14 +18,14 @@ struct Host {
     applied_entries: u64,
     applied_bytes: u64,
     cut_at: u64,
-    inbox: Vec<Message>,
     output: Output,
 }
 
-/// Three nodes, their hosts, and the messages between them.
+/// Three nodes, their hosts, and the messages between them: a list for each node, into which the
+/// others put what they say to it.
 pub(crate) struct Flotilla {
     hosts: Vec<Host>,
-    outgoing: Vec<Message>,
+    inboxes: [VecDeque<Message>; 3],
     now: Tick,
 }
 
@@ -42,23 +44,26 @@ impl Host {
             applied_entries: 0,
             applied_bytes: 0,
             cut_at: CUT_EVERY,
-            inbox: Vec::new(),
             output: Output::default(),
         }
     }
 
     /// Takes in what has come, and does all that follows, until nothing does.
-    fn settle(&mut self, now: Tick, outgoing: &mut Vec<Message>) {
-        for message in self.inbox.drain(..) {
-            self.node.handle(now, Input::Message(message));
+    fn settle(&mut self, now: Tick, place: usize, inboxes: &mut [VecDeque<Message>; 3]) {
+        while let Some(message) = inboxes[place].pop_front() {
+            self.node.receive(now, message);
         }
         loop {
             let output = &mut self.output;
             self.node.take_output_into(output);
-            outgoing.append(&mut output.messages);
+            if !output.messages.is_empty() {
+                for message in output.messages.drain(..) {
+                    inboxes[place_of(message.to.0)].push_back(message);
+                }
+            }
             let persisted = output.persists.last().map(|persist| persist.number);
-            for persist in output.persists.drain(..) {
-                if let Some(write) = persist.mark {
+            for persist in &mut output.persists {
+                if let Some(write) = &persist.mark {
                     let last = write.mark.last.index;
                     let is_gone =
                         |run: &&Entries| run.last().is_some_and(|end| end.id.index <= last);
@@ -66,7 +71,7 @@ impl Host {
                     self.log.drain(..gone);
                 }
                 if !persist.entries.is_empty() {
-                    self.log.push_back(persist.entries);
+                    self.log.push_back(std::mem::take(&mut persist.entries));
                 }
             }
             let applied = output.committed.last().map(|entry| entry.id.index);
@@ -77,10 +82,10 @@ impl Host {
                 }
             }
             if let Some(number) = persisted {
-                self.node.handle(now, Input::Persisted(number));
+                self.node.persisted(now, number);
             }
             if let Some(index) = applied {
-                self.node.handle(now, Input::Applied(index));
+                self.node.applied(now, index);
                 self.cut(now, index);
             }
             if persisted.is_none() && applied.is_none() {
@@ -106,11 +111,7 @@ impl Flotilla {
 
     /// What one node has to do, and what it has to say to the others.
     fn settle(&mut self, place: usize) {
-        self.hosts[place].settle(self.now, &mut self.outgoing);
-        for message in self.outgoing.drain(..) {
-            let to = usize::try_from(message.to.0 - 1).unwrap_or(0);
-            self.hosts[to].inbox.push(message);
-        }
+        self.hosts[place].settle(self.now, place, &mut self.inboxes);
     }
 }
 
@@ -118,7 +119,7 @@ impl Group for Flotilla {
     fn new() -> Self {
         let voters = Configuration::of_voters((1..=3).map(NodeId));
         let hosts = (1..=3).map(|id| Host::new(id, &voters)).collect();
-        let mut group = Self { hosts, outgoing: Vec::new(), now: Tick(0) };
+        let mut group = Self { hosts, inboxes: Default::default(), now: Tick(0) };
         group.hosts[0].node.handle(Tick(0), Input::Tick);
         while group.hosts[0].node.role() != Role::Leader {
             let first = &mut group.hosts[0].node;

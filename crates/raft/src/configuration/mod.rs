@@ -57,6 +57,10 @@ impl ConfigurationHistory {
 
     /// The configuration that was in force at `index`, which is not before the mark.
     pub(crate) fn at(&self, index: LogIndex) -> &Configuration {
+        // Nearly every question is about the newest.
+        if self.index() <= index {
+            return self.current();
+        }
         let behind = self.0.partition_point(|(first, _)| *first <= index);
         assert!(behind > 0, "the configuration at {index} was asked for, which is before the mark");
         &self.0[behind - 1].1

@@ -1,7 +1,6 @@
 //! The recent tail of the log in memory: what followers and the state machine will want next.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 
 use crate::{Entries, Entry, LogIndex};
 
@@ -74,7 +73,16 @@ impl Cache {
     }
 
     /// Drops the oldest entries until the budget holds, but none behind `upto`.
+    #[inline]
     pub(crate) fn evict(&mut self, upto: LogIndex, bytes_max: usize) {
+        // Asked with every output and every input, and there is nearly always room.
+        if self.size_bytes > bytes_max {
+            self.make_room(upto, bytes_max);
+        }
+    }
+
+    #[inline(never)]
+    fn make_room(&mut self, upto: LogIndex, bytes_max: usize) {
         while self.size_bytes > bytes_max {
             let Some(run) = self.runs.front_mut() else { return };
             let mut count = 0;
@@ -97,13 +105,13 @@ impl Cache {
 
     /// Makes one run of all that lies at `from` or behind, so that whoever reads there shares it.
     pub(crate) fn gather(&mut self, from: LogIndex) {
-        let Some((begin, _)) = self.find(from).filter(|(begin, _)| begin + 1 < self.runs.len())
-        else {
-            return;
-        };
-        let mut gathered = Vec::with_capacity(self.runs.range(begin..).map(|run| run.len()).sum());
-        self.runs.drain(begin..).for_each(|run| gathered.append(&mut run.into_vec()));
-        self.runs.push_back(gathered.into());
+        if self.runs.back().is_none_or(|newest| first_of(newest) <= from) {
+            return; // One run already.
+        }
+        let Some((begin, _)) = self.find(from) else { return };
+        let count = self.runs.range(begin..).map(Entries::len).sum();
+        let gathered = Entries::gather(count, self.runs.drain(begin..));
+        self.runs.push_back(gathered);
     }
 
     /// Whether the entry at `index` is here.
@@ -112,23 +120,28 @@ impl Cache {
     }
 
     /// The place of the run that has the entry at `index`, and the entry's place in it.
+    #[inline]
     fn find(&self, index: LogIndex) -> Option<(usize, usize)> {
-        // What is wanted is at the end, mostly: look there before searching all.
-        const NEAR: usize = 4;
+        // What is wanted is in the newest, mostly.
         let newest = self.runs.back()?;
         let first = first_of(newest);
-        if first <= index {
-            let is_here = index <= last_of(newest);
-            return is_here.then(|| (self.runs.len() - 1, distance(first, index)));
+        if first > index {
+            return self.find_older(index);
         }
-        for (place, run) in self.runs.iter().enumerate().rev().skip(1).take(NEAR) {
-            if first_of(run) <= index {
-                return Some((place, distance(first_of(run), index)));
-            }
-        }
-        let place = self.runs.partition_point(|run| last_of(run) < index);
-        let first = first_of(&self.runs[place]);
-        (first <= index).then(|| (place, distance(first, index)))
+        let within = distance(first, index);
+        (within < newest.len()).then(|| (self.runs.len() - 1, within))
+    }
+
+    /// The same of an entry before the newest run: look near its end before searching all.
+    #[inline(never)]
+    fn find_older(&self, index: LogIndex) -> Option<(usize, usize)> {
+        const NEAR: usize = 4;
+        let older = self.runs.len() - 1;
+        let is_before = |run: &Entries| first_of(run) <= index;
+        let mut near = (older.saturating_sub(NEAR)..older).rev();
+        let place = near.find(|place| is_before(&self.runs[*place]));
+        let place = place.or_else(|| self.runs.partition_point(is_before).checked_sub(1))?;
+        Some((place, distance(first_of(&self.runs[place]), index)))
     }
 
     /// The entries from this place on.
@@ -138,25 +151,56 @@ impl Cache {
 
     /// The entries of `from..=last` that fit into `bytes_max`, at least one; `None` if `from` is
     /// not here. Shared if they lie in one run, copied together if not.
+    #[inline]
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
-        // One entry at a time is read as it was appended.
-        if let Some(newest @ [entry]) = self.runs.back().map(|run| &run[..])
-            && entry.id.index == from
-            && from <= last
+        // One entry at a time is read as it was appended, and has at most one behind it.
+        if from == last
+            && let Some(run) = self.run_of_one(from)
         {
-            debug_assert_eq!(fitting(newest, last, bytes_max), 1, "one always fits");
-            return self.runs.back().cloned();
+            debug_assert_eq!(fitting(run, last, bytes_max), 1, "one always fits");
+            return Some(run.clone());
         }
+        self.read_part(from, last, bytes_max)
+    }
+
+    /// The newest run, or the one before, if it is this entry alone.
+    #[inline]
+    fn run_of_one(&self, index: LogIndex) -> Option<&Entries> {
+        let newest = self.runs.back()?;
+        let run = if first_of(newest) > index {
+            self.runs.get(self.runs.len().checked_sub(2)?)?
+        } else {
+            newest
+        };
+        (run.len() == 1 && first_of(run) == index).then_some(run)
+    }
+
+    #[inline(never)]
+    fn read_part(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         let at @ (run, place) = self.find(from)?;
         let first = &self.runs[run];
-        let mut count = fitting(&first[place..], last, bytes_max);
+        let mut count = if bytes_max == usize::MAX {
+            // As for the disk: all of them, and no sizes matter.
+            let end = self.runs.back().map_or(from, last_of).min(last).next();
+            distance(from, end)
+        } else {
+            fitting(&first[place..], last, bytes_max)
+        };
         if place + count == first.len() && last_of(first) < last {
             count = fitting(self.iter_at(at), last, bytes_max);
         }
         if place + count <= first.len() {
             return Some(first.slice(place..place + count));
         }
-        Some(self.iter_at(at).take(count).cloned().collect())
+        let (mut begin, mut rest) = (place, count);
+        let parts = self.runs.range(run..).map_while(|run| {
+            let end = run.len().min(begin + rest);
+            let part = (rest > 0).then(|| run.slice(begin..end))?;
+            rest -= part.len();
+            begin = 0;
+            Some(part)
+        });
+        Some(Entries::gather(count, parts))
     }
 
     /// The first command of those behind `floor`, up to `upto`. What is not here may be one.
@@ -171,6 +215,11 @@ impl Cache {
 
     /// Bytes of the entries of `first..=last` that are here.
     pub(crate) fn size_bytes_of(&self, first: LogIndex, last: LogIndex) -> usize {
+        if first == last
+            && let Some([entry]) = self.run_of_one(first).map(|run| &run[..])
+        {
+            return entry.size_bytes();
+        }
         // If the first is not here, all that is here may be behind it.
         let entries = self.iter_at(self.find(first).unwrap_or_default());
         let entries = entries.skip_while(|entry| entry.id.index < first);
@@ -190,6 +239,8 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::{EntryId, Payload};
 
@@ -204,31 +255,41 @@ mod tests {
 
     /// Every read of a cache in several runs is that of one in a single run, whatever was cut off
     /// at either end.
+    fn check(pieces: &[core::ops::RangeInclusive<u64>], front: u64, back: u64) {
+        let (mut runs, mut one) = (Cache::default(), Cache::default());
+        pieces.iter().cloned().map(entries).for_each(|run| runs.push(run));
+        one.push(entries(3..=11));
+        for cache in [&mut runs, &mut one] {
+            cache.truncate(LogIndex(back));
+            cache.evict(LogIndex(front), 0);
+        }
+        assert_eq!(indexes(runs.iter()), (front + 1..back).collect::<Vec<_>>());
+        assert_eq!(runs.size_bytes(), one.size_bytes());
+        for (from, last) in (0..14).flat_map(|from| (from..14).map(move |last| (from, last))) {
+            let (from, last) = (LogIndex(from), LogIndex(last));
+            for bytes_max in [0, 70, usize::MAX] {
+                let read = runs.read(from, last, bytes_max);
+                assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
+            }
+            if let Some(all) = runs.read(from, last, usize::MAX) {
+                let expected: Vec<u64> = (from.0..=last.0.min(back - 1).min(11)).collect();
+                assert_eq!(indexes(&all), expected, "{from} to {last}");
+            }
+            assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
+            assert_eq!(runs.contains(from), one.contains(from));
+            let mut gathered = runs.clone();
+            gathered.gather(from);
+            assert_eq!(indexes(gathered.iter()), indexes(runs.iter()));
+        }
+    }
+
     #[test]
     fn runs_are_not_seen() {
+        let singles: Vec<_> = (3..=11).map(|index| index..=index).collect();
         for (front, back) in (3..=12).flat_map(|front| (front..=12).map(move |back| (front, back)))
         {
-            let (mut runs, mut one) = (Cache::default(), Cache::default());
-            [3..=3, 4..=7, 8..=9, 10..=11].map(entries).into_iter().for_each(|run| runs.push(run));
-            one.push(entries(3..=11));
-            for cache in [&mut runs, &mut one] {
-                cache.truncate(LogIndex(back));
-                cache.evict(LogIndex(front), 0);
-            }
-            assert_eq!(indexes(runs.iter()), (front + 1..back).collect::<Vec<_>>());
-            assert_eq!(runs.size_bytes(), one.size_bytes());
-            for (from, last) in (0..14).flat_map(|from| (from..14).map(move |last| (from, last))) {
-                let (from, last) = (LogIndex(from), LogIndex(last));
-                for bytes_max in [0, 70, usize::MAX] {
-                    let read = runs.read(from, last, bytes_max);
-                    assert_eq!(read, one.read(from, last, bytes_max), "{from} to {last}");
-                }
-                assert_eq!(runs.size_bytes_of(from, last), one.size_bytes_of(from, last));
-                assert_eq!(runs.contains(from), one.contains(from));
-                let mut gathered = runs.clone();
-                gathered.gather(from);
-                assert_eq!(indexes(gathered.iter()), indexes(runs.iter()));
-            }
+            check(&[3..=3, 4..=7, 8..=9, 10..=11], front, back);
+            check(&singles, front, back);
         }
     }
 

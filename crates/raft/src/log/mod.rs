@@ -133,11 +133,13 @@ impl Log {
     }
 
     /// Entries of `from..=last` within the budget, if they are in memory.
+    #[inline]
     pub(crate) fn read(&self, from: LogIndex, last: LogIndex, bytes_max: usize) -> Option<Entries> {
         self.cache.read(from, last, bytes_max)
     }
 
     /// Makes what lies at `from` and behind one run, for all who will read it.
+    #[inline]
     pub(crate) fn gather(&mut self, from: LogIndex) {
         self.cache.gather(from);
     }
@@ -146,6 +148,7 @@ impl Log {
         &self.cache
     }
 
+    #[inline]
     pub(crate) fn evict(&mut self, upto: LogIndex, bytes_max: usize) {
         self.cache.evict(upto, bytes_max);
     }

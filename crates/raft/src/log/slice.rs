@@ -20,12 +20,25 @@ pub(crate) struct LogSlice {
 }
 
 impl LogSlice {
+    /// A place in the log, and nothing that follows it.
+    #[inline]
+    pub(crate) fn place(leader_term: Term, prev: EntryId) -> Result<Self, PeerFault> {
+        let origin_is_zero =
+            (prev.index.0 == 0) == (prev.term.0 == 0) || bug(Bug::MalformedEntriesAreTaken);
+        if prev.term > leader_term || !origin_is_zero {
+            return Err(PeerFault::MalformedEntries);
+        }
+        Ok(Self { prev, entries: Entries::new() })
+    }
+
+    #[inline]
     pub(crate) fn new(
         leader_term: Term,
         prev: EntryId,
         entries: Entries,
         is_witness: bool,
     ) -> Result<Self, PeerFault> {
+        let place = Self::place(leader_term, prev)?;
         let mut before = prev;
         for entry in &entries {
             let follows = before.index.0.checked_add(1) == Some(entry.id.index.0);
@@ -41,12 +54,10 @@ impl LogSlice {
             }
             before = entry.id;
         }
-        let origin_is_zero =
-            (prev.index.0 == 0) == (prev.term.0 == 0) || bug(Bug::MalformedEntriesAreTaken);
-        if before.term > leader_term || !origin_is_zero {
+        if before.term > leader_term {
             return Err(PeerFault::MalformedEntries);
         }
-        Ok(Self { prev, entries })
+        Ok(Self { entries, ..place })
     }
 
     pub(crate) fn prev(&self) -> EntryId {
@@ -99,6 +110,8 @@ mod tests {
                     let slice = LogSlice::new(Term(leader_term), prev, entries, false);
                     let expected = is_sound_by_the_list(leader_term, prev, names);
                     assert_eq!(slice.is_ok(), expected, "{prev} then {names:?} of {leader_term}");
+                    let is_place = LogSlice::place(Term(leader_term), prev).is_ok();
+                    assert_eq!(is_place, is_sound_by_the_list(leader_term, prev, &[]), "{prev}");
                     sound += u32::from(expected);
                 }
             }

@@ -2,25 +2,35 @@
 //! documentation: what a leader says leaves before its entries are stored, what a follower says
 //! after.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use slog::{Discard, Logger, o};
 use tikv_raft::eraftpb::{Entry, EntryType, Message, MessageType};
 use tikv_raft::storage::MemStorage;
 use tikv_raft::{Config, RawNode, StateRole};
 
-use crate::load::{APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, CUT_EVERY, Group, KEPT, Load};
+use crate::load::{
+    APPEND_BYTES_MAX, APPENDS_IN_FLIGHT_MAX, CUT_EVERY, Group, KEPT, Load, place_of,
+};
 
 struct Host {
     node: RawNode<MemStorage>,
     applied_entries: u64,
     applied_bytes: u64,
     cut_at: u64,
-    inbox: Vec<Message>,
 }
 
+/// The messages go as between ours: a list for each node.
 pub(crate) struct Tikv {
     hosts: Vec<Host>,
-    outgoing: Vec<Message>,
+    inboxes: [VecDeque<Message>; 3],
+}
+
+fn deliver(messages: Vec<Message>, inboxes: &mut [VecDeque<Message>; 3]) {
+    for message in messages {
+        inboxes[place_of(message.to)].push_back(message);
+    }
 }
 
 impl Host {
@@ -43,7 +53,6 @@ impl Host {
             applied_entries: 0,
             applied_bytes: 0,
             cut_at: CUT_EVERY,
-            inbox: Vec::new(),
         }
     }
 
@@ -60,13 +69,13 @@ impl Host {
         }
     }
 
-    fn settle(&mut self, outgoing: &mut Vec<Message>) {
-        for message in self.inbox.drain(..) {
+    fn settle(&mut self, place: usize, inboxes: &mut [VecDeque<Message>; 3]) {
+        while let Some(message) = inboxes[place].pop_front() {
             self.node.step(message).expect("an honest peer's message is taken");
         }
         while self.node.has_ready() {
             let mut ready = self.node.ready();
-            outgoing.append(&mut ready.take_messages());
+            deliver(ready.take_messages(), inboxes);
             let committed = ready.take_committed_entries();
             self.apply(committed);
             let store = self.node.store().clone();
@@ -74,12 +83,12 @@ impl Host {
             if let Some(hard_state) = ready.hs() {
                 store.wl().set_hardstate(hard_state.clone());
             }
-            outgoing.append(&mut ready.take_persisted_messages());
+            deliver(ready.take_persisted_messages(), inboxes);
             let mut light = self.node.advance(ready);
             if let Some(commit) = light.commit_index() {
                 store.wl().mut_hard_state().set_commit(commit);
             }
-            outgoing.append(&mut light.take_messages());
+            deliver(light.take_messages(), inboxes);
             let committed = light.take_committed_entries();
             self.apply(committed);
             self.node.advance_apply();
@@ -93,10 +102,7 @@ impl Tikv {
     }
 
     fn settle(&mut self, place: usize) {
-        self.hosts[place].settle(&mut self.outgoing);
-        for message in self.outgoing.drain(..) {
-            self.hosts[message.to as usize - 1].inbox.push(message);
-        }
+        self.hosts[place].settle(place, &mut self.inboxes);
     }
 }
 
@@ -112,7 +118,7 @@ fn proposal(commands: impl Iterator<Item = Bytes>) -> Message {
 impl Group for Tikv {
     fn new() -> Self {
         let hosts = (1..=3).map(Host::new).collect();
-        let mut group = Self { hosts, outgoing: Vec::new() };
+        let mut group = Self { hosts, inboxes: Default::default() };
         group.hosts[0].node.campaign().expect("it may campaign");
         for _ in 0..8 {
             group.settle(0);
