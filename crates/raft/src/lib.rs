@@ -116,6 +116,10 @@
 //! # }
 //! ```
 //!
+//! Three inputs come with every entry: messages, writes that have landed and entries that are
+//! applied. A host that has them in its hands gives them to [`Node::receive`], [`Node::persisted`]
+//! and [`Node::applied`], which do what the inputs do and need no value wrapped for it.
+//!
 //! The figures of the paper, with the fields of each RPC and where we differ, are at [`Body`].
 //!
 //! # The map
