@@ -60,9 +60,10 @@ impl CoreWorld {
         let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
         let mut time = min + Duration::from_nanos(self.dice.below(range + 1));
         let is_slow = time > self.options.write_time.1;
+        let now = self.now();
         let member = self.member(id);
         if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
-            if std::mem::take(&mut member.lingers) {
+            if std::mem::take(&mut member.lingers) || now < member.crawls_until {
                 time = max * 4 + Duration::from_millis(20);
             }
             member.syncing = member.in_flight.len();
@@ -113,8 +114,13 @@ impl CoreWorld {
         if entries.first().is_some_and(|first| first.id.index != fetch.from) {
             entries.clear();
         }
+        let found = !entries.is_empty();
+        self.member(id).seen.fetches.clear();
         // Every fetch is answered, also one of what was cut meanwhile: the node asks once.
         self.input(id, Input::Fetched { from: fetch.from, entries });
+        if found {
+            self.check_read(id, fetch.from);
+        }
     }
 
     /// The hosts carry a snapshot to a follower that needs one.
