@@ -224,6 +224,8 @@ impl Node {
     ///   n1 n2 n4  C R C+4      R has the disks; of the four voters of C+4 three are a quorum
     ///   n3        C            was cut off; by C it is one with n2, should that one have forgotten
     /// ```
+    ///
+    /// Where this log was cut behind C, who lacks the record may go by anything.
     #[must_use]
     pub fn unguarded(&self) -> Vec<NodeId> {
         let RoleState::Leader(leader) = &self.role else { return Vec::new() };
@@ -240,8 +242,10 @@ impl Node {
                     known_from = known_from.min(member.match_index);
                 }
             }
+            // What was in force before the log begins nobody here can say any more.
+            let is_forgotten = known_from < self.log.mark().index;
             let is_won = |known| matches!(without.tally(known), ElectionResult::Won(_));
-            self.configurations.since(known_from).any(is_won)
+            is_forgotten || self.configurations.since(known_from).any(is_won)
         };
         let voters = configuration.members().filter(|member| configuration.is_voter(*member));
         voters.filter(is_unguarded).collect()
