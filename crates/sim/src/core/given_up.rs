@@ -11,8 +11,9 @@ use super::CoreWorld;
 use super::sometimes::GIVES_UP_BY_ITSELF;
 use crate::Failure;
 
-/// Election timeouts after which a change that is in vain must have been given up.
-const TIMEOUTS: u64 = 3;
+/// A leader looks once in an election timeout: within so many it has noticed since when a member
+/// stands still, and that it has done so for long.
+const TIMEOUTS: u64 = 2;
 
 impl CoreWorld {
     /// What a leader knows that is about to look whether its change can be committed.
@@ -69,16 +70,49 @@ impl CoreWorld {
         };
         let agrees = |voter: NodeId| {
             let its = open.followers.iter().find(|its| its.id == voter);
-            let is_own = voter == id && open.durable_index >= index;
+            let is_own = voter == id && open.durable_index >= index && !open.is_stranger;
             is_own
                 || its.is_some_and(|its| {
                     its.is_active && speaks_from_record(change, its) && advances(its)
                 })
         };
-        if commits(change, &agrees) {
+        let before = self.configuration_before(id, index);
+        let can_decide = before.is_none_or(|before| self.may_decide(id, &open, now, &before));
+        if commits(change, &agrees) || !can_decide {
             let detail = format!("leader {id} at {now}: {open:?}; {steps:?}");
             self.fail(id, Failure::new("a change is given up for a reason", detail));
         }
+    }
+
+    /// Whether the members before a change may be able to decide without it: with strangers in it
+    /// whoever counts, else whoever has not stood still.
+    fn may_decide(&self, id: NodeId, open: &Status, now: Tick, before: &Configuration) -> bool {
+        let change = &open.configuration;
+        let find =
+            |voter: NodeId| open.followers.iter().find(|its| its.id == voter && its.is_active);
+        let is_there = |voter: NodeId| {
+            voter == id && !open.is_stranger
+                || find(voter).is_some_and(|its| speaks_from_record(change, its))
+        };
+        let may_agree = |voter: NodeId| {
+            let agrees =
+                |its: &FollowerStatus| its.counts && !self.stands_still(id, open, its, now);
+            voter == id || find(voter).is_some_and(agrees)
+        };
+        !commits(change, &is_there) || commits(before, &may_agree)
+    }
+
+    /// Whether a member has lacked the change for so long, without a step, that its leader must
+    /// have noticed. A witness lacks nothing that it is not told yet.
+    fn stands_still(&self, id: NodeId, open: &Status, its: &FollowerStatus, now: Tick) -> bool {
+        let member = &self.members[&id];
+        let seen = &member.seen;
+        let patience = member.options.slow_follower_ticks + TIMEOUTS * seen.election_timeout_ticks;
+        let is_full = !open.configuration.witnesses.contains(&its.id);
+        let carried = seen.carried.get(&its.id).copied().unwrap_or_default();
+        let step = seen.steps.get(&its.id).map_or(Tick(0), |(_, at)| *at);
+        let at = step.max(seen.calm_since).max(carried);
+        is_full && its.match_index < open.configuration_index && now > at.after(patience)
     }
 
     /// A leader waits, for some election timeouts, for those who can never agree to its change, and
@@ -92,10 +126,10 @@ impl CoreWorld {
         let is_in_vain = self.is_in_vain(id, now);
         let known = self.members[&id].seen.in_vain;
         // Who is looked at too seldom may have had its reasons between two looks.
-        let known = known.filter(|(_, at)| is_in_vain && now < at.after(timeout / 4));
+        let known = known.filter(|(_, at)| is_in_vain && now < at.after(timeout / 4 + 1));
         let since = known.map_or(now, |(since, _)| since);
         self.member(id).seen.in_vain = is_in_vain.then_some((since, now));
-        if !is_in_vain || now < since.after(TIMEOUTS * timeout) {
+        if !is_in_vain || now <= since.after(timeout + timeout / 4) {
             return None;
         }
         let status = self.node(id)?.status();
@@ -117,23 +151,14 @@ impl CoreWorld {
         };
         let (change, index) = (&status.configuration, status.configuration_index);
         let timeout = member.seen.election_timeout_ticks;
-        let patience = member.options.slow_follower_ticks + TIMEOUTS * timeout;
-        let (steps, calm_since) = (&member.seen.steps, member.seen.calm_since);
         let find = |voter: NodeId| status.followers.iter().find(|its| its.id == voter);
-        // A witness lacks nothing that it is not told yet.
-        let is_gone = |its: &FollowerStatus| {
-            let is_full = !change.witnesses.contains(&its.id);
-            let carried = member.seen.carried.get(&its.id).copied().unwrap_or_default();
-            let step = steps.get(&its.id).map_or(Tick(0), |(_, at)| *at);
-            let at = step.max(calm_since).max(carried);
-            is_full && its.match_index < index && now > at.after(patience)
-        };
+        let is_gone = |its: &FollowerStatus| self.stands_still(id, &status, its, now);
         let may_agree = |voter: NodeId| {
             voter == id
                 || find(voter).is_some_and(|its| speaks_from_record(change, its) && !is_gone(its))
         };
         let is_well = |its: &FollowerStatus| {
-            let is_near = its.heard_at.is_some_and(|at| now < at.after(timeout / 2));
+            let is_near = its.heard_at.is_some_and(|at| now < at.after(timeout * 2 / 3));
             is_near && its.counts && its.match_index >= index
         };
         let could = |voter: NodeId| {

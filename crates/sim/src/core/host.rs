@@ -63,10 +63,15 @@ impl CoreWorld {
         let now = self.now();
         let member = self.member(id);
         if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
-            if std::mem::take(&mut member.lingers) || now < member.crawls_until {
+            if std::mem::take(&mut member.lingers) {
                 time = max * 4 + Duration::from_millis(20);
             }
             member.syncing = member.in_flight.len();
+            if now < member.crawls_until {
+                // One step at a time, and each in time for whoever looks for steps.
+                member.syncing = 1;
+                time = Duration::from_millis(member.options.slow_follower_ticks / 4);
+            }
             let life = member.life;
             self.later(time, Happening::Synced { node: id, life });
             self.census.add(SLOW_WRITE, u64::from(is_slow));

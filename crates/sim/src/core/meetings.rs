@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use raft::quorum::{Decision, Quorum};
 use raft::{Body, Entry, Event, Input, LeaseClock, Message, NodeId, ReadMode, Role};
 
 use super::CoreWorld;
 use super::clocks::{lease_of, true_us};
 use super::happening::Happening;
-use super::sometimes::{DISK_OF_NEW_VOTER_HANGS, NEW_VOTER_CRAWLS, SLOW_BESIDE_WITNESSES};
+use super::sometimes::{SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES, VOTER_CRAWLS, VOTER_HANGS};
 
 /// More questions than a node may keep answers for while its disk stands still.
 const FLOOD: u64 = 1100;
@@ -69,32 +70,60 @@ impl CoreWorld {
             let after_us = if self.dice.below(2) == 0 { 0 } else { self.dice.below(20_000) };
             let after = Duration::from_micros(after_us);
             self.later(after, Happening::GiveUp { node: id, life });
-        } else if self.dice.below(5) == 0 {
-            self.hinder_new_voter(id);
+        } else {
+            self.hinder_voters(id);
         }
     }
 
-    /// Whoever is to vote from now on answers, and does not write, or so slowly that it lacks the
-    /// change for long: until its leader should have noticed (T175).
-    fn hinder_new_voter(&mut self, id: NodeId) {
+    /// Whoever is to vote from now on, or now and then somebody else, answers, and does not write, or
+    /// so slowly that it lacks the change for long: until its leader should have noticed (T175).
+    fn hinder_voters(&mut self, id: NodeId) {
         let Some(node) = self.node(id) else { return };
         let now = node.configuration();
-        let is_new = |voter: &&NodeId| {
-            now.is_joint() && !now.outgoing.contains(*voter) && self.is_awake(**voter)
+        let is_new = |voter: &NodeId| now.is_joint() && !now.outgoing.contains(voter);
+        // A witness lacks nothing that it is not told yet.
+        let full = now.voters.difference(&now.witnesses).copied();
+        let others = full.filter(|voter| *voter != id);
+        let (new, old): (Vec<_>, Vec<_>) =
+            others.filter(|voter| self.is_awake(*voter)).partition(is_new);
+        // Where the others can do without them, little comes of it.
+        let is_needed = !now.is_quorum(Decision::Commit, &|voter| !new.contains(&voter));
+        let hindered = if self.dice.below(6) < if is_needed { 5 } else { 1 } {
+            new
+        } else if self.dice.below(8) == 0 {
+            old.into_iter().take(1).collect()
+        } else {
+            return;
         };
-        let Some(voter) = now.voters.iter().find(is_new).copied() else { return };
+        let crawl = self.dice.below(2) == 0;
         let options = &self.members[&id].options;
         let ticks = options.slow_follower_ticks + 10 * options.election_timeout_ticks;
         let after = Duration::from_millis(ticks);
-        if self.dice.below(2) == 0 {
-            self.census.meet(NEW_VOTER_CRAWLS);
-            self.member(voter).crawls_until = self.now().after(after);
-            return;
+        for voter in hindered {
+            self.census.meet(if crawl { VOTER_CRAWLS } else { VOTER_HANGS });
+            if crawl {
+                self.member(voter).crawls_until = self.now().after(after);
+                continue;
+            }
+            self.hang_disk(voter);
+            let life = self.members[&voter].life;
+            self.later(after, Happening::MendDisk { node: voter, life });
         }
-        self.census.meet(DISK_OF_NEW_VOTER_HANGS);
-        self.hang_disk(voter);
-        let life = self.members[&voter].life;
-        self.later(after, Happening::MendDisk { node: voter, life });
+    }
+
+    /// A learner has forgotten a part of its log, and writes it again step by step; it is to vote
+    /// as soon as its leader has noticed (T150).
+    pub(super) fn promote_who_forgot(&mut self, leader: NodeId, learner: NodeId) {
+        let Some(member) = self.members.get(&leader).filter(|its| its.node.is_some()) else {
+            return;
+        };
+        let options = &member.options;
+        let after = Duration::from_millis(2 * options.heartbeat_interval_ticks + 200);
+        let ticks = options.slow_follower_ticks + 10 * options.election_timeout_ticks;
+        let life = member.life;
+        self.census.meet(SET_BACK_IS_PROMOTED);
+        self.member(learner).crawls_until = self.now().after(Duration::from_millis(ticks));
+        self.later(after, Happening::Promote { node: leader, life, learner });
     }
 
     /// A leader is asked for more reads than it may keep, in the moment before it changes members.

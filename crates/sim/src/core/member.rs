@@ -117,7 +117,7 @@ pub(super) struct Member {
     pub(super) is_doomed: bool,
     /// The next write takes longer than others.
     pub(super) lingers: bool,
-    /// So does every write until then.
+    /// Every write takes its time until then, and is written alone.
     pub(super) crawls_until: Moment,
     /// Its host does not look at the clock before then.
     pub(super) looks_at: Moment,

@@ -55,9 +55,10 @@ pub const CORE_SOMETIMES: &[&str] = &[
     SLOW_BESIDE_WITNESSES,
     STEP_IS_REGRETTED,
     JOINS_BEHIND_READS,
-    DISK_OF_NEW_VOTER_HANGS,
-    NEW_VOTER_CRAWLS,
+    VOTER_HANGS,
+    VOTER_CRAWLS,
     GIVES_UP_BY_ITSELF,
+    SET_BACK_IS_PROMOTED,
     LEAVES_AND_HEARS,
     LEAVES_UNHEARD,
     SURVIVORS_ARE_FORCED,
@@ -79,15 +80,16 @@ pub(super) const SLOW_BESIDE_WITNESSES: &str =
 pub(super) const STEP_IS_REGRETTED: &str = "sometimes: a removal in one step is to be given up";
 pub(super) const JOINS_BEHIND_READS: &str =
     "sometimes: a voter is added when its leader has just been asked for reads";
-pub(super) const DISK_OF_NEW_VOTER_HANGS: &str =
-    "sometimes: the disk hangs of somebody who is to vote";
-pub(super) const NEW_VOTER_CRAWLS: &str = "sometimes: the disk crawls of somebody who is to vote";
+pub(super) const VOTER_HANGS: &str = "sometimes: a voter's disk hangs in a change";
+pub(super) const VOTER_CRAWLS: &str = "sometimes: a voter's disk crawls in a change";
 pub(super) const GIVES_UP_BY_ITSELF: &str = "sometimes: a leader gives a change up by itself";
 pub(super) const LEAVES_AND_HEARS: &str =
     "sometimes: who leaves a group at rest hears of it from its leader";
 pub(super) const LEAVES_UNHEARD: &str = "sometimes: who is gone is removed from a group at rest";
 pub(super) const SURVIVORS_ARE_FORCED: &str =
     "sometimes: survivors are forced to go on, and one of the lost lives";
+pub(super) const SET_BACK_IS_PROMOTED: &str =
+    "sometimes: a learner whose disk was set back is to vote before it holds the log again";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";
