@@ -353,6 +353,13 @@ impl Cluster {
         self.committed.last_key_value().map_or_else(LogIndex::default, |(index, _)| *index)
     }
 
+    /// Survivors were forced to go on from here (`recovery.rs`): what was committed behind it is so
+    /// no more. Those who are lost, and know better, are not to be looked at again.
+    pub fn forced_behind(&mut self, index: LogIndex) {
+        drop(self.committed.split_off(&index.next()));
+        drop(self.configurations.split_off(&index.next()));
+    }
+
     /// A node begins another life: what it knew and had not made durable is gone.
     pub fn restarted(&mut self, node: NodeId) {
         self.seen.remove(&node);

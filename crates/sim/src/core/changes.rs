@@ -9,7 +9,7 @@ use raft::{
 };
 
 use super::CoreWorld;
-use super::sometimes::STEP;
+use super::sometimes::{JOINS_BEHIND_READS, STEP};
 use crate::Failure;
 
 /// So long an operator waits for a learner.
@@ -34,8 +34,18 @@ impl CoreWorld {
         change: &ConfigurationChange,
     ) -> Result<EntryId, ChangeError> {
         let voters = self.node(id).map(|node| node.configuration().voters.clone());
+        let asks = self.options.hinders_changes && !self.clients_rest && self.dice.below(2) == 0;
+        if asks {
+            self.ask_before_change(id);
+        }
         let began = self.act(id, |node, now| node.propose_configuration_change(now, change));
         if began.is_ok() {
+            let joins = change.members.iter().any(|change| {
+                matches!(change, MemberChange::AddVoter(_) | MemberChange::AddWitness(_))
+            });
+            if asks && joins {
+                self.census.meet(JOINS_BEHIND_READS);
+            }
             self.check_change(id, change, &voters.unwrap_or_default());
         }
         began

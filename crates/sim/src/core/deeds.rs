@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use env::Moment;
 use env::mem::NodeClock;
 use raft::{
     Entry, EntryId, HardState, Incarnation, Input, KeyedCommand, LogIndex, NodeId, Options,
@@ -56,7 +57,7 @@ impl CoreWorld {
             let life = self.members[&id].life;
             let mode = Some(ReadMode::ReadIndex);
             self.later(after, Happening::Ask { node: id, life, mode });
-            self.later(after, Happening::Arrival { number: 0, message });
+            self.later(after, Happening::Arrival { number: 0, message, asked_at: None });
         }
     }
 
@@ -69,7 +70,9 @@ impl CoreWorld {
     /// Nobody is doomed any more, since nobody would turn the node on again once the faults stop;
     /// hosts look at their clocks, and deliver snapshots.
     pub fn call_off_dooms(&mut self) {
-        self.members.values_mut().for_each(|member| member.is_doomed = false);
+        for member in self.members.values_mut() {
+            (member.is_doomed, member.crawls_until) = (false, Moment(0));
+        }
         self.queue.retain(|_, happening| !matches!(happening, Happening::Doom { .. }));
         self.looks_away = false;
         self.options.lost_snapshots_permille = 0;
@@ -88,6 +91,11 @@ impl CoreWorld {
         }
         let (life, after) = (self.members[&id].life, self.write_time.1 * 2);
         self.later(after, Happening::Doom { node: id, life });
+    }
+
+    /// Whether a node knows that it was removed.
+    pub(super) fn has_heard_of_removal(&self, id: NodeId) -> bool {
+        self.removed.contains(&id)
     }
 
     /// Turns all nodes on that are off.

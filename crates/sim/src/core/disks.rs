@@ -48,7 +48,10 @@ impl CoreWorld {
         if others.is_empty() {
             return false;
         }
-        let node = pick(dice, &others);
+        let learners = others.iter().filter(|other| configuration.learners.contains(other));
+        let learners: Vec<NodeId> = learners.copied().collect();
+        let prefers = !is_lost && !learners.is_empty() && dice.below(2) == 0;
+        let node = pick(dice, if prefers { &learners } else { &others });
         if node == status.id {
             self.census.meet(LEADER_LOSES_DISK);
         }
@@ -66,6 +69,9 @@ impl CoreWorld {
         }
         self.tell(node, kind.name());
         self.start(node);
+        if !is_lost && configuration.learners.contains(&node) {
+            self.promote_who_forgot(status.id, node);
+        }
         true
     }
 

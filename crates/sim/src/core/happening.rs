@@ -1,6 +1,6 @@
 //! What waits for its time in a core world.
 
-use raft::{Fetch, Input, Message, NodeId, ReadMode, SendSnapshot, SnapshotMark};
+use raft::{Fetch, Input, Message, NodeId, ReadMode, SendSnapshot, SnapshotMark, Tick};
 
 /// What waits for its time. What belongs to a life of a node is nothing in the next one.
 #[derive(Clone, Debug)]
@@ -8,6 +8,8 @@ pub(super) enum Happening {
     Arrival {
         number: u64,
         message: Message,
+        /// Of a heartbeat, when it was sent, by the clock of its leader; and of the answer to one.
+        asked_at: Option<Tick>,
     },
     Synced {
         node: NodeId,
@@ -43,6 +45,11 @@ pub(super) enum Happening {
     },
     /// Many ask a follower whose disk hangs.
     Flood {
+        node: NodeId,
+        life: u64,
+    },
+    /// A disk that hung answers again.
+    MendDisk {
         node: NodeId,
         life: u64,
     },
@@ -84,6 +91,7 @@ impl Happening {
             | Self::End { node, life }
             | Self::Doom { node, life }
             | Self::Flood { node, life }
+            | Self::MendDisk { node, life }
             | Self::GiveUp { node, life }
             | Self::Promote { node, life, .. }
             | Self::Ask { node, life, .. }

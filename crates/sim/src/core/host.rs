@@ -60,12 +60,18 @@ impl CoreWorld {
         let range = u64::try_from((max - min).as_nanos()).unwrap_or(u64::MAX - 1);
         let mut time = min + Duration::from_nanos(self.dice.below(range + 1));
         let is_slow = time > self.options.write_time.1;
+        let now = self.now();
         let member = self.member(id);
         if member.syncing == 0 && !member.in_flight.is_empty() && !member.hangs {
             if std::mem::take(&mut member.lingers) {
                 time = max * 4 + Duration::from_millis(20);
             }
             member.syncing = member.in_flight.len();
+            if now < member.crawls_until {
+                // One step at a time, and each in time for whoever looks for steps.
+                member.syncing = 1;
+                time = Duration::from_millis(member.options.slow_follower_ticks / 4);
+            }
             let life = member.life;
             self.later(time, Happening::Synced { node: id, life });
             self.census.add(SLOW_WRITE, u64::from(is_slow));
@@ -113,8 +119,13 @@ impl CoreWorld {
         if entries.first().is_some_and(|first| first.id.index != fetch.from) {
             entries.clear();
         }
+        let found = !entries.is_empty();
+        self.member(id).seen.fetches.clear();
         // Every fetch is answered, also one of what was cut meanwhile: the node asks once.
         self.input(id, Input::Fetched { from: fetch.from, entries });
+        if found {
+            self.check_read(id, fetch.from);
+        }
     }
 
     /// The hosts carry a snapshot to a follower that needs one.

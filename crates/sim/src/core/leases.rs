@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use env::Moment;
 use raft::{
-    Configuration, Entry, EntryId, Event, LeaseClock, LeaseTerms, LogIndex, Node, NodeId,
-    QuorumRule, Role,
+    Body, Configuration, Entry, EntryId, Event, LeaseClock, LeaseTerms, LogIndex, Message, Node,
+    NodeId, QuorumRule, Role,
 };
 
 use super::CoreWorld;
@@ -56,6 +56,14 @@ impl CoreWorld {
         if let Event::TransferRequested { .. } = event {
             self.member(id).seen.has_called = true;
         }
+        let gave_up_in = self.members[&id].seen.gave_lease_up_in;
+        if matches!(event, Event::GuardedRead { .. })
+            && gave_up_in.is_some()
+            && gave_up_in == self.node(id).map(Node::term)
+        {
+            let detail = format!("node {id} reads on it in {gave_up_in:?}");
+            self.fail(id, Failure::new("who has given its lease up has none", detail));
+        }
         if matches!(event, Event::LeaseRead { .. }) && self.members[&id].seen.has_called {
             // E19: the call may arrive at any time, and promises do not bind who is called.
             let detail = format!("node {id} reads on it, and has called a successor");
@@ -66,6 +74,13 @@ impl CoreWorld {
         {
             let detail = format!("node {id}: {why}");
             self.fail(id, Failure::new("a lease rests on promises that hold", detail));
+        }
+    }
+
+    /// A leader tells a successor that its lease is over: so it is, for as long as it leads (E19).
+    pub(super) fn note_lease_given_up(&mut self, message: &Message) {
+        if let Body::TimeoutNow { lease_ended: true } = message.body {
+            self.member(message.from).seen.gave_lease_up_in = Some(message.term);
         }
     }
 
@@ -202,7 +217,7 @@ impl CoreWorld {
 
 #[cfg(test)]
 mod tests {
-    use raft::{Body, Message, Term};
+    use raft::Term;
 
     use super::*;
     use crate::core::CoreOptions;

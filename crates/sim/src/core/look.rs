@@ -27,6 +27,11 @@ impl CoreWorld {
             if node.role() != Role::Leader {
                 continue;
             }
+            if let Some(failure) = self.waits_in_vain(id) {
+                self.fail(id, failure);
+            }
+            let member = &self.members[&id];
+            let Some(node) = member.node.as_ref() else { continue };
             if let Some(failure) = overdue(id, member, node).or_else(|| self.counts_wrongly(node)) {
                 self.fail(id, failure);
             }
@@ -66,7 +71,7 @@ impl CoreWorld {
         let node = member.node.as_ref()?;
         let (now, seen) = (member.tick(), &member.seen);
         if node.role() == Role::Leader && !seen.rests {
-            return None;
+            return self.unanswered(id);
         }
         // The timeout that it was asked under may have been the longest of all.
         let patience = 4 * TIMEOUT_TICKS_MAX;

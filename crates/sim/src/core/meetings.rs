@@ -3,11 +3,13 @@
 
 use std::time::Duration;
 
+use raft::quorum::{Decision, Quorum};
 use raft::{Body, Entry, Event, Input, LeaseClock, Message, NodeId, ReadMode, Role};
 
 use super::CoreWorld;
 use super::clocks::{lease_of, true_us};
 use super::happening::Happening;
+use super::sometimes::{SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES, VOTER_CRAWLS, VOTER_HANGS};
 
 /// More questions than a node may keep answers for while its disk stands still.
 const FLOOD: u64 = 1100;
@@ -38,6 +40,7 @@ impl CoreWorld {
         } else if let Event::ConfigurationInForce { .. } = event {
             self.carry_out_doom(id);
             self.ask_on_new_terms(id);
+            self.hinder_change(id);
         } else if is_commit && self.role_of(id) == Some(Role::Leader) {
             self.ask_the_deposed(id);
             self.promote_too_early(id);
@@ -47,6 +50,102 @@ impl CoreWorld {
         } else if let Event::SnapshotInstalled { .. } = event {
             self.newly_installed = Some(id);
         }
+    }
+
+    /// A change has begun: its leader's own disk is the last to have it where witnesses have it too
+    /// (M16), or an operator thinks better of it (M18).
+    fn hinder_change(&mut self, id: NodeId) {
+        let Some(node) = self.node(id).filter(|node| node.role() == Role::Leader) else { return };
+        if !self.looks_away || !self.options.hinders_changes {
+            return; // The faults are over, or it is a story.
+        }
+        let has_witnesses = !node.configuration().witnesses.is_empty();
+        if has_witnesses && self.dice.below(2) == 0 {
+            self.census.meet(SLOW_BESIDE_WITNESSES);
+            self.member(id).lingers = true;
+        }
+        let regrets = if self.removes_in_one_step(id) { 2 } else { 6 };
+        if self.dice.below(regrets) == 0 {
+            let life = self.members[&id].life;
+            let after_us = if self.dice.below(2) == 0 { 0 } else { self.dice.below(20_000) };
+            let after = Duration::from_micros(after_us);
+            self.later(after, Happening::GiveUp { node: id, life });
+        } else {
+            self.hinder_voters(id);
+        }
+    }
+
+    /// Whoever is to vote from now on, or now and then somebody else, answers, and does not write,
+    /// or so slowly that it lacks the change for long: until its leader should have noticed (T175).
+    fn hinder_voters(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        let now = node.configuration();
+        let is_new = |voter: &NodeId| now.is_joint() && !now.outgoing.contains(voter);
+        // A witness lacks nothing that it is not told yet.
+        let full = now.voters.difference(&now.witnesses).copied();
+        let others = full.filter(|voter| *voter != id);
+        let (new, old): (Vec<_>, Vec<_>) =
+            others.filter(|voter| self.is_awake(*voter)).partition(is_new);
+        // Where the others can do without them, little comes of it.
+        let is_needed = !now.is_quorum(Decision::Commit, &|voter| !new.contains(&voter));
+        let hindered = if self.dice.below(6) < if is_needed { 5 } else { 1 } {
+            new
+        } else if self.dice.below(8) == 0 {
+            old.into_iter().take(1).collect()
+        } else {
+            return;
+        };
+        let crawl = self.dice.below(2) == 0;
+        let options = &self.members[&id].options;
+        let ticks = options.slow_follower_ticks + 10 * options.election_timeout_ticks;
+        let after = Duration::from_millis(ticks);
+        for voter in hindered {
+            self.census.meet(if crawl { VOTER_CRAWLS } else { VOTER_HANGS });
+            if crawl {
+                self.member(voter).crawls_until = self.now().after(after);
+                continue;
+            }
+            self.hang_disk(voter);
+            let life = self.members[&voter].life;
+            self.later(after, Happening::MendDisk { node: voter, life });
+        }
+    }
+
+    /// A learner has forgotten a part of its log, and writes it again step by step; it is to vote
+    /// as soon as its leader has noticed (T150).
+    pub(super) fn promote_who_forgot(&mut self, leader: NodeId, learner: NodeId) {
+        let Some(member) = self.members.get(&leader).filter(|its| its.node.is_some()) else {
+            return;
+        };
+        let options = &member.options;
+        let after = Duration::from_millis(2 * options.heartbeat_interval_ticks + 200);
+        let ticks = options.slow_follower_ticks + 10 * options.election_timeout_ticks;
+        let life = member.life;
+        self.census.meet(SET_BACK_IS_PROMOTED);
+        self.member(learner).crawls_until = self.now().after(Duration::from_millis(ticks));
+        self.later(after, Happening::Promote { node: leader, life, learner });
+    }
+
+    /// A leader is asked for more reads than it may keep, in the moment before it changes members.
+    pub(super) fn ask_before_change(&mut self, id: NodeId) {
+        for _ in 0..6 {
+            self.ask_by_itself(id, ReadMode::ReadIndex);
+        }
+    }
+
+    /// Whether a leader is in the middle of a change that removes a voter in one step.
+    pub(super) fn removes_in_one_step(&self, id: NodeId) -> bool {
+        let Some(node) = self.node(id).filter(|node| node.role() == Role::Leader) else {
+            return false;
+        };
+        let (index, now) = (node.configuration_index(), node.configuration());
+        let all = self.members[&id].configurations();
+        let before = all.iter().rfind(|(at, _)| *at < index);
+        let is_gone = |voter: &NodeId| !now.contains(*voter);
+        index > node.commit_index()
+            && !now.is_joint()
+            && before
+                .is_some_and(|(_, before)| !before.is_joint() && before.voters.iter().any(is_gone))
     }
 
     /// Where leases are in the log, clients go silent for the sake of a snapshot, now and then: so
@@ -109,7 +208,7 @@ impl CoreWorld {
         for message in calls {
             self.census.meet("sometimes: a late call reaches who has voted");
             let after = Duration::from_micros(self.dice.below(30_000));
-            self.later(after, Happening::Arrival { number: 0, message });
+            self.later(after, Happening::Arrival { number: 0, message, asked_at: None });
         }
     }
 

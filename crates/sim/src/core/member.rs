@@ -1,19 +1,19 @@
 //! A node of a core world with its disk, its state machine and its clock.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use env::mem::NodeClock;
 use env::{Clock, Moment};
 use raft::invariants::Durable;
 use raft::{
-    ClockInterval, Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId,
-    Options, Payload, Persist, Restored, SnapshotMark, Term, Tick,
+    Configuration, Entry, EntryId, HardState, LogIndex, MarkWrite, Node, NodeId, Options, Payload,
+    Persist, Restored, SnapshotMark, Term, Tick,
 };
 
-use super::books::Session;
 use super::clocks::lease_of;
 use super::happening::Happening;
 use super::machine::Cells;
+use super::seen::Seen;
 use super::tallies::may_elect;
 
 /// Nanoseconds of a tick.
@@ -61,7 +61,7 @@ impl CoreDisk {
     }
 
     /// What a recovery hands to the node; only the last `tail` entries in full.
-    fn restored(&self, tail: usize) -> Restored {
+    pub(super) fn restored(&self, tail: usize) -> Restored {
         let mut term_runs: Vec<(LogIndex, Term)> = Vec::new();
         let mut configurations: Vec<(LogIndex, Configuration)> = Vec::new();
         for entry in &self.entries {
@@ -86,88 +86,6 @@ impl CoreDisk {
 
     pub(super) fn durable(&self) -> Durable<'_> {
         Durable { hard_state: self.hard_state, mark: self.mark.last, entries: &self.entries }
-    }
-}
-
-/// What the world saw of a life, by the node's own clock. A promise that a node makes is held
-/// against this, and not against what the node remembers of it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
-    /// Whom it was to make a voter as soon as that one holds the log, in which term, until when.
-    pub(super) staged: Option<(NodeId, Term, Tick)>,
-    /// When it last gave up by itself: nobody answered, or its disk did not.
-    pub(super) gave_up_at: Option<Tick>,
-    /// When this life began, and whom it voted for last.
-    pub(super) began_at: Tick,
-    pub(super) voted: Option<(Term, NodeId)>,
-    /// A message of its leader's was taken.
-    pub(super) heard_leader: Option<Tick>,
-    /// The largest commit index that such a message spoke of, in this term.
-    pub(super) heard_commit: (Term, LogIndex),
-    /// It leads, since then.
-    pub(super) leads_since: Option<Tick>,
-    /// Since then nothing has begun its timers anew.
-    pub(super) calm_since: Tick,
-    /// Whom it heard, and when.
-    pub(super) heard: BTreeMap<NodeId, Tick>,
-    /// To whom it spoke, when, and how often.
-    pub(super) spoken: BTreeMap<NodeId, (Tick, u64)>,
-    /// The session of the newest entries that it sent to each.
-    pub(super) sessions: BTreeMap<NodeId, Session>,
-    /// How far each has acknowledged, in which session.
-    pub(super) held: BTreeMap<NodeId, (u64, LogIndex)>,
-    /// The most that each has acknowledged to it in this leadership.
-    pub(super) acknowledged: BTreeMap<NodeId, LogIndex>,
-    /// The term in which entries were kept that had come too early.
-    pub(super) kept_in: Option<Term>,
-    /// The largest commit index that it has heard of.
-    pub(super) group_commit: LogIndex,
-    /// The name of the newest question about a read index.
-    pub(super) question: Option<u64>,
-    /// When each follower was called slow, or not.
-    pub(super) noticed: BTreeMap<NodeId, Tick>,
-    pub(super) rests: bool,
-    pub(super) installs: bool,
-    pub(super) elections_are_paused: bool,
-    /// The entries of its log that say when they were appended. They are remembered when the log
-    /// before them is cut, but not in the next life.
-    pub(super) leases: BTreeMap<LogIndex, ClockInterval>,
-    /// What the clock of its host said when it was last looked at.
-    pub(super) clock_said: Option<ClockInterval>,
-    /// When that was.
-    pub(super) clock_said_at: Tick,
-    /// It leads, and older leases may run until then.
-    pub(super) waits_until: Option<Moment>,
-    /// Terms for which the leader before has given its lease up. What was said once stays true: an
-    /// older call that arrives again takes nothing back.
-    pub(super) lease_ended_for: BTreeSet<Term>,
-    /// It has called a successor in the term in which it leads.
-    pub(super) has_called: bool,
-    /// It has tried, in this life, to hand over to a voter that is preferred.
-    pub(super) has_handed_over: bool,
-    /// A transfer must be over by then.
-    pub(super) transfer_until: Option<Tick>,
-    /// The disk has something to write since then, and nothing was written.
-    pub(super) writes_since: Option<Tick>,
-    pub(super) election_timeout_ticks: u64,
-    pub(super) heartbeat_interval_ticks: u64,
-}
-
-impl Seen {
-    /// What a node is about to write changes what it knows of leases.
-    pub(super) fn note_leases(&mut self, persist: &Persist) {
-        if persist.mark.as_ref().is_some_and(|mark| mark.reset) {
-            self.leases.clear();
-        }
-        if let Some(first) = persist.entries.first() {
-            drop(self.leases.split_off(&first.id.index));
-            self.leases.extend(persist.entries.iter().filter_map(lease_of));
-        }
-    }
-
-    /// It does not lead any more.
-    pub(super) fn stop_leading(&mut self) {
-        (self.leads_since, self.transfer_until, self.rests) = (None, None, false);
     }
 }
 
@@ -199,6 +117,8 @@ pub(super) struct Member {
     pub(super) is_doomed: bool,
     /// The next write takes longer than others.
     pub(super) lingers: bool,
+    /// Every write takes its time until then, and is written alone.
+    pub(super) crawls_until: Moment,
     /// Its host does not look at the clock before then.
     pub(super) looks_at: Moment,
     /// What the clock of its host is wrong by, beyond what it says.
@@ -243,6 +163,7 @@ impl Member {
             heard_truly: None,
             is_doomed: false,
             lingers: false,
+            crawls_until: Moment(0),
             looks_at: Moment(0),
             clock_error_us: 0,
             rate_ppm: 1_000_000,

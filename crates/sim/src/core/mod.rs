@@ -12,10 +12,12 @@ mod checks;
 mod clocks;
 mod deeds;
 mod disks;
+mod given_up;
 mod happening;
 mod host;
 mod inflict;
 mod leases;
+mod leavers;
 mod look;
 mod machine;
 mod meetings;
@@ -27,12 +29,16 @@ mod options;
 mod plan;
 mod promises;
 mod reads;
+mod refusals;
 mod rest;
+mod seen;
 mod sometimes;
 mod step;
 mod succession;
+mod survivors;
 mod swarm;
 mod tallies;
+mod unanswered;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +50,7 @@ use env::{Clock, Moment, SplitMix};
 use raft::invariants::Cluster as Checker;
 use raft::{
     Configuration, EntryId, Incarnation, LogIndex, Message, Node, NodeId, Options, Role,
-    SnapshotMark, Term,
+    SnapshotMark, Term, Tick,
 };
 
 use crate::census::Census;
@@ -53,6 +59,7 @@ use crate::{Failure, Trace};
 use happening::Happening;
 use machine::Cells;
 use member::Member;
+use refusals::Refusal;
 
 pub use chaos::CoreChaos;
 pub use net::CoreNet;
@@ -97,6 +104,8 @@ pub struct CoreWorld {
     acknowledged_max: LogIndex,
     /// Nodes whose disk was lost or set back.
     forgetful: BTreeSet<NodeId>,
+    /// Members that live, and are called lost by survivors that were forced.
+    lost: BTreeSet<NodeId>,
     /// Messages that no node of the protocol would send.
     nonsense_count: u64,
     /// When each entry was appended by its leader, where leases are in the log.
@@ -121,6 +130,10 @@ pub struct CoreWorld {
     leader_calls: bool,
     /// The message under way is one that no node would send.
     hears_nonsense: bool,
+    /// The message under way is a heartbeat that was sent then, by the clock of its leader.
+    hears_heartbeat: Option<Tick>,
+    /// The message under way refuses entries.
+    hears_refusal: Option<Refusal>,
     /// Whom the step under way has granted a pre-vote.
     granted: Option<NodeId>,
     /// A node has refused its vote for the sake of its log, in the step under way.
@@ -130,6 +143,8 @@ pub struct CoreWorld {
     has_objected: bool,
     /// To whom it has named the session of entries, in an answer to them.
     names_session: Option<NodeId>,
+    /// A leader gives a change up in the step under way.
+    gives_up: bool,
     /// In this step the sender of the message was told that it was removed, and was not heard.
     tells_removal: bool,
     /// Who has voted for whom, as the voters said.
@@ -158,26 +173,8 @@ impl CoreWorld {
     #[must_use]
     pub fn new(options: &CoreOptions) -> Self {
         let clock = VirtualClock::new();
-        let members = (1..=options.node_count).map(|id| {
-            let id = NodeId(id);
-            let incarnation = if options.disks_are_known { id.0 } else { 0 };
-            let modest = options.modest.filter(|(modest, _)| *modest == id);
-            let own = Options {
-                id,
-                incarnation: Incarnation(incarnation),
-                is_witness: options.witnesses.contains(&id),
-                campaign_delay_ticks: modest.map_or(0, |(_, ticks)| ticks),
-                seed: options.seed.wrapping_mul(0x9e37).wrapping_add(id.0),
-                ..options.node_options.clone()
-            };
-            let is_member = options.members.contains(id);
-            let configuration =
-                if is_member { options.members.clone() } else { Configuration::default() };
-            let mark = SnapshotMark { configuration, ..SnapshotMark::default() };
-            (id, Member::new(own, mark, NodeClock::new(clock.clone())))
-        });
         Self {
-            members: members.collect(),
+            members: members_of(options, &clock),
             dice: SplitMix::new(options.seed ^ 0xc07e),
             net: CoreNet::of(options),
             options: options.clone(),
@@ -196,6 +193,7 @@ impl CoreWorld {
             acknowledged: 0,
             acknowledged_max: LogIndex(0),
             forgetful: BTreeSet::new(),
+            lost: BTreeSet::new(),
             nonsense_count: 0,
             appended_at: BTreeMap::new(),
             lease_ids: BTreeMap::new(),
@@ -208,11 +206,14 @@ impl CoreWorld {
             asked: 0,
             leader_calls: false,
             hears_nonsense: false,
+            hears_heartbeat: None,
+            hears_refusal: None,
             granted: None,
             refused_behind: false,
             has_acknowledged: false,
             has_objected: false,
             names_session: None,
+            gives_up: false,
             tells_removal: false,
             grants: BTreeMap::new(),
             open_reads: BTreeSet::new(),
@@ -322,4 +323,26 @@ impl CoreWorld {
     fn member(&mut self, id: NodeId) -> &mut Member {
         self.members.get_mut(&id).expect("a node of this world")
     }
+}
+
+fn members_of(options: &CoreOptions, clock: &VirtualClock) -> BTreeMap<NodeId, Member> {
+    let members = (1..=options.node_count).map(|id| {
+        let id = NodeId(id);
+        let incarnation = if options.disks_are_known { id.0 } else { 0 };
+        let modest = options.modest.filter(|(modest, _)| *modest == id);
+        let own = Options {
+            id,
+            incarnation: Incarnation(incarnation),
+            is_witness: options.witnesses.contains(&id),
+            campaign_delay_ticks: modest.map_or(0, |(_, ticks)| ticks),
+            seed: options.seed.wrapping_mul(0x9e37).wrapping_add(id.0),
+            ..options.node_options.clone()
+        };
+        let is_member = options.members.contains(id);
+        let configuration =
+            if is_member { options.members.clone() } else { Configuration::default() };
+        let mark = SnapshotMark { configuration, ..SnapshotMark::default() };
+        (id, Member::new(own, mark, NodeClock::new(clock.clone())))
+    });
+    members.collect()
 }

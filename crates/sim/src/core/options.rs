@@ -51,6 +51,8 @@ pub struct CoreOptions {
     pub late_reports_permille: u64,
     /// Of a thousand snapshots, how many are not delivered.
     pub lost_snapshots_permille: u64,
+    /// Changes of members meet what a world arranges: reads, regrets, disks that hang or crawl.
+    pub hinders_changes: bool,
     /// Lines of the trace that are kept as text.
     pub trace_lines_max: usize,
 }
@@ -86,6 +88,7 @@ impl CoreOptions {
             compact_permille: 0,
             late_reports_permille: 0,
             lost_snapshots_permille: 0,
+            hinders_changes: false,
             trace_lines_max: 60,
         }
     }

@@ -260,14 +260,7 @@ impl CoreWorld {
         let seen = &mut member.seen;
         match event {
             Event::BecameLeader { term } => {
-                (seen.leads_since, seen.calm_since) = (Some(now), now);
-                seen.has_called = false;
-                seen.heard.clear();
-                seen.spoken.clear();
-                seen.sessions.clear();
-                seen.held.clear();
-                seen.acknowledged.clear();
-                seen.noticed.clear();
+                seen.begin_to_lead(now);
                 self.check_election(id, *term);
             }
             Event::BecameFollower { .. } => seen.stop_leading(),

@@ -50,7 +50,9 @@ impl CoreChaos {
         self.answer_all()?;
         self.manage_without_some()?;
         self.begin_together()?;
-        self.check_faults()
+        self.let_somebody_leave()?;
+        self.check_faults()?;
+        self.force_survivors()
     }
 
     /// What was under way ends, and then the same node leads in the same term, and its log ends
@@ -100,7 +102,7 @@ impl CoreChaos {
         Failure::new(property, format!("{why}\n{}", self.lines()))
     }
 
-    fn leader_at_rest(&self) -> Result<NodeId, Failure> {
+    pub(super) fn leader_at_rest(&self) -> Result<NodeId, Failure> {
         let leader = self.world.leader();
         leader.ok_or_else(|| self.failure("a group at rest has a leader", ""))
     }

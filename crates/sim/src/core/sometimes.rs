@@ -52,6 +52,16 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: entries that would replace others are lost",
     WAITS_FOR_GOOD,
     LEADER_LOSES_DISK,
+    SLOW_BESIDE_WITNESSES,
+    STEP_IS_REGRETTED,
+    JOINS_BEHIND_READS,
+    VOTER_HANGS,
+    VOTER_CRAWLS,
+    GIVES_UP_BY_ITSELF,
+    SET_BACK_IS_PROMOTED,
+    LEAVES_AND_HEARS,
+    LEAVES_UNHEARD,
+    SURVIVORS_ARE_FORCED,
 ];
 
 /// What faults did, beside that they were done.
@@ -65,6 +75,21 @@ pub(super) const SLOW_WRITE: &str = "effect: a slow disk takes its time";
 pub(crate) const WAITS_FOR_GOOD: &str = "sometimes: a group waits for a lost disk for good";
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
 pub(super) const LEADER_LOSES_DISK: &str = "sometimes: a leader loses its disk";
+pub(super) const SLOW_BESIDE_WITNESSES: &str =
+    "sometimes: a leader beside witnesses takes its time to write a change";
+pub(super) const STEP_IS_REGRETTED: &str = "sometimes: a removal in one step is to be given up";
+pub(super) const JOINS_BEHIND_READS: &str =
+    "sometimes: a voter is added when its leader has just been asked for reads";
+pub(super) const VOTER_HANGS: &str = "sometimes: a voter's disk hangs in a change";
+pub(super) const VOTER_CRAWLS: &str = "sometimes: a voter's disk crawls in a change";
+pub(super) const GIVES_UP_BY_ITSELF: &str = "sometimes: a leader gives a change up by itself";
+pub(super) const LEAVES_AND_HEARS: &str =
+    "sometimes: who leaves a group at rest hears of it from its leader";
+pub(super) const LEAVES_UNHEARD: &str = "sometimes: who is gone is removed from a group at rest";
+pub(super) const SURVIVORS_ARE_FORCED: &str =
+    "sometimes: survivors are forced to go on, and one of the lost lives";
+pub(super) const SET_BACK_IS_PROMOTED: &str =
+    "sometimes: a learner whose disk was set back is to vote before it holds the log again";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";

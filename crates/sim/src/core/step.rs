@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use env::Moment;
-use raft::invariants::{Before, InForce, check_state};
+use raft::invariants::{Before, InForce, Violation, check_state};
 use raft::{Body, Event, Input, LogIndex, Message, Node, NodeId, Output, Role, Tick};
 
 use super::checks::{check_leadership, check_sizes};
 use super::happening::Happening;
+use super::sometimes::STEP_IS_REGRETTED;
+use super::unanswered::is_heartbeat;
 use super::{CoreWorld, GROUP};
 use crate::Failure;
 use crate::failure::throw;
@@ -49,8 +51,10 @@ impl CoreWorld {
             (due, Some((at, id))) if at <= end && due.is_none_or(|due| at < due) => {
                 self.clock.set(at.max(now));
                 self.check_progress(id);
+                let open = self.open_change(id);
                 self.input(id, Input::Tick);
                 self.check_staged(id);
+                self.check_given_up(id, open);
                 true
             }
             (Some(at), _) if at <= end => {
@@ -98,7 +102,12 @@ impl CoreWorld {
             return member.waiting.push(happening);
         }
         match happening {
-            Happening::Arrival { number, message } => self.arrive(number, message),
+            Happening::Arrival { number, message, asked_at } => {
+                self.hears_heartbeat = asked_at.filter(|_| is_heartbeat(&message));
+                self.note_answer(&message, asked_at);
+                self.arrive(number, message);
+                self.hears_heartbeat = None;
+            }
             Happening::Synced { node, .. } => self.synced(node),
             Happening::Apply { node, .. } => self.apply(node),
             Happening::Fetched { node, fetch, .. } => self.fetched(node, fetch),
@@ -115,7 +124,11 @@ impl CoreWorld {
                 }
             }
             Happening::Flood { node, .. } => self.ask_and_ask(node),
+            Happening::MendDisk { node, .. } => self.mend_disk(node),
             Happening::GiveUp { node, .. } => {
+                if self.removes_in_one_step(node) {
+                    self.meet(STEP_IS_REGRETTED);
+                }
                 let _refused = self.abandon(node);
             }
             Happening::Promote { node, learner, .. } => self.promote(node, learner),
@@ -139,6 +152,7 @@ impl CoreWorld {
         self.write_too_late(&message);
         let before = self.hearing(&message);
         let late = self.is_late(&message);
+        self.hears_refusal = self.refusal(&message);
         let term = message.term;
         let leads = is_of_leader(&message.body);
         if let Body::TimeoutNow { lease_ended: true } = message.body {
@@ -153,6 +167,7 @@ impl CoreWorld {
         if leads {
             self.note_leader(to, from, term);
         }
+        self.note_step(to, from);
         if let Some(late) = late {
             self.check_late(to, late);
         }
@@ -171,6 +186,7 @@ impl CoreWorld {
         (self.granted, self.refused_behind) = (None, false);
         (self.has_acknowledged, self.has_objected) = (false, false);
         (self.tells_removal, self.names_session) = (false, None);
+        self.gives_up = false;
         let interval = self.look_at_clock(id);
         let member = self.member(id);
         let now = member.tick();
@@ -191,9 +207,7 @@ impl CoreWorld {
         let checked = before
             .check(&node)
             .and_then(|()| check_state(&node))
-            .and_then(|()| self.checker.observe(&node))
-            .and_then(|()| in_force.decided(&node, &output.events))
-            .and_then(|decided| self.check_commits(&node, &decided))
+            .and_then(|()| self.check_with_others(&node, in_force, &output.events))
             .and_then(|()| check_sizes(&node, kept_in))
             .and_then(|()| check_leadership(&node, led, &output));
         let world_now = self.now();
@@ -210,6 +224,21 @@ impl CoreWorld {
         self.absorb(id, output);
         self.member(id).set_alarm();
         result
+    }
+
+    /// What others know as well; nothing for who is called lost.
+    fn check_with_others(
+        &mut self,
+        node: &Node,
+        before: InForce,
+        events: &[Event],
+    ) -> Result<(), Violation> {
+        if self.lost.contains(&node.id()) {
+            return Ok(());
+        }
+        self.checker.observe(node)?;
+        let decided = before.decided(node, events)?;
+        self.check_commits(node, &decided)
     }
 
     /// The world stops at the place where a property broke.
@@ -236,35 +265,30 @@ impl CoreWorld {
         for event in &output.events {
             self.note_event(id, event);
         }
+        self.note_refusal(id);
         let is_rest = |event: &Event| matches!(event, Event::Rests);
         if self.members[&id].seen.rests && output.events.iter().any(is_rest) {
             self.check_rest(id);
         }
-        for message in output.messages {
-            let checked = self.members[&id].disk.durable().check(&message);
-            // A disk that was lost has forgotten whom it voted for; that is told by its number.
-            let observed = self.checker.observe_message(&message);
-            let is_whole = !self.forgetful.contains(&id);
-            let checked = checked.and(if is_whole { observed } else { Ok(()) });
-            if let Err(violation) = checked {
-                self.fail(id, violation.into());
-            }
-            self.note_spoken(&message);
-            self.send(message);
+        self.say_all(id, output.messages);
+        let is_lost = self.lost.contains(&id);
+        if !is_lost {
+            self.learn_names(id, &output.committed);
         }
-        self.learn_names(id, &output.committed);
         for read in output.reads {
             self.answer(id, read);
         }
-        if let Err(violation) = self.checker.observe_applied(id, &output.committed) {
+        if !is_lost && let Err(violation) = self.checker.observe_applied(id, &output.committed) {
             self.fail(id, violation.into());
         }
         let life = self.members[&id].life;
         for fetch in output.fetches {
+            self.member(id).seen.fetches.push(fetch.from);
             let time = self.some_time(self.options.apply_time);
             self.later(time, Happening::Fetched { node: id, life, fetch });
         }
         for wanted in output.send_snapshots {
+            self.forget_refusal(id, wanted.to);
             let time = self.some_time(self.options.carry_time) + self.quiet_before_snapshot();
             self.later(time, Happening::Carry { node: id, life, wanted });
         }
@@ -295,6 +319,24 @@ impl CoreWorld {
             member.seen.writes_since.get_or_insert(now);
         }
         self.sync(id);
+    }
+
+    /// What a node says is held against its disk, and against what it has said before.
+    fn say_all(&mut self, id: NodeId, messages: Vec<Message>) {
+        for message in messages {
+            let checked = self.members[&id].disk.durable().check(&message);
+            // A disk that was lost has forgotten whom it voted for; that is told by its number.
+            let observed = self.checker.observe_message(&message);
+            let is_whole = !self.forgetful.contains(&id);
+            let checked = checked.and(if is_whole { observed } else { Ok(()) });
+            if let Err(violation) = checked {
+                self.fail(id, violation.into());
+            }
+            self.note_spoken(&message);
+            self.note_lease_given_up(&message);
+            self.check_asked_again(&message);
+            self.send(message);
+        }
     }
 
     /// How far a node has applied.

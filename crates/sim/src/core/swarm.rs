@@ -181,6 +181,7 @@ pub(super) fn options(dice: &mut SplitMix, seed: u64) -> CoreOptions {
         lost_snapshots_permille: pick(dice, &[0, 0, 400]),
         delay: quick(slowest),
         write_time: quick(slowest),
+        hinders_changes: true,
         node_options,
         ..CoreOptions::new(seed, node_count)
     };

@@ -1,6 +1,7 @@
 //! What leaves a node of a core world: its messages, and its typed events.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of many messages, two are heartbeats")]
 
-use raft::{Body, Entry, Event, Message, NodeId};
+use raft::{Body, Entry, Event, Message, NodeId, Tick};
 
 use super::happening::Happening;
 use super::net::CoreNet;
@@ -24,7 +25,7 @@ impl CoreWorld {
             self.vote_requests.push(message.clone());
         }
         if let Some(again) = self.net.replay(&message, &mut self.dice) {
-            self.put(again);
+            self.put(again, None);
         }
         let conflicts = self.will_conflict(&message);
         let first = if conflicts && self.dice.below(2) == 0 {
@@ -34,14 +35,19 @@ impl CoreWorld {
         };
         if let Some(first) = first {
             self.census.meet(SHORTENED);
-            self.put(first);
+            self.put(first, None);
         }
         // What comes behind it finds other entries there (Raft §5.3): news of a commit, say.
         if conflicts && self.net.is_disturbed() && self.dice.below(3) == 0 {
             self.census.meet("sometimes: entries that would replace others are lost");
             return;
         }
-        self.put(message);
+        let asked_at = match message.body {
+            Body::Heartbeat { .. } => Some(self.members[&message.from].tick()),
+            Body::HeartbeatResponse { .. } => self.hears_heartbeat,
+            _ => None,
+        };
+        self.put(message, asked_at);
     }
 
     /// Whether the receiver holds something else behind the entry that these follow. A message that
@@ -56,7 +62,7 @@ impl CoreWorld {
         node.id_at(prev.index) == Some(*prev) && entries.iter().any(differs)
     }
 
-    fn put(&mut self, message: Message) {
+    fn put(&mut self, message: Message, asked_at: Option<Tick>) {
         let now = self.now();
         let arrivals = self.net.send(now, &message, &mut self.dice);
         let route = (message.from.0, message.to.0);
@@ -66,7 +72,10 @@ impl CoreWorld {
             recording.sent(0, (now, None), route, GROUP, describe(&message));
         }
         for at in arrivals {
-            let number = self.at(at, Happening::Arrival { number: 0, message: message.clone() });
+            let number = {
+                let message = message.clone();
+                self.at(at, Happening::Arrival { number: 0, message, asked_at })
+            };
             if let Some(Happening::Arrival { number: name, .. }) = self.queue.get_mut(&(at, number))
             {
                 *name = number;
@@ -82,6 +91,8 @@ impl CoreWorld {
         self.trace.push(now, format_args!("n{id} {event}"));
         self.count_event(id, event);
         self.note_promise(id, event);
+        self.note_knowledge(id, event);
+        self.note_change(id, event);
         self.check_clocks(id, event);
         self.watch_leases(id, event);
         self.watch_books(id, event);
