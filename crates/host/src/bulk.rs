@@ -51,9 +51,10 @@ impl Bulk {
     /// # Errors
     /// When the log cannot be read: it is damaged or the disk is ill.
     pub(crate) fn step(&mut self) -> Result<(), Fatal> {
-        let now = self.clock.now();
         let mut items = Vec::new();
         self.mailbox.take_all(&mut items);
+        // All of them had come by then: see `Proposals::take_snapshot`.
+        let now = self.clock.now();
         for item in items {
             match item {
                 BulkItem::PrepareSpare => self.prepare_spare(),

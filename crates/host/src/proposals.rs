@@ -294,10 +294,11 @@ impl Proposals {
     /// A snapshot that began to come at this moment has replaced the state. What was handed on
     /// before may be in it, and is then never applied here: its clients are told at once that
     /// nobody can tell. What was handed on since was appended, if ever, behind a snapshot that had
-    /// been made by then, and comes in the log. Returns how many were told.
+    /// been made by then, and comes in the log. What was handed on at that very moment may be of
+    /// before, and a clock that stands still has no other (T218). Returns how many were told.
     pub(crate) fn take_snapshot(&mut self, begun: Moment) -> usize {
         let (before, since): (Vec<_>, Vec<_>) =
-            self.in_flight.drain(..).partition(|sent| sent.handed_at < begun);
+            self.in_flight.drain(..).partition(|sent| sent.handed_at <= begun);
         self.in_flight = since.into();
         let numbers = before.into_iter().map(|sent| sent.proposal.number);
         let waiting: Vec<u64> = numbers.filter(|it| self.clients.is_waiting(*it)).collect();
