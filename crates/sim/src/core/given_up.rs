@@ -129,7 +129,10 @@ impl CoreWorld {
         let known = known.filter(|(_, at)| is_in_vain && now < at.after(timeout / 4 + 1));
         let since = known.map_or(now, |(since, _)| since);
         self.member(id).seen.in_vain = is_in_vain.then_some((since, now));
-        if !is_in_vain || now <= since.after(timeout + timeout / 4) {
+        // At its first look at them a leader takes all members for active (T219).
+        let first_look = self.members[&id].seen.leads_since.unwrap_or(now).after(timeout);
+        let begin = since.max(first_look);
+        if !is_in_vain || now <= begin.after(timeout + timeout / 4) {
             return None;
         }
         let status = self.node(id)?.status();
