@@ -195,6 +195,7 @@ impl Node {
 impl Progress {
     /// A heartbeat was answered by a member that somebody else feeds: is it where it should be, and
     /// up to where do the logs agree? The next message asks that, where the member says it stands.
+    /// It also asks what such a member holds, if that is to be known: there is no other (T221).
     pub(crate) fn note_fed(&mut self, now: Tick, holds: LogIndex, last: LogIndex) {
         if self.fed.feeder.is_none() {
             return;
@@ -203,7 +204,7 @@ impl Progress {
         if keeps_up || bug(Bug::FeederLags) {
             self.fed.kept_up_at = Some(now);
         }
-        if self.fed.is_left_alone && holds > self.match_index {
+        if self.fed.is_left_alone && (holds > self.match_index || self.is_asked) {
             self.probe_from(holds.min(last).next(), false);
             self.wants_nudge = true;
         }

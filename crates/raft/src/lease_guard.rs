@@ -214,7 +214,9 @@ impl Node {
         let index = self.commit_index;
         let clock = self.configurations.current().lease?.clock;
         let RoleState::Leader(leader) = &mut self.role else { return None };
-        let (held, first_index) = (leader.match_quorum().index(), leader.first_index);
+        // Newcomers may lack what is committed, and a quorum with them then holds less (T222).
+        let held = leader.match_quorum().index().max(index);
+        let first_index = leader.first_index;
         if leader.guard.is_void && !bug(Bug::GuardOutlivesTheTransfer) {
             return None;
         }

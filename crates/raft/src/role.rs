@@ -178,13 +178,7 @@ impl Leader {
             !configuration.contains(leaver.book.id) && !bug(Bug::LastWordIsForgotten)
         });
         let dropped = old.iter().filter(|member| !configuration.contains(member.id));
-        // Who is fed by another member is asked by its leader now and then only, and stays a probe.
-        let is_known = |member: &&Progress| {
-            let is_probe = matches!(member.state, ProgressState::Probe { .. });
-            matches!(member.state, ProgressState::Replicate(_))
-                || is_probe && member.fed.is_left_alone
-        };
-        let dropped = dropped.filter(is_known);
+        let dropped = dropped.filter(|member| matches!(member.state, ProgressState::Replicate(_)));
         self.leaving.extend(dropped.map(|member| Leaver::new(member, index)));
         self.members = configuration
             .members()
