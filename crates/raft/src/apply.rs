@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::queue::pop_front_if;
+use crate::role::RoleState;
 use crate::seeded::{Bug, bug};
 use crate::{Entries, Entry, Event, Fetch, LogIndex, Node, SnapshotMark, Tick};
 
@@ -175,6 +176,10 @@ impl Node {
     /// Old entries came back from the log, for the state machine, for followers, or for both.
     pub(crate) fn handle_fetched(&mut self, from: LogIndex, mut entries: Vec<Entry>) {
         self.fetching.retain(|asked| *asked != from);
+        if let RoleState::Leader(leader) = &mut self.role {
+            let of_this = leader.books_mut().filter(|book| book.reads_from == Some(from));
+            of_this.for_each(|book| book.reads_from = None);
+        }
         if from <= self.log.mark().index {
             return; // Compacted, or replaced by a snapshot, since it was asked for.
         }

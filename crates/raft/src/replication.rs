@@ -79,7 +79,11 @@ impl Node {
             Feed::Quiet => false,
             Feed::Sent => member.next_index <= self.log.last().index,
             Feed::Fetch(fetch) => {
-                self.fetch(fetch);
+                let is_read_for = member.reads_from.is_some_and(|at| self.fetching.contains(&at));
+                if !is_read_for {
+                    member.reads_from = Some(fetch.from);
+                    self.fetch(fetch);
+                }
                 false
             }
             Feed::NeedsSnapshot if last_word.is_some() => false,

@@ -147,7 +147,6 @@ impl Leader {
         self.members.iter().chain(self.leaving.iter().map(|leaver| &leaver.book))
     }
 
-    #[cfg(any(test, feature = "invariants"))]
     pub(crate) fn books_mut(&mut self) -> impl Iterator<Item = &mut Progress> {
         self.members.iter_mut().chain(self.leaving.iter_mut().map(|leaver| &mut leaver.book))
     }
@@ -178,7 +177,14 @@ impl Leader {
             !configuration.contains(leaver.book.id) && !bug(Bug::LastWordIsForgotten)
         });
         let dropped = old.iter().filter(|member| !configuration.contains(member.id));
-        let dropped = dropped.filter(|member| matches!(member.state, ProgressState::Replicate(_)));
+        // Who is fed by another member is asked where it stands each time that it has gone on, and
+        // says before that where it believes to be (T223).
+        let is_known = |member: &&Progress| {
+            let is_probe = matches!(member.state, ProgressState::Probe { .. });
+            matches!(member.state, ProgressState::Replicate(_))
+                || is_probe && member.fed.is_left_alone
+        };
+        let dropped = dropped.filter(is_known);
         self.leaving.extend(dropped.map(|member| Leaver::new(member, index)));
         self.members = configuration
             .members()

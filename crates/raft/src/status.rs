@@ -123,6 +123,9 @@ pub struct FollowerStatus {
     /// It was counted for holding the log up to here, in this leadership and before it forgot;
     /// zero if it did not.
     pub frontier: LogIndex,
+    /// Who feeds it, while its leader sends it nothing with entries
+    /// ([`Configuration::feeders`](crate::Configuration::feeders)).
+    pub fed_by: Option<NodeId>,
 }
 
 impl Node {
@@ -202,6 +205,7 @@ impl Leader {
                 incarnation: member.incarnation,
                 counts: member.counts(),
                 frontier: member.frontier,
+                fed_by: member.fed.feeder.filter(|_| member.fed.is_left_alone),
             })
             .collect()
     }

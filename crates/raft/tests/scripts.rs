@@ -27,7 +27,7 @@ folders! {
     membership at least 40,
     incarnation at least 12,
     recovery at least 3,
-    feeding at least 9,
+    feeding at least 10,
     witness at least 11,
     transfer at least 4,
     durability at least 10,

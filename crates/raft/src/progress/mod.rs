@@ -61,6 +61,9 @@ pub(crate) struct Progress {
     /// `match_index` when the last heartbeat was answered: standing still with messages in flight
     /// means that one got lost.
     pub(crate) match_at_heartbeat: LogIndex,
+    /// The log was asked for entries from here, for this member. One read at a time: each of many
+    /// late acknowledgements would ask for another place (T224).
+    pub(crate) reads_from: Option<LogIndex>,
     /// An empty AppendEntries must go, to find out what the member has.
     pub(crate) wants_nudge: bool,
     pub(crate) slowness: Slowness,
@@ -111,6 +114,7 @@ impl Progress {
             rounds_before: 0,
             commit_sent: LogIndex::default(),
             match_at_heartbeat: LogIndex::default(),
+            reads_from: None,
             wants_nudge: false,
             slowness: Slowness::default(),
             standstill: Standstill::default(),

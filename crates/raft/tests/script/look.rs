@@ -52,7 +52,13 @@ pub(super) fn run_look_verb(cluster: &mut Cluster, verb: &str, words: &Words<'_>
             let line = format!("n{} {}", words.number(0), entries.collect::<Vec<_>>().join(" "));
             cluster.lines.push(line);
         }
-        // The log does not answer, or takes up again.
+        // The log does not answer, or takes up again; or what it was asked for.
+        "fetch" if words.plain(1) == Some("show") => {
+            let node = words.number(0);
+            let asked = cluster.members[&node].fetches.iter().map(|fetch| fetch.from.to_string());
+            let line = format!("n{node} reads from {}", asked.collect::<Vec<_>>().join(" "));
+            cluster.lines.push(line);
+        }
         "fetch" => {
             let node = words.number(0);
             cluster.member(node).fetch_is_instant = words.plain(1) == Some("go");

@@ -21,6 +21,7 @@ impl CoreWorld {
     /// # Errors
     /// It did not begin.
     pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Result<(), TransferError> {
+        self.forget_hand_over(id);
         self.act(id, |node, now| node.transfer_leadership(now, to))
     }
 
@@ -131,11 +132,20 @@ impl CoreWorld {
             && configuration.rule == QuorumRule::Majority
             && lacking * 2 >= voters.len()
             && lacking > 0;
+        let its = node.status().followers;
+        let is_off_record = |learner: &NodeId| {
+            let known = its.iter().find(|its| its.id == *learner && its.incarnation.is_known());
+            let is_whole = known.is_some_and(|its| its.match_index >= its.frontier);
+            is_whole && !configuration.incarnations.contains_key(learner)
+        };
+        let unrecorded = promoted.clone().find(is_off_record);
         let again = configuration.members().find(|member| configuration.removed.contains(member));
         let why = if let Some(learner) = early {
             format!("{learner} is promoted, and lacks the log up to {commit} of {last}")
         } else if stalls {
             format!("{lacking} of {voters:?} lack the log up to {commit} of {last}")
+        } else if let Some(learner) = unrecorded {
+            format!("{learner} is promoted, and its disk is not on record (T74)")
         } else if let Some(again) = again {
             format!("{again} was removed, and comes back")
         } else {

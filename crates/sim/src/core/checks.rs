@@ -1,7 +1,7 @@
 //! What is checked of a node after each of its steps, beyond the invariants of its state.
 
 use raft::invariants::{Cluster as Checker, Decided, Violation, sizes};
-use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, Term};
+use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, SendSnapshot, Term};
 
 use super::CoreWorld;
 use super::happening::Happening;
@@ -46,6 +46,15 @@ impl CoreWorld {
         if write.mark.configuration.voters.is_empty() {
             let detail = format!("node {id} begins at {:?}", write.mark);
             self.fail(id, Failure::new("a mark says who is a member", detail));
+        }
+    }
+
+    /// A snapshot that is asked for reaches to where the log of its leader begins (S15).
+    pub(super) fn check_wanted(&mut self, id: NodeId, wanted: &SendSnapshot) {
+        let Some(mark) = self.node(id).map(|node| node.mark().index) else { return };
+        if wanted.at_least < mark {
+            let detail = format!("leader {id} asks for {wanted:?}, and its log begins at {mark}");
+            self.fail(id, Failure::new("a snapshot reaches where the log begins", detail));
         }
     }
 

@@ -6,6 +6,7 @@
 
 use raft::{ConfigurationChange, MemberChange, NodeId, Role, Term, Transition};
 
+use super::CoreWorld;
 use super::chaos::CoreChaos;
 use super::sometimes::{LEAVES_AND_HEARS, LEAVES_UNHEARD};
 use super::tallies::may_elect;
@@ -14,6 +15,17 @@ use crate::chaos::pick;
 
 /// More messages than some windows of a world have room for, and more than some caches.
 const COMMANDS: [u64; 2] = [5, 40];
+
+impl CoreWorld {
+    /// Whether a leader knows that a member keeps up: it has heard so, or somebody else feeds it.
+    /// Whoever has begun a moment ago has everything, and nobody knows it yet.
+    fn is_known_to(&self, leader: NodeId, member: NodeId) -> bool {
+        let Some(node) = self.node(leader) else { return false };
+        let all = node.status().followers;
+        let its = all.iter().find(|its| its.id == member && !its.needs_snapshot);
+        its.is_some_and(|its| its.match_index == node.last().index || its.fed_by.is_some())
+    }
+}
 
 impl CoreChaos {
     /// One member leaves. Another may come in its place, whose disk is put on record at once.
@@ -38,11 +50,19 @@ impl CoreChaos {
             }
             self.turn(20);
         }
+        let is_known = self.world.is_known_to(leader, leaver);
         if !self.begin_to_leave(leader, leaver) {
             self.world.start_all();
             return self.wait_for_rest("who was away catches up");
         }
-        if is_gone { self.leave_unheard(leaver) } else { self.leave_and_hear(leader, leaver) }
+        if is_gone {
+            self.leave_unheard(leaver)
+        } else if is_known {
+            self.leave_and_hear(leader, leaver)
+        } else {
+            self.wait_until_it_left(leaver)?;
+            self.wait_for_rest(LEFT)
+        }
     }
 
     fn begin_to_leave(&mut self, leader: NodeId, leaver: NodeId) -> bool {

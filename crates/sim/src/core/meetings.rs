@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use raft::quorum::{Decision, Quorum};
-use raft::{Body, Entry, Event, Input, LeaseClock, Message, NodeId, ReadMode, Role};
+use raft::{
+    Body, Entry, Event, FollowerStatus, Input, LeaseClock, Message, NodeId, ReadMode, Role,
+};
 
 use super::CoreWorld;
 use super::clocks::{lease_of, true_us};
 use super::happening::Happening;
-use super::sometimes::{SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES, VOTER_CRAWLS, VOTER_HANGS};
+use super::sometimes::{
+    PROMOTED_MEANWHILE, SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES, VOTER_CRAWLS, VOTER_HANGS,
+};
 
 /// More questions than a node may keep answers for while its disk stands still.
 const FLOOD: u64 = 1100;
@@ -181,6 +185,29 @@ impl CoreWorld {
         };
         if self.dice.below(4) == 0 {
             self.census.meet("sometimes: a learner that lacks the log is to be promoted");
+            let life = self.members[&id].life;
+            self.later(Duration::ZERO, Happening::Promote { node: id, life, learner });
+        }
+    }
+
+    /// A learner has everything before its coming is committed, beside witnesses: it may vote at
+    /// once, and its disk may not be on record yet (T74).
+    pub(super) fn promote_meanwhile(&mut self, id: NodeId, learner: NodeId) {
+        let Some(node) = self.node(id).filter(|node| node.role() == Role::Leader) else { return };
+        let configuration = node.configuration();
+        if configuration.witnesses.is_empty()
+            || !configuration.learners.contains(&learner)
+            || configuration.incarnations.contains_key(&learner)
+            || node.configuration_index() <= node.commit_index()
+            || !self.looks_away
+            || !self.options.hinders_changes
+        {
+            return;
+        }
+        let last = node.last().index;
+        let has_all = |its: &FollowerStatus| its.id == learner && its.match_index == last;
+        if node.status().followers.iter().any(has_all) && self.dice.below(2) == 0 {
+            self.census.meet(PROMOTED_MEANWHILE);
             let life = self.members[&id].life;
             self.later(Duration::ZERO, Happening::Promote { node: id, life, learner });
         }

@@ -13,6 +13,7 @@ mod clocks;
 mod deeds;
 mod disks;
 mod given_up;
+mod hand_overs;
 mod happening;
 mod host;
 mod inflict;
@@ -39,6 +40,7 @@ mod survivors;
 mod swarm;
 mod tallies;
 mod unanswered;
+mod waits;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,6 +128,8 @@ pub struct CoreWorld {
     clients_rest: bool,
     /// Reads that the world itself has asked for.
     asked: u64,
+    /// Whose message is under way.
+    hears: Option<NodeId>,
     /// The message under way calls for an election in a leader's name.
     leader_calls: bool,
     /// The message under way is one that no node would send.
@@ -204,6 +208,7 @@ impl CoreWorld {
             quiet_until: Moment(0),
             clients_rest: false,
             asked: 0,
+            hears: None,
             leader_calls: false,
             hears_nonsense: false,
             hears_heartbeat: None,

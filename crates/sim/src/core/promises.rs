@@ -173,6 +173,7 @@ impl CoreWorld {
                     let before = if of == term { before } else { LogIndex(0) };
                     seen.heard_commit = (term, commit.unwrap_or_default().max(before));
                     seen.group_commit = seen.group_commit.max(commit.unwrap_or_default());
+                    self.check_patience(id);
                 }
             }
             Heard::Other if is_news && term < message_term => {
@@ -293,6 +294,7 @@ impl CoreWorld {
             Event::ConfigurationInForce { .. } => seen.calm_since = now,
             Event::TimeoutsChanged { election_timeout_ticks, heartbeat_interval_ticks } => {
                 seen.calm_since = now;
+                seen.hand_overs.timeouts_have_changed();
                 seen.election_timeout_ticks = *election_timeout_ticks;
                 seen.heartbeat_interval_ticks = *heartbeat_interval_ticks;
             }
@@ -353,7 +355,7 @@ impl CoreWorld {
 
     /// Whether it is a voter of the newest configuration that it knows to be committed, or of one
     /// behind.
-    fn may_vote(&self, id: NodeId) -> bool {
+    pub(super) fn may_vote(&self, id: NodeId) -> bool {
         let member = &self.members[&id];
         let Some(node) = &member.node else { return false };
         let all = member.configurations();
@@ -376,6 +378,7 @@ impl CoreWorld {
             let detail = format!("rests at {last}, which {laggard} lacks");
             self.break_promise(id, "a group rests when everybody has everything", detail);
         }
+        self.check_rest_is_over(id);
     }
 
     /// Slow is who lags for so long, and no longer slow who keeps up for half as long.

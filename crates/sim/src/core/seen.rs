@@ -7,6 +7,7 @@ use raft::{ClockInterval, LogIndex, NodeId, Persist, Term, Tick};
 
 use super::books::Session;
 use super::clocks::lease_of;
+use super::hand_overs::HandOvers;
 
 /// What the world saw of a life, by the node's own clock. A promise that a node makes is held
 /// against this, and not against what the node remembers of it.
@@ -80,6 +81,10 @@ pub(super) struct Seen {
     pub(super) has_called: bool,
     /// The newest term in which it led and gave its lease in the log up, for a successor.
     pub(super) gave_lease_up_in: Option<Term>,
+    pub(super) hand_overs: HandOvers,
+    /// Campaigns that it has begun since it has learned of a leader, at least, and elections.
+    pub(super) fruitless: u32,
+    pub(super) stood: u32,
     /// It has tried, in this life, to hand over to a voter that is preferred.
     pub(super) has_handed_over: bool,
     /// A transfer must be over by then.
@@ -106,6 +111,7 @@ impl Seen {
     pub(super) fn begin_to_lead(&mut self, now: Tick) {
         (self.leads_since, self.calm_since) = (Some(now), now);
         self.has_called = false;
+        self.hand_overs.begin_to_lead(now, self.election_timeout_ticks);
         self.heard.clear();
         self.spoken.clear();
         self.sessions.clear();

@@ -59,6 +59,7 @@ pub const CORE_SOMETIMES: &[&str] = &[
     VOTER_CRAWLS,
     GIVES_UP_BY_ITSELF,
     SET_BACK_IS_PROMOTED,
+    PROMOTED_MEANWHILE,
     LEAVES_AND_HEARS,
     LEAVES_UNHEARD,
     SURVIVORS_ARE_FORCED,
@@ -90,6 +91,8 @@ pub(super) const SURVIVORS_ARE_FORCED: &str =
     "sometimes: survivors are forced to go on, and one of the lost lives";
 pub(super) const SET_BACK_IS_PROMOTED: &str =
     "sometimes: a learner whose disk was set back is to vote before it holds the log again";
+pub(super) const PROMOTED_MEANWHILE: &str =
+    "sometimes: a learner is to vote before its coming is committed";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";

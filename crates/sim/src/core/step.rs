@@ -162,12 +162,15 @@ impl CoreWorld {
             message.body,
             Body::TimeoutNow { .. } | Body::RequestVote { leadership_transfer: true, .. }
         );
+        self.hears = Some(from);
         self.input(to, Input::Message(message));
-        self.leader_calls = false;
+        (self.hears, self.leader_calls) = (None, false);
         if leads {
             self.note_leader(to, from, term);
         }
         self.note_step(to, from);
+        self.check_refused(to, from);
+        self.promote_meanwhile(to, from);
         if let Some(late) = late {
             self.check_late(to, late);
         }
@@ -288,6 +291,7 @@ impl CoreWorld {
             self.later(time, Happening::Fetched { node: id, life, fetch });
         }
         for wanted in output.send_snapshots {
+            self.check_wanted(id, &wanted);
             self.forget_refusal(id, wanted.to);
             let time = self.some_time(self.options.carry_time) + self.quiet_before_snapshot();
             self.later(time, Happening::Carry { node: id, life, wanted });

@@ -91,6 +91,8 @@ impl CoreWorld {
         self.trace.push(now, format_args!("n{id} {event}"));
         self.count_event(id, event);
         self.note_promise(id, event);
+        self.note_hand_over(id, event);
+        self.note_campaign(id, event);
         self.note_knowledge(id, event);
         self.note_change(id, event);
         self.check_clocks(id, event);
