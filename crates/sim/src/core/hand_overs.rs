@@ -100,7 +100,7 @@ impl CoreWorld {
     }
 
     /// A group rests when nothing is left to do: no learner waits to vote (T203), and the leader
-    /// has tried to hand over to whom it prefers, who has all now and was slow perhaps before (T174).
+    /// has tried to hand over to whom it prefers, who has all now, and was slow perhaps (T174).
     pub(super) fn check_rest_is_over(&mut self, id: NodeId) {
         let Some(node) = self.node(id) else { return };
         let staged = node.status().staged;
