@@ -16,7 +16,7 @@ macro_rules! folders {
 
 folders! {
     election at least 16,
-    replication at least 22,
+    replication at least 23,
     commit at least 7,
     leadership at least 14,
     lease at least 9,

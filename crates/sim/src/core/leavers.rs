@@ -4,7 +4,7 @@
 //! Nobody has to hear it in worlds with faults, where the last word of a leader may be lost: then
 //! who left asks, sooner or later, and is told.
 
-use raft::{ConfigurationChange, MemberChange, NodeId, Role, Term, Transition};
+use raft::{ConfigurationChange, LogIndex, MemberChange, NodeId, Role, Term, Transition};
 
 use super::CoreWorld;
 use super::chaos::CoreChaos;
@@ -17,13 +17,15 @@ use crate::chaos::pick;
 const COMMANDS: [u64; 2] = [5, 40];
 
 impl CoreWorld {
-    /// Whether a leader knows that a member keeps up: it has heard so, or somebody else feeds it.
-    /// Whoever has begun a moment ago has everything, and nobody knows it yet.
-    fn is_known_to(&self, leader: NodeId, member: NodeId) -> bool {
-        let Some(node) = self.node(leader) else { return false };
+    /// From where a leader will tell a member of whom it knows that it keeps up: it has heard so,
+    /// or somebody else feeds it. Whoever has begun a moment ago has everything, and nobody knows
+    /// it yet.
+    fn next_of(&self, leader: NodeId, member: NodeId) -> Option<LogIndex> {
+        let node = self.node(leader)?;
         let all = node.status().followers;
-        let its = all.iter().find(|its| its.id == member && !its.needs_snapshot);
-        its.is_some_and(|its| its.match_index == node.last().index || its.fed_by.is_some())
+        let its = all.iter().find(|its| its.id == member && !its.needs_snapshot)?;
+        let keeps_up = its.match_index == node.last().index || its.fed_by.is_some();
+        keeps_up.then_some(its.next_index)
     }
 }
 
@@ -50,15 +52,15 @@ impl CoreChaos {
             }
             self.turn(20);
         }
-        let is_known = self.world.is_known_to(leader, leaver);
+        let next = self.world.next_of(leader, leaver);
         if !self.begin_to_leave(leader, leaver) {
             self.world.start_all();
             return self.wait_for_rest("who was away catches up");
         }
         if is_gone {
             self.leave_unheard(leaver)
-        } else if is_known {
-            self.leave_and_hear(leader, leaver)
+        } else if let Some(next) = next {
+            self.leave_and_hear(leader, leaver, next)
         } else {
             self.wait_until_it_left(leaver)?;
             self.wait_for_rest(LEFT)
@@ -84,13 +86,20 @@ impl CoreChaos {
         self.world.change(leader, &change).is_ok()
     }
 
-    /// Its leader tells it, before it would ask.
-    fn leave_and_hear(&mut self, leader: NodeId, leaver: NodeId) -> Result<(), Failure> {
+    /// Its leader tells it, before it would ask, unless the log is cut behind what it is known to
+    /// hold.
+    fn leave_and_hear(
+        &mut self,
+        leader: NodeId,
+        leaver: NodeId,
+        next: LogIndex,
+    ) -> Result<(), Failure> {
         let term = self.term_of(leader);
         self.wait_until_it_left(leaver)?;
         let mut waited_ms = 0;
         while !self.world.has_heard_of_removal(leaver) {
-            if self.world.leader() != Some(leader) || self.term_of(leader) != term {
+            let is_cut = self.world.node(leader).is_some_and(|node| node.mark().index >= next);
+            if is_cut || self.world.leader() != Some(leader) || self.term_of(leader) != term {
                 return self.wait_for_rest(LEFT);
             }
             if waited_ms > self.timeout_ms() / 2 {
