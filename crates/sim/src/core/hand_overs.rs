@@ -131,7 +131,9 @@ impl CoreWorld {
     pub(super) fn check_refused(&mut self, id: NodeId, from: NodeId) {
         let member = &self.members[&id];
         let (Some(node), seen) = (&member.node, &member.seen) else { return };
-        let Some(called_at) = seen.hand_overs.called_at else { return };
+        // Who has forgotten something is asked anew: what it answered before is of no session.
+        let called_at = seen.hand_overs.called_at.filter(|_| self.forgetful.is_empty());
+        let Some(called_at) = called_at else { return };
         let status = node.status();
         let waits = status.transfer_to == Some(from) && seen.hand_overs.to == Some(from);
         let answered = seen.answered.get(&from).filter(|asked| **asked > called_at);
@@ -145,6 +147,9 @@ impl CoreWorld {
 
 /// The voters that are preferred to this one, and have the data.
 pub(super) fn above(configuration: &Configuration, node: NodeId) -> Vec<NodeId> {
+    if configuration.priorities.is_empty() {
+        return Vec::new();
+    }
     let priority = |node| configuration.priorities.get(&node).copied().unwrap_or(0);
     let full = configuration.voters.difference(&configuration.witnesses).copied();
     full.filter(|voter| priority(*voter) > priority(node)).collect()

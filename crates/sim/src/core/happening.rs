@@ -64,6 +64,12 @@ pub(super) enum Happening {
         life: u64,
         learner: NodeId,
     },
+    /// An operator brings a learner.
+    Bring {
+        node: NodeId,
+        life: u64,
+        newcomer: NodeId,
+    },
     /// A client asks a leader: on its leases, or in this mode.
     Ask {
         node: NodeId,
@@ -94,6 +100,7 @@ impl Happening {
             | Self::MendDisk { node, life }
             | Self::GiveUp { node, life }
             | Self::Promote { node, life, .. }
+            | Self::Bring { node, life, .. }
             | Self::Ask { node, life, .. }
             | Self::Report { node, life, .. } => (*node, Some(*life)),
         }

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use raft::quorum::{Decision, Quorum};
 use raft::{
-    Body, Entry, Event, FollowerStatus, Input, LeaseClock, Message, NodeId, ReadMode, Role,
+    Body, ConfigurationChange, Entry, Event, FollowerStatus, Input, LeaseClock, MemberChange,
+    Message, NodeId, ReadMode, Role,
 };
 
 use super::CoreWorld;
 use super::clocks::{lease_of, true_us};
 use super::happening::Happening;
 use super::sometimes::{
-    PROMOTED_MEANWHILE, SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES, VOTER_CRAWLS, VOTER_HANGS,
+    PROMOTED_MEANWHILE, REPLACES_THE_SLOW, SET_BACK_IS_PROMOTED, SLOW_BESIDE_WITNESSES,
+    VOTER_CRAWLS, VOTER_HANGS,
 };
 
 /// More questions than a node may keep answers for while its disk stands still.
@@ -48,6 +50,7 @@ impl CoreWorld {
         } else if is_commit && self.role_of(id) == Some(Role::Leader) {
             self.ask_the_deposed(id);
             self.promote_too_early(id);
+            self.hang_all_beside_witnesses(id);
         } else if let Event::SnapshotAccepted { .. } = event {
             // Its mark is written behind whatever is being written now.
             self.member(id).lingers = true;
@@ -187,6 +190,49 @@ impl CoreWorld {
             self.census.meet("sometimes: a learner that lacks the log is to be promoted");
             let life = self.members[&id].life;
             self.later(Duration::ZERO, Happening::Promote { node: id, life, learner });
+        }
+    }
+
+    /// Beside witnesses all others that hold data write no more for a while: nothing is committed,
+    /// and an operator brings a learner, to take the place of one of them.
+    fn hang_all_beside_witnesses(&mut self, id: NodeId) {
+        let Some(node) = self.node(id) else { return };
+        let now = node.configuration();
+        if now.witnesses.is_empty() || now.is_joint() || !self.options.disks_are_known {
+            return;
+        }
+        if !self.looks_away || !self.options.hinders_changes || self.clients_rest {
+            return;
+        }
+        let is_free = |node: &NodeId| {
+            !now.contains(*node)
+                && !now.removed.contains(node)
+                && !self.is_witness(*node)
+                && self.is_awake(*node)
+        };
+        let Some(newcomer) = self.nodes().into_iter().find(is_free) else { return };
+        let full = now.voters.difference(&now.witnesses).copied();
+        let others: Vec<NodeId> = full.filter(|voter| *voter != id).collect();
+        if others.is_empty() || self.dice.below(30) > 0 {
+            return;
+        }
+        let options = &self.members[&id].options;
+        let after = Duration::from_millis(4 * options.election_timeout_ticks);
+        for voter in others {
+            self.hang_disk(voter);
+            let life = self.members[&voter].life;
+            self.later(after, Happening::MendDisk { node: voter, life });
+        }
+        let life = self.members[&id].life;
+        self.later(Duration::ZERO, Happening::Bring { node: id, life, newcomer });
+    }
+
+    /// An operator brings a learner, behind a command that is not committed.
+    pub(super) fn bring_a_learner(&mut self, leader: NodeId, newcomer: NodeId) {
+        let _refused = self.propose(leader, "behind those that hang");
+        let change = ConfigurationChange::of([MemberChange::AddLearner(newcomer)]);
+        if self.change(leader, &change).is_ok() {
+            self.census.meet(REPLACES_THE_SLOW);
         }
     }
 

@@ -29,6 +29,7 @@ mod nonsense;
 mod options;
 mod plan;
 mod promises;
+mod quiet;
 mod reads;
 mod refusals;
 mod rest;

@@ -49,6 +49,8 @@ impl CoreChaos {
         self.stay_at_rest()?;
         self.answer_all()?;
         self.manage_without_some()?;
+        self.prefer_who_was_slow()?;
+        self.wait_beside_a_promotion()?;
         self.begin_together()?;
         self.let_somebody_leave()?;
         self.check_faults()?;

@@ -60,6 +60,9 @@ pub const CORE_SOMETIMES: &[&str] = &[
     GIVES_UP_BY_ITSELF,
     SET_BACK_IS_PROMOTED,
     PROMOTED_MEANWHILE,
+    REPLACES_THE_SLOW,
+    CANNOT_BE_PROMOTED,
+    WAS_SLOW,
     LEAVES_AND_HEARS,
     LEAVES_UNHEARD,
     SURVIVORS_ARE_FORCED,
@@ -93,6 +96,11 @@ pub(super) const SET_BACK_IS_PROMOTED: &str =
     "sometimes: a learner whose disk was set back is to vote before it holds the log again";
 pub(super) const PROMOTED_MEANWHILE: &str =
     "sometimes: a learner is to vote before its coming is committed";
+pub(super) const REPLACES_THE_SLOW: &str =
+    "sometimes: a learner comes beside witnesses while nothing is committed";
+pub(super) const CANNOT_BE_PROMOTED: &str =
+    "sometimes: a learner is to vote in a group whose rule has no place for it";
+pub(super) const WAS_SLOW: &str = "sometimes: a voter that was slow is preferred to all others";
 pub(super) const STEP: &str = "sometimes: a voter comes or goes in one step";
 const HANDS_OVER: &str = "sometimes: a leader hands over to a voter of higher priority";
 const SPLIT_VOTE: &str = "sometimes: two candidates in one term";

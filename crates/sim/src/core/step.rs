@@ -132,6 +132,7 @@ impl CoreWorld {
                 let _refused = self.abandon(node);
             }
             Happening::Promote { node, learner, .. } => self.promote(node, learner),
+            Happening::Bring { node, newcomer, .. } => self.bring_a_learner(node, newcomer),
             Happening::Ask { .. } if self.clients_rest => {}
             Happening::Ask { node, mode: None, .. } => self.ask_on_lease(node),
             Happening::Ask { node, mode: Some(mode), .. } => self.ask_by_itself(node, mode),

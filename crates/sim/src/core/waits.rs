@@ -71,12 +71,10 @@ impl CoreWorld {
         let delay = member.options.campaign_delay_ticks + timeout / 2 * above;
         let latest = now.after(ticks).after(delay.checked_shr(fruitless).unwrap_or(0));
         let due = member.node.as_ref().and_then(raft::Node::next_deadline);
+        let Some(due) = due.filter(|due| *due > latest) else { return };
         // Who may not campaign waits for its reads, or for nothing.
         let mut reads = self.open_reads.range((id, 0)..=(id, u64::MAX));
-        if reads.next().is_some() || !self.may_vote(id) {
-            return;
-        }
-        if let Some(due) = due.filter(|due| *due > latest) {
+        if reads.next().is_none() && self.may_vote(id) {
             let why = format!("{waited_for} above, {fruitless} in vain, {ticks} of {timeout}");
             let detail = format!("at {now} waits until {due}, and may until {latest}: {why}");
             self.break_promise(id, "a node campaigns in time", detail);
