@@ -1,7 +1,10 @@
 //! What is checked of a node after each of its steps, beyond the invariants of its state.
 
 use raft::invariants::{Cluster as Checker, Decided, Violation, sizes};
-use raft::{EntryId, Event, Node, NodeId, Output, Persist, Role, SendSnapshot, Term};
+use raft::{
+    EntryId, Event, FollowerStatus, LogIndex, Node, NodeId, Output, Persist, Role, SendSnapshot,
+    Term,
+};
 
 use super::CoreWorld;
 use super::happening::Happening;
@@ -46,6 +49,34 @@ impl CoreWorld {
         if write.mark.configuration.voters.is_empty() {
             let detail = format!("node {id} begins at {:?}", write.mark);
             self.fail(id, Failure::new("a mark says who is a member", detail));
+        }
+    }
+
+    /// A log that is to be cut is kept for those that its leader waits for, and not for a member
+    /// that was silent for long.
+    pub(super) fn check_cut(&mut self, id: NodeId, upto: LogIndex) {
+        let member = &self.members[&id];
+        let Some(node) = member.node.as_ref().filter(|node| node.role() == Role::Leader) else {
+            return;
+        };
+        let options = &member.options;
+        let is_made = member.configurations().first().is_some_and(|(_, at)| at.is_voter(id));
+        if options.log_kept_for_slowest_max == 0 || member.seen.installs || !is_made {
+            return;
+        }
+        let status = node.status();
+        let is_awaited = |its: &&FollowerStatus| {
+            let is_full = !status.configuration.witnesses.contains(&its.id);
+            is_full && its.silent_ticks < options.slow_follower_ticks
+        };
+        let held = status.followers.iter().filter(is_awaited).map(|its| its.match_index).min();
+        let kept_from = upto.0.saturating_sub(options.log_kept_for_slowest_max);
+        let tail_from = upto.0.saturating_sub(options.log_tail_kept);
+        let due = held.unwrap_or(upto).0.max(kept_from).min(tail_from);
+        let mark = node.mark().index;
+        if mark.0 < due {
+            let detail = format!("leader {id} keeps its log from {mark}, not {due}: {status:?}");
+            self.fail(id, Failure::new("a log is kept for nobody who was silent for long", detail));
         }
     }
 

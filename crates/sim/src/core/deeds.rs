@@ -303,6 +303,7 @@ impl CoreWorld {
         if upto > LogIndex(0) && upto >= self.members[&id].disk.applied {
             self.member(id).disk.applied = upto;
             self.input(id, Input::Compact { upto });
+            self.check_cut(id, upto);
         }
     }
 

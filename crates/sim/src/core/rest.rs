@@ -49,10 +49,10 @@ impl CoreChaos {
         self.stay_at_rest()?;
         self.answer_all()?;
         self.manage_without_some()?;
-        self.prefer_who_was_slow()?;
-        self.wait_beside_a_promotion()?;
         self.begin_together()?;
         self.let_somebody_leave()?;
+        self.prefer_who_was_slow()?;
+        self.wait_beside_a_promotion()?;
         self.check_faults()?;
         self.force_survivors()
     }
