@@ -29,13 +29,13 @@ Usage: cargo xtask seeded-bugs [--json] [--list] [--only NAME[,NAME]...] [name o
   --json       one JSON object on standard output in place of the table
   --sim        put them before the simulator in place of the tests, and print the world, the seed
                and the seconds that each took; a line for each bug as it goes
-  --seconds N  so long may worlds of each kind look for a bug [default: 30]
+  --seconds N  so long may worlds of each kind look for a bug [default: 60]
   --world      which worlds look [default: both, those of the protocol alone first]
   --jobs N     worlds at the same time [default: one per core]
 
 Examples: cargo xtask seeded-bugs
           cargo xtask seeded-bugs C1 VotesTwice
-          cargo xtask seeded-bugs --sim --only VotesTwice,MajorityIsHalf --seconds 60
+          cargo xtask seeded-bugs --sim --only VotesTwice,MajorityIsHalf --seconds 120
 
 Exit code: 0 if every bug was noticed, 1 if one survived or anything is red without any bug. The
 simulator cannot see a few of them from outside: it says which, and why, and does not look for them
@@ -114,7 +114,7 @@ pub(crate) struct Search {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { seconds: 30.0, worlds: vec!["core", "hosts"], jobs: None }
+        Self { seconds: 60.0, worlds: vec!["core", "hosts"], jobs: None }
     }
 }
 
