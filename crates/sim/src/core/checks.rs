@@ -61,7 +61,10 @@ impl CoreWorld {
         };
         let options = &member.options;
         let is_made = member.configurations().first().is_some_and(|(_, at)| at.is_voter(id));
-        if options.log_kept_for_slowest_max == 0 || member.seen.installs || !is_made {
+        // A change that was given up in the same step has dropped whom the log was kept for.
+        let has_changed = member.seen.calm_since >= member.tick();
+        if options.log_kept_for_slowest_max == 0 || member.seen.installs || !is_made || has_changed
+        {
             return;
         }
         let status = node.status();

@@ -13,7 +13,8 @@ use crate::Failure;
 /// put on record one after the other.
 const MENDED_WITHIN_TIMEOUTS: u64 = 40;
 /// In how many a leader hands over to a voter above it, when nothing else is left to do: it leads
-/// for one first, and for another one when somebody has woken it.
+/// for one first, and for another one when somebody has woken it. Whoever was slow is called so for
+/// a while longer.
 const HANDS_OVER_WITHIN_TIMEOUTS: u64 = 8;
 /// Between two looks at everything.
 const TURN_MS: u64 = 100;
@@ -49,7 +50,8 @@ impl CoreChaos {
                 let so_far = owed.filter(|(before, _)| *before == debtor);
                 owed = Some((debtor, so_far.map_or(0, |(_, ms)| ms) + TURN_MS));
             }
-            let most = HANDS_OVER_WITHIN_TIMEOUTS * self.timeout_ms() + TURN_MS;
+            let slow_ms = self.plan.options.node_options.slow_follower_ticks / 2;
+            let most = HANDS_OVER_WITHIN_TIMEOUTS * self.timeout_ms() + slow_ms + TURN_MS;
             if owed.is_some_and(|(_, owed_ms)| owed_ms > most) {
                 return Err(self.failure("a leader hands over to a voter above it", &why));
             }
