@@ -252,7 +252,11 @@ impl CoreWorld {
         }
         let last = node.last().index;
         let has_all = |its: &FollowerStatus| its.id == learner && its.match_index == last;
-        if node.status().followers.iter().any(has_all) && self.dice.below(2) == 0 {
+        let coming = Some((learner, node.configuration_index()));
+        // Once for each coming: a change asks reads, and their answers would call for more of them.
+        let is_new = self.members[&id].seen.promoted_meanwhile != coming;
+        if is_new && node.status().followers.iter().any(has_all) {
+            self.member(id).seen.promoted_meanwhile = coming;
             self.census.meet(PROMOTED_MEANWHILE);
             let life = self.members[&id].life;
             self.later(Duration::ZERO, Happening::Promote { node: id, life, learner });

@@ -82,6 +82,8 @@ pub(super) struct Seen {
     /// The newest term in which it led and gave its lease in the log up, for a successor.
     pub(super) gave_lease_up_in: Option<Term>,
     pub(super) hand_overs: HandOvers,
+    /// The learner that was to vote before its coming was committed, and where that is.
+    pub(super) promoted_meanwhile: Option<(NodeId, LogIndex)>,
     /// Campaigns that it has begun since it has learned of a leader, at least, and elections.
     pub(super) fruitless: u32,
     pub(super) stood: u32,
