@@ -79,8 +79,7 @@ impl Node {
             Feed::Quiet => false,
             Feed::Sent => member.next_index <= self.log.last().index,
             Feed::Fetch(fetch) => {
-                let is_read_for = member.reads_from.is_some_and(|at| self.fetching.contains(&at));
-                if !is_read_for {
+                if member.reads_from.is_none() {
                     member.reads_from = Some(fetch.from);
                     self.fetch(fetch);
                 }

@@ -83,6 +83,8 @@ pub fn check_state(node: &Node) -> Result<(), Violation> {
             let books = || format!("member {} of leader {}: {member:?}", member.id, node.id());
             require(member.match_index < member.next_index, "match < next", books)?;
             require(member.match_index <= last.index, "match <= last", books)?;
+            let is_read_for = member.reads_from.is_none_or(|at| node.fetching.contains(&at));
+            require(is_read_for, "who waits for a read is read for", books)?;
             if let ProgressState::Replicate(inflights) = &member.state {
                 let (count, bytes) = inflights.counters();
                 let is_empty = member.next_index == member.match_index.next();

@@ -6,6 +6,7 @@
 use raft::{Node, NodeId, Term};
 
 use super::chaos::CoreChaos;
+use super::hand_overs::above;
 use crate::Failure;
 
 /// Election timeouts in which a group that is mended comes to rest. Elections that nobody wins make
@@ -116,9 +117,8 @@ impl CoreChaos {
     pub(super) fn above(&self, leader: &Node) -> Option<NodeId> {
         let configuration = leader.configuration();
         let at = |node: &NodeId| configuration.priorities.get(node).copied().unwrap_or(0);
-        let full = configuration.voters.difference(&configuration.witnesses).copied();
-        let top = full.filter(|voter| self.world.is_on(*voter)).max_by_key(|voter| at(voter));
-        top.filter(|top| at(top) > at(&leader.id()))
+        let above = above(configuration, leader.id()).into_iter();
+        above.filter(|voter| self.world.is_on(*voter)).max_by_key(|voter| at(voter))
     }
 
     /// What began before the faults ended may take seconds yet: a write on a slow disk, whose
