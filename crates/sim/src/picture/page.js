@@ -118,7 +118,7 @@
     }
   };
 
-  const drawLanes = (svg, from, to, y, width) => {
+  const drawLanes = (svg, words, from, to, y, width) => {
     for (const node of data.nodes) {
       const rows = history(node), x = nodeX(node, width);
       let place = Math.max(lower(rows, "at", from) - 1, 0);
@@ -130,17 +130,21 @@
         const rect = { x: x - LANE / 2, y: top, width: LANE, height, fill: role(view.role) };
         svg.append(el("rect", rect));
         const changed = !before || before.role !== view.role || before.term !== view.term;
-        if (changed && view.role !== "off") {
-          const vote = view.vote && (!before || before.vote !== view.vote) ? ` votes ${view.vote}` : "";
-          claim(x + LANE / 2 + 4, y(at) + 12, `term ${view.term}${vote}`, "start");
-          svg.append(el("text", { x, y: y(at) + 12, "text-anchor": "middle", "font-weight": 700, class: "label" },
-            LETTERS[view.role]));
-          svg.append(el("text", { x: x + LANE / 2 + 4, y: y(at) + 12, class: "label", fill: role(view.role) },
-            `term ${view.term}${vote}`));
-        } else if (before && view.vote && before.vote !== view.vote) {
-          svg.append(el("text", { x: x + LANE / 2 + 4, y: y(at) + 12, class: "label" }, `votes ${view.vote}`));
+        const voted = view.vote && (!before || before.vote !== view.vote) ? `votes ${view.vote}` : "";
+        const turned = changed && view.role !== "off";
+        if (turned || (before && voted)) {
+          const text = [turned ? `term ${view.term}` : "", voted].filter(Boolean).join(" ");
+          const fits = x + LANE / 2 + 4 + text.length * 5.9 <= width;
+          const [side, anchor] = fits ? [x + LANE / 2 + 4, "start"] : [x - LANE / 2 - 4, "end"];
+          const line = below(side, y(at) + 12, text, anchor);
+          claim(x, line, LETTERS[view.role], "middle");
+          if (turned) {
+            words.append(el("text", { x, y: line, "text-anchor": "middle", "font-weight": 700, class: "label" },
+              LETTERS[view.role]));
+          }
+          words.append(el("text", { x: side, y: line, class: "label", "text-anchor": anchor, fill: role(view.role) }, text));
         } else if (before && before.commit < view.commit) {
-          svg.append(el("circle", { cx: x, cy: y(at), r: 3, fill: "var(--card)", stroke: "var(--ink)" }));
+          words.append(el("circle", { cx: x, cy: y(at), r: 3, fill: "var(--card)", stroke: "var(--ink)" }));
         }
       }
     }
@@ -156,7 +160,13 @@
     return free;
   };
 
-  const drawWires = (svg, from, to, y, width) => {
+  // Where a node turns into something is never left out: it goes a line or two down, from below a note for one.
+  const below = (x, y, words, anchor) => {
+    for (const down of [0, 14, 28]) if (claim(x, y + down, words, anchor)) return y + down;
+    return y;
+  };
+
+  const drawWires = (svg, words, from, to, y, width) => {
     const wires = [];
     for (let place = lower(data.messages, "sent", from - longest); place < data.messages.length; place++) {
       const wire = data.messages[place];
@@ -192,9 +202,11 @@
       if (room && (chosen || wire.kind !== "heartbeat")) {
         const share = 0.36 + (place % 3) * 0.06;
         const text = wire.text.replace(/ · term \d+$/, "");
-        const x = x1 + (x2 - x1) * share, top = y1 + (y2 - y1) * share - 3, anchor = way > 0 ? "start" : "end";
+        const top = y1 + (y2 - y1) * share - 3, anchor = way > 0 ? "start" : "end", wide = text.length * 6.6;
+        const along = x1 + (x2 - x1) * share;
+        const x = way > 0 ? Math.min(along, width - wide) : Math.max(along, LEFT + wide);
         if (claim(x, top, text, anchor) || chosen) {
-          svg.append(el("text", { x, y: top, fill: colour, class: "label", "text-anchor": anchor }, text));
+          words.append(el("text", { x, y: top, fill: colour, class: "label", "text-anchor": anchor }, text));
         }
       }
     });
@@ -243,8 +255,11 @@
     }
     drawAxis(svg, Math.max(from, 0), Math.min(to, data.end), y, width);
     drawShades(svg, from, to, y, width);
-    drawLanes(svg, from, to, y, width);
-    drawWires(svg, from, to, y, width);
+    // Words lie above every bar and arrow: a bar that begins just after a letter would hide half of it.
+    const words = el("g", {});
+    drawLanes(svg, words, from, to, y, width);
+    drawWires(svg, words, from, to, y, width);
+    svg.append(words);
     drawMarks(svg, y, width);
   };
 
