@@ -46,7 +46,7 @@ impl ElectionService {
         competitor: Competitor,
         request: CampaignRequest,
     ) -> Result<CampaignResponse, RecipeError> {
-        let lease = competitor.lease(request.lease).await?;
+        let (lease, granted) = competitor.lease(request.lease).await?;
         let prefix = prefix(&request.name);
         let key = key_of(&prefix, lease);
         let own = RangeRequest { key: key.clone(), ..RangeRequest::default() };
@@ -59,7 +59,7 @@ impl ElectionService {
         let existing = first_kv(&entered, 0).filter(|_| !entered.succeeded);
         let rev = existing.map_or(entered.revision, |kv| kv.create_revision);
         let leader = LeaderKey { name: request.name, key: key.clone(), rev, lease: lease.0 };
-        let abandoned = Abandoned::new(&competitor, &key, rev);
+        let abandoned = granted.unwrap_or_else(|| Abandoned::key(&competitor, &key, rev));
         if existing.is_some_and(|kv| kv.value != request.value) {
             self.show(&competitor, &leader, &request.value).await?;
         }

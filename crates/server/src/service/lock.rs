@@ -26,7 +26,7 @@ impl LockService {
         competitor: Competitor,
         request: LockRequest,
     ) -> Result<LockResponse, RecipeError> {
-        let lease = competitor.lease(request.lease).await?;
+        let (lease, granted) = competitor.lease(request.lease).await?;
         let prefix = prefix(&request.name);
         let key = key_of(&prefix, lease);
         let own = RangeRequest { key: key.clone(), ..RangeRequest::default() };
@@ -43,17 +43,21 @@ impl LockService {
             _ => acquired.revision,
         };
         let held = first_kv(&acquired, 1).is_none_or(|owner| owner.create_revision == created);
-        let mut revision = acquired.revision;
+        let abandoned = match granted {
+            None if !held => Some(Abandoned::key(&competitor, &key, created)),
+            granted => granted,
+        };
+        let (mut revision, mut expired) = (acquired.revision, false);
         if !held {
-            let abandoned = Abandoned::new(&competitor, &key, created);
             competitor.wait_for_those_before(&prefix, created).await?;
             let left = competitor.range(&own).await?;
-            if left.kvs.is_empty() {
-                abandoned.keep();
-                return Err(RecipeError::SessionExpired);
-            }
-            revision = left.revision;
+            (revision, expired) = (left.revision, left.kvs.is_empty());
+        }
+        if let Some(abandoned) = abandoned {
             abandoned.keep();
+        }
+        if expired {
+            return Err(RecipeError::SessionExpired);
         }
         Ok(LockResponse { header: self.0.header(revision), key })
     }

@@ -144,17 +144,27 @@ impl Competitor {
         Ok(answer.revision)
     }
 
-    /// The lease that the client brings, or one of the server's.
-    pub(super) async fn lease(&self, lease: i64) -> Result<LeaseId, RecipeError> {
+    /// The lease that the client brings, or one of the server's, which ends with the request unless
+    /// it is kept: a client that gives up never learns its name.
+    pub(super) async fn lease(
+        &self,
+        lease: i64,
+    ) -> Result<(LeaseId, Option<Abandoned>), RecipeError> {
         if lease != 0 {
-            return Ok(LeaseId(lease));
+            return Ok((LeaseId(lease), None));
         }
         self.member.check_lease_count()?;
         let id = self.member.choose_lease_id();
         let ttl = LEASE_TTL_SECS.max(self.member.limits.lease_ttl_secs_min);
-        let command = Command::LeaseGrant { id, ttl };
-        self.member.propose_as(self.who.as_ref(), &command).await?;
-        Ok(id)
+        let grant = Command::LeaseGrant { id, ttl };
+        let abandoned = Abandoned::lease(self, id);
+        match self.member.propose_as(self.who.as_ref(), &grant).await {
+            Ok(_) => Ok((id, Some(abandoned))),
+            Err(error) => {
+                abandoned.keep();
+                Err(error.into())
+            }
+        }
     }
 
     /// Returns when no key with this prefix is left that was created before `revision`.
@@ -243,38 +253,48 @@ impl Following {
     }
 }
 
-/// Takes a key away when its client stops waiting: the future that holds this is dropped then.
+/// Takes away what a client leaves behind that stops waiting: the future that holds this is dropped
+/// then.
 #[derive(Debug)]
 pub(super) struct Abandoned {
     competitor: Competitor,
-    /// The key and the revision that created it; nothing when it is to stay.
-    key: Option<(Bytes, i64)>,
+    /// What takes it away; nothing when it is to stay.
+    end: Option<Command>,
 }
 
 impl Abandoned {
-    pub(super) fn new(competitor: &Competitor, key: &Bytes, created: i64) -> Self {
-        Self { competitor: competitor.clone(), key: Some((key.clone(), created)) }
+    /// For the key of a lease that is the client's own. A request that ends while its key is still
+    /// on its way has none of these: the client may ask again under its lease and be told of that
+    /// key, so that nobody else may take it away.
+    pub(super) fn key(competitor: &Competitor, key: &Bytes, created: i64) -> Self {
+        let delete = store::DeleteRangeRequest { key: key.clone(), ..Default::default() };
+        // Only if it is still the one that was made: it may have been given up and made anew.
+        let end = Command::Txn(TxnRequest {
+            compare: vec![created_at(key, created)],
+            success: vec![RequestOp::DeleteRange(delete)],
+            failure: Vec::new(),
+        });
+        Self { competitor: competitor.clone(), end: Some(end) }
     }
 
-    /// The key stays.
+    /// For a lease that the server grants for one request. Its end takes its key, and refuses one
+    /// that is still on its way, so this may be made before either is there.
+    fn lease(competitor: &Competitor, id: LeaseId) -> Self {
+        Self { competitor: competitor.clone(), end: Some(Command::LeaseRevoke { id }) }
+    }
+
+    /// Nothing is taken away.
     pub(super) fn keep(mut self) {
-        self.key = None;
+        self.end = None;
     }
 }
 
 impl Drop for Abandoned {
     fn drop(&mut self) {
-        let Some((key, created)) = self.key.take() else { return };
-        let competitor = self.competitor.clone();
-        let delete = store::DeleteRangeRequest { key: key.clone(), ..Default::default() };
-        let txn = TxnRequest {
-            compare: vec![created_at(&key, created)],
-            success: vec![RequestOp::DeleteRange(delete)],
-            failure: Vec::new(),
-        };
-        // Only if it is still the one that was made: it may have been given up and made anew.
+        let Some(end) = self.end.take() else { return };
+        let Competitor { member, who } = self.competitor.clone();
         tokio::spawn(async move {
-            if let Err(error) = competitor.txn(txn).await {
+            if let Err(error) = member.propose_as(who.as_ref(), &end).await {
                 tracing::debug!(?error, "a key that nobody waits for goes with its lease");
             }
         });

@@ -6,16 +6,11 @@ use api::etcdserverpb::{self as pb};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 
-use crate::common::{Node, bytes, one_with, three, within};
+use crate::common::{Node, bytes, check, one_with, three, within};
 use crate::users::{signed, turn_on};
 
 fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..pb::PutRequest::default() }
-}
-
-#[track_caller]
-fn check(status: &Status, code: Code, text: &str) {
-    assert_eq!((status.code(), status.message()), (code, text));
 }
 
 struct Admin {

@@ -1,17 +1,9 @@
 //! Three members in one process.
 
-use crate::common::{Node, bytes, three, three_with, within};
+use crate::common::{Node, bytes, put, range, three, three_with, within};
 use api::etcdserverpb::cluster_client::ClusterClient;
 use api::etcdserverpb::{self as pb};
 use tonic::Code;
-
-fn put(key: &str, value: &str) -> pb::PutRequest {
-    pb::PutRequest { key: bytes(key), value: bytes(value), ..pb::PutRequest::default() }
-}
-
-fn range(key: &str) -> pb::RangeRequest {
-    pb::RangeRequest { key: bytes(key), ..pb::RangeRequest::default() }
-}
 
 fn leader(nodes: &[Node]) -> usize {
     let leader_id = nodes[0].server.status().leader_id;

@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
+use api::etcdserverpb as pb;
 use api::etcdserverpb::kv_client::KvClient;
 use api::etcdserverpb::lease_client::LeaseClient;
 use api::etcdserverpb::maintenance_client::MaintenanceClient;
@@ -15,6 +16,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// A member and the folder that it keeps.
 #[derive(Debug)]
@@ -139,4 +141,17 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
 
 pub(crate) fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
+}
+
+pub(crate) fn put(key: &str, value: &str) -> pb::PutRequest {
+    pb::PutRequest { key: bytes(key), value: bytes(value), ..pb::PutRequest::default() }
+}
+
+pub(crate) fn range(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest { key: bytes(key), ..pb::RangeRequest::default() }
+}
+
+#[track_caller]
+pub(crate) fn check(status: &Status, code: Code, text: &str) {
+    assert_eq!((status.code(), status.message()), (code, text));
 }

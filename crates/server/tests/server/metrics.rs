@@ -8,14 +8,10 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 
-use crate::common::{Node, bytes, one, three, within};
+use crate::common::{Node, bytes, one, range, three, within};
 
 fn put(key: &str) -> pb::PutRequest {
     pb::PutRequest { key: bytes(key), value: bytes("v"), ..pb::PutRequest::default() }
-}
-
-fn range(key: &str) -> pb::RangeRequest {
-    pb::RangeRequest { key: bytes(key), ..pb::RangeRequest::default() }
 }
 
 fn all_keys() -> pb::RangeRequest {

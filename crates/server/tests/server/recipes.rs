@@ -90,6 +90,38 @@ async fn who_waits_no_longer_leaves_no_key_and_who_lost_its_lease_is_told() {
     node.server.shutdown().await;
 }
 
+/// Wherever a request ends, at its lease's grant, while its key is on its way, or waiting: what the
+/// server made for it alone goes.
+#[tokio::test(flavor = "multi_thread")]
+async fn whenever_a_client_gives_up_the_lease_that_it_never_knew_ends() {
+    let node = one().await;
+    let mut lock = LockClient::new(node.channel.clone());
+    let mut elections = ElectionClient::new(node.channel.clone());
+    let held = lock.lock(lock_of("l", 0)).await.unwrap().into_inner();
+    let campaign = || election::CampaignRequest { name: bytes("l"), ..Default::default() };
+    for micros in (100..8000).step_by(200) {
+        let mut request = tonic::Request::new(lock_of("l", 0));
+        request.metadata_mut().insert("grpc-timeout", format!("{micros}u").parse().unwrap());
+        lock.lock(request).await.unwrap_err();
+        let mut request = tonic::Request::new(campaign());
+        request.metadata_mut().insert("grpc-timeout", format!("{micros}u").parse().unwrap());
+        elections.campaign(request).await.unwrap_err();
+    }
+    until(&node, "l/", "l0", 1).await;
+    within("the leases to end", async {
+        let leases = async || {
+            node.lease().lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner().leases
+        };
+        while leases().await.len() != 1 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    lock.unlock(UnlockRequest { key: held.key }).await.unwrap();
+    lock.lock(lock_of("l", 0)).await.unwrap();
+    node.server.shutdown().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_election_shows_its_leaders_in_turn() {
     let node = one().await;
