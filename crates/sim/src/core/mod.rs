@@ -69,8 +69,7 @@ pub use net::CoreNet;
 pub use options::CoreOptions;
 pub use plan::{CHAOS_MS, CoreEvent, CorePlan};
 pub use reads::CoreRead;
-pub(crate) use sometimes::WAITS_FOR_GOOD;
-pub use sometimes::{CORE_EFFECTS, CORE_SOMETIMES};
+pub use sometimes::{CORE_EFFECTS, CORE_EXCUSES, CORE_SOMETIMES};
 pub(crate) use swarm::{any_long_ways, any_shape};
 pub(crate) use tallies::is_held_back;
 

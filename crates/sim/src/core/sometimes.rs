@@ -50,7 +50,6 @@ pub const CORE_SOMETIMES: &[&str] = &[
     "sometimes: a report of a host comes late once more",
     "sometimes: a snapshot is not delivered",
     "sometimes: entries that would replace others are lost",
-    WAITS_FOR_GOOD,
     LEADER_LOSES_DISK,
     SLOW_BESIDE_WITNESSES,
     STEP_IS_REGRETTED,
@@ -68,6 +67,9 @@ pub const CORE_SOMETIMES: &[&str] = &[
     SURVIVORS_ARE_FORCED,
 ];
 
+/// Why a world may end before all that is asked of it.
+pub const CORE_EXCUSES: &[&str] = &[WAITS_FOR_GOOD];
+
 /// What faults did, beside that they were done.
 pub const CORE_EFFECTS: &[&str] =
     &[LOST, CUT, DOUBLED, REPLAYED, OVERTAKEN, HELD_BACK, SHORTENED, HANDED_OVER, SLOW_WRITE];
@@ -76,7 +78,7 @@ pub(super) const SHORTENED: &str = "effect: a message comes with fewer entries";
 /// Slower than any well disk of its world.
 pub(super) const SLOW_WRITE: &str = "effect: a slow disk takes its time";
 /// At the end of its world.
-pub(crate) const WAITS_FOR_GOOD: &str = "sometimes: a group waits for a lost disk for good";
+pub(crate) const WAITS_FOR_GOOD: &str = "excused: a group waits for a lost disk for good";
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
 pub(super) const LEADER_LOSES_DISK: &str = "sometimes: a leader loses its disk";
 pub(super) const SLOW_BESIDE_WITNESSES: &str =

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::table::LONG_RUN_WORLDS;
+use super::table::{LONG_RUN_WORLDS, WORLDS_PER_EXCUSE_MIN};
 use super::{Job, Level, Shrunk, Verdict};
 use crate::Census;
 
@@ -114,6 +114,7 @@ impl Part {
             "faults_by_kind": self.counts(kinds),
             "sometimes": self.counts(level.sometimes().iter().copied()),
             "effects": self.counts(level.effects().iter().copied()),
+            "excused": self.counts(level.excuses().iter().copied()),
         })
     }
 }
@@ -145,7 +146,7 @@ impl Totals {
     }
 
     /// What a run as long as this one should have met and has not, of the levels that were run, and
-    /// levels in which faults are rare.
+    /// levels in which faults are rare or worlds are excused too often.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let mut missing = Vec::new();
@@ -155,6 +156,10 @@ impl Totals {
             let are_rare = part.faults(level) * SECONDS_PER_FAULT_MAX < part.virtual_time.as_secs();
             if are_rare && part.worlds >= LONG_RUN_WORLDS {
                 missing.push(format!("{level}: a fault in every {SECONDS_PER_FAULT_MAX} s"));
+            }
+            if level.is_excused_too_often(&part.census, part.worlds) {
+                let least = WORLDS_PER_EXCUSE_MIN;
+                missing.push(format!("{level}: {least} worlds for each that is excused"));
             }
         }
         missing
