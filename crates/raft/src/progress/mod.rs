@@ -62,7 +62,8 @@ pub(crate) struct Progress {
     /// means that one got lost.
     pub(crate) match_at_heartbeat: LogIndex,
     /// The log was asked for entries from here, for this member. One read at a time: each of many
-    /// late acknowledgements would ask for another place (T224). Invariant: it has not answered.
+    /// late acknowledgements would ask for another place (T224). Invariant: that read is
+    /// still to be answered.
     pub(crate) reads_from: Option<LogIndex>,
     /// An empty AppendEntries must go, to find out what the member has.
     pub(crate) wants_nudge: bool,

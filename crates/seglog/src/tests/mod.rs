@@ -112,8 +112,7 @@ fn records_come_back_from_a_real_disk() {
         let mut log = open(&mut found);
         assert!(found == expected);
         for n in 0..100 {
-            let bytes = payload(n);
-            expected.push((log.append(&[&bytes]).unwrap(), bytes));
+            expected.push(append(&mut log, n));
             if let [first, _, _, _, ..] = log.segments()[..] {
                 log.release(first.number).unwrap();
                 expected.retain(|(position, _)| position.segment > first.number);
@@ -126,14 +125,19 @@ fn records_come_back_from_a_real_disk() {
     }
 }
 
+/// Appends the payload of this number.
+fn append(log: &mut SegmentLog, n: u64) -> (Position, Vec<u8>) {
+    let bytes = payload(n);
+    (log.append(&[&bytes]).unwrap(), bytes)
+}
+
 /// Ten records, all synced one by one, in one segment.
 fn ten_records() -> (MemDisk, Records) {
     let disk = MemDisk::new();
     let (mut log, _) = open(&disk);
     let mut records = Records::new();
     for n in 0..10 {
-        let bytes = payload(n);
-        records.push((log.append(&[&bytes]).unwrap(), bytes));
+        records.push(append(&mut log, n));
         log.sync().unwrap();
     }
     assert_eq!(log.segments().len(), 1);

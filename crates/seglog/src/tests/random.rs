@@ -56,11 +56,7 @@ proptest! {
     ) {
         let disk = MemDisk::new();
         let (mut log, _) = open(&disk);
-        let mut records = Records::new();
-        for n in 0..40 {
-            let bytes = payload(n);
-            records.push((log.append(&[&bytes]).unwrap(), bytes));
-        }
+        let records: Records = (0..40).map(|n| append(&mut log, n)).collect();
         log.sync().unwrap();
         prop_assert_eq!(log.segments().len(), 3);
         disk.kill();

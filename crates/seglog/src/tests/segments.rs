@@ -8,8 +8,7 @@ fn released_segments_are_recycled_and_their_old_records_stay_unseen() {
     let (mut log, _) = open(&disk);
     let mut expected = Records::new();
     for n in 0..600 {
-        let bytes = payload(n);
-        expected.push((log.append(&[&bytes]).unwrap(), bytes));
+        expected.push(append(&mut log, n));
         log.sync().unwrap();
         if let [first, _, _, ..] = log.segments()[..] {
             log.release(first.number).unwrap();
@@ -89,8 +88,7 @@ fn gaps_are_allowed_to_an_owner_that_makes_them() {
     let (mut log, _, _) = open_with(&disk, options, None).unwrap();
     let mut records = Records::new();
     for n in 0..100 {
-        let bytes = payload(n);
-        records.push((log.append(&[&bytes]).unwrap(), bytes));
+        records.push(append(&mut log, n));
     }
     log.sync().unwrap();
     let mut scan = log.reader().scan(None);

@@ -47,17 +47,17 @@ impl LockService {
             None if !held => Some(Abandoned::key(&competitor, &key, created)),
             granted => granted,
         };
-        let (mut revision, mut expired) = (acquired.revision, false);
+        let mut revision = acquired.revision;
         if !held {
             competitor.wait_for_those_before(&prefix, created).await?;
             let left = competitor.range(&own).await?;
-            (revision, expired) = (left.revision, left.kvs.is_empty());
+            if left.kvs.is_empty() {
+                return Err(RecipeError::SessionExpired);
+            }
+            revision = left.revision;
         }
         if let Some(abandoned) = abandoned {
             abandoned.keep();
-        }
-        if expired {
-            return Err(RecipeError::SessionExpired);
         }
         Ok(LockResponse { header: self.0.header(revision), key })
     }

@@ -5,7 +5,7 @@ use api::v3electionpb::{self as election, election_client::ElectionClient};
 use api::v3lockpb::{LockRequest, UnlockRequest, lock_client::LockClient};
 use tonic::Code;
 
-use crate::common::{Node, bytes, one, within};
+use crate::common::{Node, bytes, one, three, within};
 
 async fn grant(node: &Node, id: i64) {
     node.lease().lease_grant(pb::LeaseGrantRequest { ttl: 600, id }).await.unwrap();
@@ -95,6 +95,27 @@ async fn who_waits_no_longer_leaves_no_key_and_who_lost_its_lease_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whenever_a_client_gives_up_the_lease_that_it_never_knew_ends() {
     let node = one().await;
+    give_up(&node).await;
+    node.server.shutdown().await;
+}
+
+/// A member that does not lead hands on what it is asked for, and ends it with what it hands on
+/// next.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_gives_up_at_a_follower_leaves_nothing_either() {
+    let nodes = three().await;
+    let follows = |node: &&Node| {
+        let status = node.server.status();
+        status.leader_id != Some(status.member_id)
+    };
+    give_up(nodes.iter().find(follows).unwrap()).await;
+    for node in nodes {
+        node.server.shutdown().await;
+    }
+}
+
+/// Locks and campaigns for what is held, each given up a little later than the last.
+async fn give_up(node: &Node) {
     let mut lock = LockClient::new(node.channel.clone());
     let mut elections = ElectionClient::new(node.channel.clone());
     let held = lock.lock(lock_of("l", 0)).await.unwrap().into_inner();
@@ -107,7 +128,7 @@ async fn whenever_a_client_gives_up_the_lease_that_it_never_knew_ends() {
         request.metadata_mut().insert("grpc-timeout", format!("{micros}u").parse().unwrap());
         elections.campaign(request).await.unwrap_err();
     }
-    until(&node, "l/", "l0", 1).await;
+    until(node, "l/", "l0", 1).await;
     within("the leases to end", async {
         let leases = async || {
             node.lease().lease_leases(pb::LeaseLeasesRequest {}).await.unwrap().into_inner().leases
@@ -119,7 +140,6 @@ async fn whenever_a_client_gives_up_the_lease_that_it_never_knew_ends() {
     .await;
     lock.unlock(UnlockRequest { key: held.key }).await.unwrap();
     lock.lock(lock_of("l", 0)).await.unwrap();
-    node.server.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

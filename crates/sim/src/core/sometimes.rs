@@ -78,7 +78,7 @@ pub(super) const SHORTENED: &str = "effect: a message comes with fewer entries";
 /// Slower than any well disk of its world.
 pub(super) const SLOW_WRITE: &str = "effect: a slow disk takes its time";
 /// At the end of its world.
-pub(crate) const WAITS_FOR_GOOD: &str = "excused: a group waits for a lost disk for good";
+pub(super) const WAITS_FOR_GOOD: &str = "excused: a group waits for a lost disk for good";
 pub(super) const DISK_IS_NAMED: &str = "sometimes: a named disk stands in for one without a name";
 pub(super) const LEADER_LOSES_DISK: &str = "sometimes: a leader loses its disk";
 pub(super) const SLOW_BESIDE_WITNESSES: &str =

@@ -134,7 +134,7 @@
         const turned = changed && view.role !== "off";
         if (turned || (before && voted)) {
           const text = [turned ? `term ${view.term}` : "", voted].filter(Boolean).join(" ");
-          const fits = x + LANE / 2 + 4 + text.length * 5.9 <= width;
+          const fits = x + LANE / 2 + 4 + widthOf(text) <= width;
           const [side, anchor] = fits ? [x + LANE / 2 + 4, "start"] : [x - LANE / 2 - 4, "end"];
           const line = below(side, y(at) + 12, text, anchor);
           claim(x, line, LETTERS[view.role], "middle");
@@ -152,8 +152,9 @@
 
   // Words that lie on others are left out; the list beside has them all.
   let taken = [];
+  const widthOf = (words) => words.length * 6.6;
   const claim = (x, y, words, anchor) => {
-    const wide = words.length * 5.9 + 4;
+    const wide = widthOf(words);
     const left = anchor === "end" ? x - wide : anchor === "middle" ? x - wide / 2 : x;
     const free = !taken.some(([l, t, w]) => left < l + w && l < left + wide && Math.abs(t - y) < 12);
     if (free) taken.push([left, y, wide]);
@@ -202,7 +203,7 @@
       if (room && (chosen || wire.kind !== "heartbeat")) {
         const share = 0.36 + (place % 3) * 0.06;
         const text = wire.text.replace(/ · term \d+$/, "");
-        const top = y1 + (y2 - y1) * share - 3, anchor = way > 0 ? "start" : "end", wide = text.length * 6.6;
+        const top = y1 + (y2 - y1) * share - 3, anchor = way > 0 ? "start" : "end", wide = widthOf(text);
         const along = x1 + (x2 - x1) * share;
         const x = way > 0 ? Math.min(along, width - wide) : Math.max(along, LEFT + wide);
         if (claim(x, top, text, anchor) || chosen) {

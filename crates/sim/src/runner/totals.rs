@@ -245,6 +245,7 @@ mod tests {
         let count = |part: &str| core[part].as_object().expect("an object").len();
         let all = count("faults_by_kind") + count("sometimes") + count("effects");
         assert_eq!(all, Level::Core.names().count());
+        assert_eq!(count("excused"), Level::Core.excuses().len());
         assert_eq!(core["is_slow"], json!(false), "two worlds are no measure");
         for seed in 10..200 {
             totals.add(&of(seed), &verdict, Duration::from_secs(100));
